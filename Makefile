@@ -1,0 +1,42 @@
+# make demo        draw a small game, build a store from it and read it, in an environment made here
+# make test        the gate: format, lint, types, layers, tests
+# make test-slow   the tests that the gate leaves out because they take long
+#
+# PYTHON chooses the interpreter (3.11 or newer) that the environment is made with, VENV where it stands.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
+
+.PHONY: demo test test-slow clean
+.NOTPARALLEL:
+
+demo: $(VENV)/.with-all
+	$(BIN)/lmdb-reid demo --out data/demo --overwrite
+
+test: $(VENV)/.with-dev
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.with-dev
+	$(BIN)/python -m pytest -m "slow and not gpu and not bench"
+
+clean:
+	rm -rf $(VENV) data/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# One install each, so that pip weighs the constraints against everything at once. The stamp is written last: an
+# install that was interrupted is taken up again by the next call.
+$(VENV)/.with-all: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[all]'
+	touch $@
+
+$(VENV)/.with-dev: pyproject.toml constraints.txt | $(BIN)/python
+	$(PIP) -e '.[dev]'
+	touch $@ $(VENV)/.with-all
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
