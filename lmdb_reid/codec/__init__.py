@@ -1,0 +1,38 @@
+"""JPEG in and out, other formats in, and the one resizer: all pixels of the project come through
+here.
+
+Pixels are uint8 arrays [H, W, 3], RGB. The codec is libjpeg-turbo, through simplejpeg (whose wheel
+carries it) or, with LMDB_REID_CODEC=pyturbojpeg in the environment, through PyTurboJPEG and the
+system's libturbojpeg 3.
+"""
+
+from lmdb_reid.codec._jpeg import Header, codec_name, decode, decode_scaled, encode, header
+from lmdb_reid.codec._pixels import Subsampling
+from lmdb_reid.codec._resize import resize
+from lmdb_reid.codec._scratch import scratch
+from lmdb_reid.codec._sources import (
+    MAX_PIXELS,
+    MAX_SCANS,
+    SourceInfo,
+    probe,
+    probe_file,
+    read_source,
+)
+
+__all__ = [
+    "MAX_PIXELS",
+    "MAX_SCANS",
+    "Header",
+    "SourceInfo",
+    "Subsampling",
+    "codec_name",
+    "decode",
+    "decode_scaled",
+    "encode",
+    "header",
+    "probe",
+    "probe_file",
+    "read_source",
+    "resize",
+    "scratch",
+]

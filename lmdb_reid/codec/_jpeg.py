@@ -1,0 +1,144 @@
+"""JPEG bytes to pixels and back, by libjpeg-turbo."""
+
+from __future__ import annotations
+
+import os
+from typing import NamedTuple, Protocol, get_args
+
+import numpy as np
+
+from lmdb_reid.codec._pixels import Buffer, Pixels, Subsampling
+from lmdb_reid.codec._scratch import scratch
+from lmdb_reid.errors import ImageError, UsageError
+from lmdb_reid.schema import Size
+
+
+class Header(NamedTuple):
+    """What a JPEG says of itself before its pixels."""
+
+    height: int
+    width: int
+    colorspace: str
+    """YCbCr, RGB, Gray, CMYK or YCCK."""
+    subsampling: str
+    """444, 422, 420, 440, 411 or Gray."""
+
+
+class _Backend(Protocol):
+    """The four calls that a binding of libjpeg-turbo has to give; every failure is a
+    ValueError.
+    """
+
+    name: str
+
+    def header(self, data: Buffer) -> tuple[int, int, str, str]: ...
+    def scaled(self, data: Buffer, size: Size) -> Size: ...
+    def decode(self, data: Buffer, out: Pixels, fast_dct: bool, size: Size | None) -> None: ...
+    def encode(self, image: Pixels, quality: int, subsampling: Subsampling) -> bytes: ...
+
+
+def _backend() -> _Backend:
+    wanted = os.environ.get("LMDB_REID_CODEC", "simplejpeg")
+    if wanted == "simplejpeg":
+        from lmdb_reid.codec._simplejpeg import SimpleJpeg
+
+        return SimpleJpeg()
+    if wanted == "pyturbojpeg":
+        from lmdb_reid.codec._pyturbojpeg import PyTurboJpeg
+
+        return PyTurboJpeg()
+    raise UsageError(f"LMDB_REID_CODEC={wanted!r}: give simplejpeg (the default) or pyturbojpeg")
+
+
+_codec = _backend()
+
+
+def codec_name() -> str:
+    """The binding in use and its version, as `doctor` prints it."""
+    return _codec.name
+
+
+def header(data: Buffer) -> Header:
+    """Size, colour space and subsampling of a JPEG, without decoding it.
+
+    Raises:
+        ImageError: `data` is not a JPEG, or is cut short within its header.
+    """
+    try:
+        return Header(*_codec.header(data))
+    except ValueError as error:
+        raise ImageError(f"not a readable JPEG: {error}") from None
+
+
+def decode(data: Buffer, out: Pixels | None = None, *, fast_dct: bool = False) -> Pixels:
+    """The pixels of a JPEG, uint8 [H, W, 3] RGB.
+
+    Args:
+        data: the JPEG, in any object with the buffer protocol; it is not copied. The GIL is
+            released meanwhile.
+        out: where to write, C-contiguous uint8 of exactly the picture's shape. Left half-written
+            by an error.
+        fast_dct: the faster, slightly wrong inverse DCT and chroma upsampling.
+
+    Raises:
+        ImageError: the bytes are damaged (also where the decoder could go on with a warning), or
+            `out` does not fit.
+    """
+    if not (isinstance(data, bytes) or memoryview(data).c_contiguous):
+        raise ImageError("the bytes of a JPEG must lie side by side; these have gaps")
+    try:
+        height, width, _, _ = _codec.header(data)
+        if out is None:
+            out = np.empty((height, width, 3), np.uint8)
+        elif out.shape != (height, width, 3) or out.dtype != np.uint8 or not out.flags.c_contiguous:
+            raise ImageError(
+                f"a JPEG of {height}x{width} does not fit the given array: {out.dtype} {out.shape},"
+                f" {'' if out.flags.c_contiguous else 'not '}contiguous"
+            )
+        _codec.decode(data, out, fast_dct, None)
+    except ImageError:
+        raise
+    except ValueError as error:
+        raise ImageError(f"damaged JPEG: {error}") from None
+    return out
+
+
+def decode_scaled(data: Buffer, size: Size, *, fast_dct: bool = False) -> Pixels:
+    """The pixels of a JPEG, shrunk by the inverse DCT where it is at least twice as large as
+    `size`.
+
+    The scale is the smallest of 1/8, 1/4, 3/8 and 1/2 that leaves both sides at least as long as
+    those of `size` (height, width), else 1.
+
+    Returns:
+        uint8 [H, W, 3] RGB, in this thread's scratch memory: valid until its next use.
+
+    Raises:
+        ImageError: as `decode`.
+    """
+    try:
+        height, width = _codec.scaled(data, size)
+        out = scratch(height * width * 3)[: height * width * 3].reshape(height, width, 3)
+        _codec.decode(data, out, fast_dct, size)
+    except ValueError as error:
+        raise ImageError(f"damaged JPEG: {error}") from None
+    return out
+
+
+def encode(image: Pixels, *, quality: int = 95, subsampling: Subsampling = "420") -> bytes:
+    """A baseline JPEG of uint8 [H, W, 3] RGB pixels.
+
+    Raises:
+        ImageError: the array is of another shape or dtype, or empty.
+        UsageError: `quality` is outside 1..100.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
+        raise ImageError(f"can encode uint8 [H, W, 3], not {image.dtype} {image.shape}")
+    if not 1 <= quality <= 100:
+        raise UsageError(f"JPEG quality {quality}: give 1 to 100")
+    if subsampling not in get_args(Subsampling):
+        raise UsageError(f"subsampling {subsampling!r}: give one of {get_args(Subsampling)}")
+    try:
+        return _codec.encode(np.ascontiguousarray(image), quality, subsampling)
+    except ValueError as error:
+        raise ImageError(f"cannot encode {image.shape}: {error}") from None

@@ -1,0 +1,95 @@
+"""libjpeg-turbo through PyTurboJPEG 2 and the system's libturbojpeg 3; used only where it is asked
+for.
+"""
+
+from __future__ import annotations
+
+import warnings
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lmdb_reid.errors import MissingExtraError
+
+try:
+    import turbojpeg
+except ImportError as error:
+    raise MissingExtraError(
+        "LMDB_REID_CODEC=pyturbojpeg needs PyTurboJPEG 2 and libjpeg-turbo 3: pip install"
+        " PyTurboJPEG,"
+        " and the system's libturbojpeg"
+    ) from error
+
+if TYPE_CHECKING:
+    from lmdb_reid.codec._pixels import Buffer, Pixels, Subsampling
+    from lmdb_reid.schema import Size
+
+# The decoder's recoverable faults come as warnings of that module; here they are errors.
+warnings.filterwarnings("error", module="turbojpeg")
+
+_SPACES = {0: "RGB", 1: "YCbCr", 2: "Gray", 3: "CMYK", 4: "YCCK"}  # TJCS_*
+_SUBSAMPLING = {0: "444", 1: "422", 2: "420", 3: "Gray", 4: "440", 5: "411"}  # TJSAMP_*
+
+
+class PyTurboJpeg:
+    """The binding over the system's library."""
+
+    def __init__(self) -> None:
+        try:
+            self._turbo = turbojpeg.TurboJPEG()
+        except (RuntimeError, OSError) as error:
+            raise MissingExtraError(
+                f"LMDB_REID_CODEC=pyturbojpeg: no usable libturbojpeg: {error}"
+            ) from None
+        self.name = f"PyTurboJPEG {version('PyTurboJPEG')} (the system's libturbojpeg)"
+
+    def header(self, data: Buffer) -> tuple[int, int, str, str]:
+        """(height, width, colour space, subsampling)."""
+        try:
+            width, height, subsampling, space = self._turbo.decode_header(data)
+        except (OSError, Warning) as error:
+            raise ValueError(str(error)) from None
+        return height, width, _SPACES.get(space, "?"), _SUBSAMPLING.get(subsampling, "?")
+
+    def scaled(self, data: Buffer, size: Size) -> Size:
+        """(height, width) that `decode` gives for the same `size`."""
+        height, width, _, _ = self.header(data)
+        above, below = _scale(height, width, size)
+        return -(-height * above // below), -(-width * above // below)
+
+    def decode(self, data: Buffer, out: Pixels, fast_dct: bool, size: Size | None) -> None:
+        """Decode into `out`, which fits, scaled for `size`; warnings of the decoder raise."""
+        height, width, _, _ = self.header(data)
+        scale = _scale(height, width, size) if size else (1, 1)
+        flags = turbojpeg.TJFLAG_FASTDCT | turbojpeg.TJFLAG_FASTUPSAMPLE if fast_dct else 0
+        try:
+            made = self._turbo.decode(
+                data, pixel_format=turbojpeg.TJPF_RGB, flags=flags, dst=out, scaling_factor=scale
+            )
+        except (OSError, Warning) as error:
+            raise ValueError(str(error)) from None
+        if not np.shares_memory(made, out):
+            out[...] = made
+
+    def encode(self, image: Pixels, quality: int, subsampling: Subsampling) -> bytes:
+        """A baseline JPEG."""
+        codes = {name: code for code, name in _SUBSAMPLING.items()}
+        try:
+            encoded: bytes = self._turbo.encode(
+                image,
+                quality=quality,
+                pixel_format=turbojpeg.TJPF_RGB,
+                jpeg_subsample=codes[subsampling],
+            )
+        except (OSError, Warning) as error:
+            raise ValueError(str(error)) from None
+        return encoded
+
+
+def _scale(height: int, width: int, size: Size) -> tuple[int, int]:
+    """The smallest DCT scale up to 1/2 that leaves both sides as long as those of `size`, or 1."""
+    for above, below in ((1, 8), (1, 4), (3, 8), (1, 2)):
+        if -(-height * above // below) >= size[0] and -(-width * above // below) >= size[1]:
+            return above, below
+    return 1, 1

@@ -1,0 +1,50 @@
+"""libjpeg-turbo through simplejpeg, whose wheel carries the library."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+from typing import TYPE_CHECKING
+
+import simplejpeg
+
+if TYPE_CHECKING:
+    from lmdb_reid.codec._pixels import Buffer, Pixels, Subsampling
+    from lmdb_reid.schema import Size
+
+_SHRINK = 2  # scales between 1/2 and 1 take longer than they save
+
+
+class SimpleJpeg:
+    """The default binding."""
+
+    name = f"simplejpeg {version('simplejpeg')} (libjpeg-turbo in its wheel)"
+
+    def header(self, data: Buffer) -> tuple[int, int, str, str]:
+        """(height, width, colour space, subsampling)."""
+        height, width, colorspace, subsampling = simplejpeg.decode_jpeg_header(data)
+        return height, width, colorspace, subsampling
+
+    def scaled(self, data: Buffer, size: Size) -> Size:
+        """(height, width) that `decode` gives for the same `size`."""
+        height, width, _, _ = simplejpeg.decode_jpeg_header(data, *size, _SHRINK)
+        return height, width
+
+    def decode(self, data: Buffer, out: Pixels, fast_dct: bool, size: Size | None) -> None:
+        """Decode into `out`, which fits, scaled for `size`; warnings of the decoder raise."""
+        height, width = size or (0, 0)
+        simplejpeg.decode_jpeg(
+            data,
+            "RGB",
+            fastdct=fast_dct,
+            fastupsample=fast_dct,
+            min_height=height,
+            min_width=width,
+            min_factor=_SHRINK if size else 1,
+            buffer=out,
+            strict=True,
+        )
+
+    def encode(self, image: Pixels, quality: int, subsampling: Subsampling) -> bytes:
+        """A baseline JPEG."""
+        encoded: bytes = simplejpeg.encode_jpeg(image, quality, "RGB", subsampling)
+        return encoded

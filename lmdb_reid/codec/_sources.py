@@ -1,0 +1,240 @@
+"""Images as they come from elsewhere: any size, format and rotation, perhaps hostile.
+
+The content decides what an image is, never the file's name. Sizes and scans are checked before
+memory is taken.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from lmdb_reid.codec._jpeg import decode, header
+from lmdb_reid.codec._pixels import Pixels
+from lmdb_reid.errors import ImageError, ImageTooLargeError, MissingExtraError
+
+try:
+    import PIL.Image
+except ImportError:  # needed for sources that are not plain JPEG only
+    PIL = None  # type: ignore[assignment]  # the module's name doubles as the flag
+
+MAX_PIXELS = 89_478_485
+"""Most pixels of a source image (Pillow's own limit, a quarter of a gigabyte of RGB)."""
+MAX_SCANS = 100
+"""Most scans of a JPEG: ten is usual, two thousand a denial of service."""
+
+_OTHER_FORMATS = ("PNG", "BMP", "WEBP", "JPEG")
+_EXIF_ORIENTATION = 0x0112
+_HEAD = 1 << 16  # bytes in which most headers end
+_STANDALONE = {0x01, *range(0xD0, 0xD8)}  # markers without a length
+
+
+class SourceInfo(NamedTuple):
+    """What a source image is, from its header alone."""
+
+    height: int
+    width: int
+    format: str
+    """JPEG, PNG, BMP or WEBP."""
+    orientation: int
+    """EXIF orientation 1..8; height and width are those after it was applied."""
+    plain: bool
+    """A JPEG that libjpeg-turbo decodes to RGB as it stands and that needs no rotation."""
+
+
+def probe(data: bytes) -> SourceInfo:
+    """Size, format and rotation of a source image, without decoding it.
+
+    Raises:
+        ImageError: no bytes, not an image, or not a JPEG, PNG, BMP or WebP.
+        ImageTooLargeError: over MAX_PIXELS or MAX_SCANS.
+    """
+    if not data:
+        raise ImageError("the file is empty (0 bytes)")
+    if not data.startswith(b"\xff\xd8"):
+        return _probe_other(data)
+    height, width, colorspace, _ = header(data)
+    _check_pixels(height, width)
+    orientation, scans = _walk_jpeg(data)
+    if scans > MAX_SCANS:
+        raise ImageTooLargeError(f"a JPEG of {scans} scans: more than {MAX_SCANS} are refused")
+    if orientation >= 5:
+        height, width = width, height
+    plain = orientation == 1 and colorspace in ("YCbCr", "Gray", "RGB")
+    return SourceInfo(height, width, "JPEG", orientation, plain)
+
+
+def probe_file(path: Path) -> SourceInfo:
+    """`probe` of a file, reading its head only where that is enough (scans behind it are then not
+    counted).
+
+    Raises:
+        OSError: the file cannot be read.
+        ImageError: as `probe`.
+    """
+    with path.open("rb") as file:
+        head = file.read(_HEAD)
+        try:
+            return probe(head)
+        except ImageError:
+            rest = file.read()
+            if not rest:
+                raise
+            return probe(head + rest)
+
+
+def read_source(
+    data: bytes, info: SourceInfo | None = None, scratch: Pixels | None = None
+) -> Pixels:
+    """The pixels of a source image as it should be seen, uint8 [H, W, 3] RGB: rotation applied,
+    alpha dropped.
+
+    Args:
+        data: the file's bytes.
+        info: what `probe` said of them, if it was asked already.
+        scratch: a flat uint8 array that the result may lie in, if it is large enough (saves the
+            page faults of a new frame-sized array).
+
+    Raises:
+        ImageError: as `probe`, and for damaged image data, also where a decoder could go on with a
+            warning.
+    """
+    info = info or probe(data)
+    stored = (info.height, info.width) if info.orientation < 5 else (info.width, info.height)
+    if info.format == "JPEG" and (info.plain or header(data).colorspace not in ("CMYK", "YCCK")):
+        count = info.height * info.width * 3
+        fits = scratch is not None and scratch.size >= count
+        out = scratch[:count].reshape(*stored, 3) if scratch is not None and fits else None
+        return _rotate(decode(data, out), info.orientation)
+    return _rotate(_decode_other(data), info.orientation)
+
+
+def _check_pixels(height: int, width: int) -> None:
+    if height * width > MAX_PIXELS:
+        raise ImageTooLargeError(f"{width}x{height} pixels: more than {MAX_PIXELS:,} are refused")
+    if height < 1 or width < 1:
+        raise ImageError(f"an image of {width}x{height} pixels")
+
+
+def _walk_jpeg(data: bytes) -> tuple[int, int]:
+    """(EXIF orientation, number of scans) of a JPEG, from its markers.
+
+    Scans are counted only where the decoder would read more than one: progressive files, and first
+    scans that do not hold all components.
+    """
+    orientation, components, progressive, at = 1, 0, False, 2
+    while at + 4 <= len(data):
+        if data[at] != 0xFF:
+            break
+        marker = data[at + 1]
+        if marker == 0xFF or marker in _STANDALONE:
+            at += 1 if marker == 0xFF else 2
+            continue
+        if marker == 0xD9:
+            break
+        length = int.from_bytes(data[at + 2 : at + 4])
+        if length < 2:  # the decoder would read on where this walk loses its place
+            raise ImageError(f"a JPEG with a segment of length {length}")
+        body = data[at + 4 : at + 2 + length]
+        if marker == 0xDA:
+            several = progressive or not body or body[0] < components
+            return orientation, _count_scans(data, at) if several else 1
+        if marker == 0xE1 and body.startswith(b"Exif\0\0") and orientation == 1:
+            orientation = _exif_orientation(body[6:])
+        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            components = body[5] if len(body) > 5 else 0
+            progressive = marker in (0xC2, 0xC6, 0xCA, 0xCE)
+        at += 2 + length
+    raise ImageError("a JPEG without image data")
+
+
+def _count_scans(data: bytes, at: int) -> int:
+    """Start-of-scan markers from the first one, at `at`, on; entropy-coded data cannot hold these
+    two bytes.
+
+    Bytes inside a table segment between scans can, so a count over the limit may be too high by a
+    few; nobody writes a hundred scans.
+    """
+    return data.count(b"\xff\xda", at)
+
+
+def _png_exif(data: bytes) -> bytes:
+    """The eXIf chunk of a PNG, which may stand behind the pixels; b"" where there is none."""
+    at = 8
+    while at + 8 <= len(data):
+        length = int.from_bytes(data[at : at + 4])
+        if data[at + 4 : at + 8] == b"eXIf":
+            return data[at + 8 : at + 8 + length]
+        at += 12 + length
+    return b""
+
+
+def _exif_orientation(tiff: bytes) -> int:
+    """The orientation tag of a TIFF header's first directory; 1 where there is none that makes
+    sense.
+    """
+    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
+    if order is None or len(tiff) < 8:
+        return 1
+    (start,) = struct.unpack_from(order + "I", tiff, 4)
+    if start + 2 > len(tiff):
+        return 1
+    (entries,) = struct.unpack_from(order + "H", tiff, start)
+    for entry in range(start + 2, min(start + 2 + 12 * entries, len(tiff) - 11), 12):
+        tag, _, _, value = struct.unpack_from(order + "HHIH", tiff, entry)
+        if tag == _EXIF_ORIENTATION:
+            return value if 1 <= value <= 8 else 1
+    return 1
+
+
+def _rotate(image: Pixels, orientation: int) -> Pixels:
+    """Undo an EXIF orientation (values as in EXIF 2.3, tag 0x0112)."""
+    if orientation >= 5:
+        image = image.transpose(1, 0, 2)
+    if orientation in (3, 4, 7, 8):
+        image = image[::-1]
+    if orientation in (2, 3, 6, 7):
+        image = image[:, ::-1]
+    return np.ascontiguousarray(image)
+
+
+def _open_other(data: bytes) -> PIL.Image.Image:
+    if PIL is None:
+        raise MissingExtraError.of("Pillow", "build", "reading PNG, BMP, WebP or CMYK images")
+    try:
+        return PIL.Image.open(io.BytesIO(data), formats=_OTHER_FORMATS)
+    except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:
+        raise ImageTooLargeError(str(error)) from None
+    except Exception as error:  # hostile bytes make Pillow's plugins raise whatever comes
+        # Its message would print the buffer's address, so only its kind is told.
+        kind = type(error).__name__
+        raise ImageError(f"not a JPEG, PNG, BMP or WebP image ({kind})") from None
+
+
+def _probe_other(data: bytes) -> SourceInfo:
+    image = _open_other(data)
+    width, height = image.size
+    _check_pixels(height, width)
+    # From the header alone: Pillow's own getexif() would decode a PNG to look behind its pixels.
+    exif = _png_exif(data) if image.format == "PNG" else image.info.get("exif", b"")
+    orientation = _exif_orientation(exif.removeprefix(b"Exif\0\0"))
+    if orientation >= 5:
+        height, width = width, height
+    return SourceInfo(height, width, image.format or "?", orientation, plain=False)
+
+
+def _decode_other(data: bytes) -> Pixels:
+    image = _open_other(data)
+    try:
+        if image.mode.startswith("I;16"):  # Pillow clips 16-bit grey instead of scaling it
+            grey = (np.asarray(image) >> 8).astype(np.uint8)
+            return np.repeat(grey[:, :, None], 3, axis=2)
+        if image.mode == "P":  # a palette with transparency, which Pillow warns of
+            image = image.convert("RGBA")
+        return np.array(image.convert("RGB"))
+    except Exception as error:
+        raise ImageError(f"damaged {image.format} image: {error}") from None

@@ -1,0 +1,142 @@
+"""Every error the project raises, each also the builtin that a caller would guess.
+
+    LmdbReidError
+    ├── UsageError (ValueError)              an argument that cannot be meant
+    ├── MissingExtraError (ImportError)      an optional package is missing; says the pip line
+    ├── StoreError
+    │   ├── StoreNotFoundError (FileNotFoundError)
+    │   ├── StoreExistsError (FileExistsError)      a store or an unfinished build is in the way
+    │   ├── StoreVersionError (ValueError)          written by a format this code does not know
+    │   ├── StoreDamagedError (ValueError)          files do not fit the manifest
+    │   ├── StoreChangedError (RuntimeError)        replaced since this object, or its pickle
+    │   ├── StoreClosedError (ValueError)
+    │   ├── StoreBusyError (RuntimeError)           another process is writing it
+    │   ├── StoreWriteError (OSError)               no space, no permission, ...
+    │   ├── ResumeError (ValueError)                not the settings or inputs it was begun with
+    │   └── UnknownColumnError (KeyError)
+    ├── SampleError
+    │   ├── UnknownSampleError (KeyError)
+    │   ├── DuplicateSampleError (ValueError)
+    │   ├── InvalidSampleError (ValueError)         an id, image or record no store can hold
+    │   └── CorruptSampleError (ValueError)         stored bytes are not what was written
+    ├── WorkerDiedError (RuntimeError)       a loader's worker process ended by itself
+    ├── ImageError (ValueError)              bytes that cannot be decoded
+    │   └── ImageTooLargeError               refused from its header, before memory is taken
+    └── SourceError (ValueError)             a builder's input that cannot be used
+        ├── SourceNotFoundError (FileNotFoundError)
+        └── TooManySkippedError              more rows were unusable than allowed
+
+A message says what, which value, and what to do. Every class can be made from its message alone,
+so that errors survive the way back from a worker process.
+"""
+
+
+class LmdbReidError(Exception):
+    """Base of all errors of this project."""
+
+    def __str__(self) -> str:
+        # KeyError and OSError subclasses would otherwise print repr(message) or an errno.
+        return str(self.args[0]) if self.args else ""
+
+
+class UsageError(LmdbReidError, ValueError):
+    """An argument that cannot be meant."""
+
+
+class MissingExtraError(LmdbReidError, ImportError):
+    """An optional package is not installed."""
+
+    @classmethod
+    def of(cls, package: str, extra: str, what: str) -> "MissingExtraError":
+        """The error for `what` needing `package`, which the extra named `extra` brings."""
+        return cls(
+            f'{what} needs {package}, which is not installed: pip install "lmdb_reid[{extra}]"'
+        )
+
+
+class StoreError(LmdbReidError):
+    """Something about a whole store."""
+
+
+class StoreNotFoundError(StoreError, FileNotFoundError):
+    """No sealed store at this path."""
+
+
+class StoreExistsError(StoreError, FileExistsError):
+    """A store, or an unfinished build of one, stands at the path that should be written."""
+
+
+class StoreVersionError(StoreError, ValueError):
+    """The store's format version is not one that this code reads."""
+
+
+class StoreDamagedError(StoreError, ValueError):
+    """The store's files do not fit its manifest."""
+
+
+class StoreChangedError(StoreError, RuntimeError):
+    """The store at this path is not the one that this object was made for."""
+
+
+class StoreClosedError(StoreError, ValueError):
+    """The store was closed."""
+
+
+class StoreBusyError(StoreError, RuntimeError):
+    """Another process is writing this store."""
+
+
+class StoreWriteError(StoreError, OSError):
+    """Writing failed: no space, no permission, a failing disk."""
+
+
+class ResumeError(StoreError, ValueError):
+    """An unfinished build was made with other settings or from other inputs."""
+
+
+class UnknownColumnError(StoreError, KeyError):
+    """The store has no column of this name."""
+
+
+class SampleError(LmdbReidError):
+    """Something about one sample."""
+
+
+class UnknownSampleError(SampleError, KeyError):
+    """No sample of this id."""
+
+
+class DuplicateSampleError(SampleError, ValueError):
+    """Two samples would have one id."""
+
+
+class InvalidSampleError(SampleError, ValueError):
+    """An id, image or record that a store cannot hold."""
+
+
+class CorruptSampleError(SampleError, ValueError):
+    """A sample's stored bytes are not the ones that were written."""
+
+
+class WorkerDiedError(LmdbReidError, RuntimeError):
+    """A worker process of a loader ended by itself."""
+
+
+class ImageError(LmdbReidError, ValueError):
+    """Bytes that cannot be decoded as an image."""
+
+
+class ImageTooLargeError(ImageError):
+    """An image over the limits on pixels or scans, refused from its header."""
+
+
+class SourceError(LmdbReidError, ValueError):
+    """A builder's input that cannot be used."""
+
+
+class SourceNotFoundError(SourceError, FileNotFoundError):
+    """A file or folder of a builder's input is not there."""
+
+
+class TooManySkippedError(SourceError):
+    """More rows could not be used than the build allows."""

@@ -1,0 +1,132 @@
+"""Samples, boxes and their geometry: the vocabulary that everything above shares.
+
+A box is `(x, y, w, h)` in pixels, top-left corner first, as the csv files give it. All geometry is
+in floats; pixels are reached once, by `Box.pixels`.
+"""
+
+from __future__ import annotations
+
+import enum
+import math
+import re
+from typing import NamedTuple
+
+from lmdb_reid.errors import InvalidSampleError, UsageError
+
+Size = tuple[int, int]
+"""(height, width) in pixels."""
+
+MAX_ID_BYTES = 511  # LMDB's default limit on a key
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+class Kind(enum.IntEnum):
+    """What a sample shows. Stored as uint8."""
+
+    PLAYER = 0
+    BACKGROUND = 1
+    PARTIAL = 2
+    JUNK = 3
+    DISTRACTOR = 4
+
+    @property
+    def title(self) -> str:
+        """The name in lower case, as reports print it."""
+        return self.name.lower()
+
+
+NO_LABEL = -1
+"""Label of every background, partial and junk sample, and of a player whose identity is unknown."""
+
+
+class Box(NamedTuple):
+    """A rectangle in pixels of its frame: left, top, width, height."""
+
+    x: float
+    y: float
+    w: float
+    h: float
+
+    @property
+    def area(self) -> float:
+        """Width times height, in square pixels."""
+        return self.w * self.h
+
+    def grown(self, ratio: float) -> Box:
+        """The box with both sides multiplied by `ratio` about its centre."""
+        w, h = self.w * ratio, self.h * ratio
+        return Box(self.x + (self.w - w) / 2, self.y + (self.h - h) / 2, w, h)
+
+    def clipped(self, size: Size) -> Box:
+        """The part inside an image of (height, width); width or height is 0 where nothing is."""
+        height, width = size
+        x0, y0 = min(max(self.x, 0.0), width), min(max(self.y, 0.0), height)
+        x1, y1 = min(max(self.x + self.w, 0.0), width), min(max(self.y + self.h, 0.0), height)
+        return Box(x0, y0, x1 - x0, y1 - y0)
+
+    def pixels(self, size: Size) -> tuple[int, int, int, int]:
+        """(x0, y0, x1, y1): the whole pixels of an image of (height, width) that stand for this
+        box.
+
+        Each edge is rounded to the nearest pixel border (halves up) and clipped. An empty result
+        has x1 <= x0 or y1 <= y0; a box that lies inside the image but rounds to nothing keeps one
+        pixel.
+        """
+        height, width = size
+        inside = self.clipped(size)
+        if inside.w <= 0 or inside.h <= 0:
+            return 0, 0, 0, 0
+        x0, y0 = math.floor(inside.x + 0.5), math.floor(inside.y + 0.5)
+        x1, y1 = math.floor(inside.x + inside.w + 0.5), math.floor(inside.y + inside.h + 0.5)
+        x0, y0 = min(x0, width - 1), min(y0, height - 1)
+        return x0, y0, max(x1, x0 + 1), max(y1, y0 + 1)
+
+
+def iou(a: Box, b: Box) -> float:
+    """Intersection over union of two boxes; 0.0 where either has no area."""
+    w = min(a.x + a.w, b.x + b.w) - max(a.x, b.x)
+    h = min(a.y + a.h, b.y + b.h) - max(a.y, b.y)
+    if w <= 0 or h <= 0:
+        return 0.0
+    common = w * h
+    return common / (a.area + b.area - common)
+
+
+def check_id(sample_id: str) -> bytes:
+    """The key of a sample id: its utf-8 bytes.
+
+    Raises:
+        InvalidSampleError: the id is empty, longer than 511 bytes, has a control character or
+            cannot be utf-8.
+    """
+    if not isinstance(sample_id, str):
+        raise InvalidSampleError(
+            f"a sample id is a str, not {type(sample_id).__name__}: {sample_id!r}"
+        )
+    try:
+        key = sample_id.encode("utf-8")
+    except UnicodeEncodeError as error:
+        raise InvalidSampleError(
+            f"sample id {sample_id!r} cannot be written as utf-8: {error}"
+        ) from None
+    if not 1 <= len(key) <= MAX_ID_BYTES:
+        raise InvalidSampleError(
+            f"sample id of {len(key)} bytes: 1 to {MAX_ID_BYTES} are allowed: {sample_id[:80]!r}"
+        )
+    if _CONTROL.search(sample_id):
+        raise InvalidSampleError(f"sample id {sample_id!r} has a control character")
+    return key
+
+
+def parse_size(text: str) -> Size | None:
+    """(height, width) of "256x128", or None for "native".
+
+    Raises:
+        UsageError: anything else.
+    """
+    if text == "native":
+        return None
+    match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
+    if not match or not all(int(side) for side in match.groups()):
+        raise UsageError(f'size {text!r}: give HEIGHTxWIDTH, such as 256x128, or "native"')
+    return int(match[1]), int(match[2])

@@ -1,0 +1,182 @@
+"""One LMDB environment per file and process: shared, counted, opened on demand, never carried
+through a fork.
+
+py-lmdb refuses a second open of one file in a process, and a forked child inherits that register
+together with an environment it should not use. So all environments for reading stand in one table,
+keyed by the file's device and inode; a fork hook empties it in the child before anything there can
+open a store.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from pathlib import Path
+from typing import Any
+
+import lmdb
+
+from lmdb_reid.errors import StoreDamagedError, StoreNotFoundError
+from lmdb_reid.store._format import DATA, DIGEST_KEY, IMAGES_DB, RECORDS_DB
+
+_Key = tuple[int, int]
+
+
+class Handle:
+    """An open read-only environment with its two named databases. Made by `acquire`, given back by
+    `release`.
+    """
+
+    __slots__ = ("alive", "count", "env", "exports", "images", "key", "records")
+
+    def __init__(self, path: Path, key: _Key) -> None:
+        self.key = key
+        self.count = 0
+        self.exports = 0  # views handed to users that may still be read
+        self.alive = True  # False once closed, or in a child that inherited it
+        file = path / DATA
+        size = file.stat().st_size
+        self.env = lmdb.open(
+            str(file),
+            subdir=False,
+            readonly=True,
+            lock=False,
+            create=False,
+            max_dbs=2,
+            map_size=max(size, 1 << 20),
+            readahead=size < _memory_bytes(),
+            max_spare_txns=8,
+        )
+        try:
+            self.images = self.env.open_db(IMAGES_DB, create=False)
+            self.records = self.env.open_db(RECORDS_DB, create=False)
+        except lmdb.Error:
+            self.env.close()
+            raise
+
+    def begin(self) -> Any:
+        """A read transaction that gives memoryviews into the map."""
+        return self.env.begin(buffers=True)
+
+
+lock = threading.RLock()  # of the table; held over forks
+_open: dict[_Key, Handle] = {}
+
+
+def acquire(path: Path) -> Handle:
+    """The environment of the store at `path`, one more user counted in.
+
+    Raises:
+        StoreNotFoundError: no data.mdb.
+        StoreDamagedError: LMDB cannot open it.
+    """
+    with lock:
+        try:
+            status = (path / DATA).stat()
+        except OSError as error:
+            raise StoreNotFoundError(f"{path / DATA} cannot be read: {error.strerror}") from None
+        key = (status.st_dev, status.st_ino)
+        handle = _open.get(key)
+        if handle is None:
+            try:
+                handle = Handle(path, key)
+            except lmdb.Error as error:
+                raise StoreDamagedError(
+                    f"{path / DATA} cannot be opened by LMDB: {error}"
+                ) from None
+            _open[key] = handle
+        handle.count += 1
+        return handle
+
+
+def release(handle: Handle) -> None:
+    """Give `handle` back; the last user closes the environment, unless a view of it is still
+    out.
+    """
+    with lock:
+        handle.count -= 1
+        _close_if_unused(handle)
+
+
+def export(handle: Handle) -> None:
+    """Note that views into the map may be out: until `unexport`, the environment stays open."""
+    with lock:
+        handle.exports += 1
+
+
+def unexport(handle: Handle) -> None:
+    """The views of one `export` are gone."""
+    with lock:
+        handle.exports -= 1
+        _close_if_unused(handle)
+
+
+def pins(path: Path) -> dict[str, Any]:
+    """What a manifest pins of its data.mdb, as it is now: size and last page, last transaction,
+    entries.
+
+    A truncated file, one of another store, or one whose meta page was damaged differs in one of
+    these.
+    """
+    with lock:  # a fork waits until this is done: the child could not close what is being read
+        handle = acquire(path)
+        try:
+            info = handle.env.info()
+            with handle.env.begin() as txn:
+                return {
+                    "size": (path / DATA).stat().st_size,
+                    "last_page": info["last_pgno"],
+                    "last_transaction": info["last_txnid"],
+                    "images": txn.stat(handle.images)["entries"],
+                    "records": txn.stat(handle.records)["entries"],
+                    "digest": bytes(txn.get(DIGEST_KEY, b"")).hex(),
+                }
+        except lmdb.Error as error:
+            raise StoreDamagedError(f"{path / DATA} cannot be read by LMDB: {error}") from None
+        finally:
+            release(handle)
+
+
+def open_count() -> int:
+    """How many environments this process has open for reading."""
+    return len(_open)
+
+
+def _close_if_unused(handle: Handle) -> None:
+    if handle.alive and handle.count <= 0 and handle.exports <= 0:
+        handle.alive = False
+        _open.pop(handle.key, None)
+        handle.env.close()
+
+
+def _after_fork_in_child() -> None:
+    """Drop what was inherited, so that this process opens its own.
+
+    An environment with a view out stays mapped and in use: closing it would make the inherited
+    view fatal, and py-lmdb would refuse a second one. Reading it is sound, for it is read-only,
+    without locks, over a file that never changes.
+    """
+    for handle in list(_open.values()):
+        if handle.exports > 0:
+            continue
+        handle.alive = False
+        del _open[handle.key]
+        handle.env.close()
+    lock.release()
+
+
+def _memory_bytes() -> int:
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):
+        return 1 << 62
+
+
+if hasattr(os, "register_at_fork"):
+    # The forking thread holds the lock over the fork, so that the child finds the table whole
+    # and the lock its own.
+    os.register_at_fork(
+        before=lock.acquire,
+        after_in_parent=lock.release,
+        after_in_child=_after_fork_in_child,
+    )

@@ -1,0 +1,58 @@
+"""A store's columns as a table, and questions to it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import numpy.typing as npt
+
+from lmdb_reid.errors import MissingExtraError, UsageError
+from lmdb_reid.store._columns import Columns, Ids
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Rows = npt.NDArray[np.int64]
+
+
+def frame(ids: Ids, columns: Columns) -> pd.DataFrame:
+    """All columns, indexed by sample id, in row order; strings as categories.
+
+    Raises:
+        MissingExtraError: pandas is not installed.
+    """
+    try:
+        import pandas as pd
+    except ImportError:
+        raise MissingExtraError.of("pandas", "notebook", "a table of the store") from None
+    table = {}
+    for name, values in columns.items():
+        categories = columns.categories(name)
+        strings = categories is not None
+        table[name] = pd.Categorical.from_codes(values, categories) if strings else values
+    return pd.DataFrame(table, index=pd.Index(ids[:], name="id"))
+
+
+def query(table: pd.DataFrame, expression: str) -> Rows:
+    """Row numbers for which an expression over the columns is true, int64, ascending.
+
+    It is evaluated by pandas' own parser, without numexpr and with no names but the columns'.
+
+    Raises:
+        UsageError: the expression cannot be evaluated, or is no condition.
+    """
+    try:
+        found = table.eval(expression, engine="python", local_dict={}, global_dict={})
+    except Exception as error:  # pandas raises whatever its parser, numpy or a dtype raises
+        raise UsageError(
+            f"query {expression!r}: {type(error).__name__}: {error}."
+            f" Columns: {', '.join(map(str, table.columns))}"
+        ) from None
+    mask = np.asarray(found)
+    if mask.dtype != bool or mask.shape != (len(table),):
+        raise UsageError(
+            f"query {expression!r} is no condition: it gives {type(found).__name__}, not true or"
+            " false for each sample"
+        )
+    return np.flatnonzero(mask).astype(np.int64)

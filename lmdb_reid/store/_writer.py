@@ -1,0 +1,411 @@
+"""Writing a store: LMDB grows under `NAME.partial`, and one rename gives it its name.
+
+States of a build, from each of which a killed one can be resumed:
+    data.mdb grows     beside it work/journal.mdb knows of each sample what its columns need, and
+                       which groups are whole. data is committed first, the journal second; samples
+                       that the journal does not know after a crash are taken out again
+    manifest.json      all but the rename is done
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import time
+import zlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import lmdb
+import msgpack
+
+from lmdb_reid import codec
+from lmdb_reid.errors import (
+    DuplicateSampleError,
+    ImageError,
+    InvalidSampleError,
+    LmdbReidError,
+    ResumeError,
+    StoreClosedError,
+    StoreWriteError,
+    UsageError,
+)
+from lmdb_reid.schema import check_id
+from lmdb_reid.store import _format, _growing, _handles, _places, _sealing
+from lmdb_reid.store._format import IMAGES_DB, RECORDS_DB, Facts
+from lmdb_reid.store._growing import Growing
+from lmdb_reid.store._sealing import FACTS_DB, LAST, MARKS_DB, STATE_DB, UNORDERED
+
+NewSample = tuple[str, bytes, Mapping[str, Any]]
+"""(id, JPEG bytes, record)."""
+
+_SETTINGS, _JOURNAL = "settings.json", "journal.mdb"
+
+_Row = tuple[bytes, bytes, bytes, bytes]
+"""(key, image, record, facts)."""
+_Mark = tuple[bytes, bytes] | None
+"""(key, packed note)."""
+
+
+class StoreWriter:
+    """Writes one store. Nobody sees it under its own name before `seal` has finished.
+
+    Args:
+        path: where the store will be. `path` + ".partial" is used until then.
+        settings: what decides the content (JSON values); `resume` refuses an unfinished build made
+            with others.
+        source: where the content comes from (paths, dates, versions): kept in the manifest, not
+            compared.
+        resume: go on with an unfinished build, if there is one.
+        overwrite: replace a store at `path` when sealed (it stays as it is until then), and
+            discard an unfinished build.
+
+    Raises:
+        StoreExistsError: a store, or an unfinished build, is there and neither `resume` nor
+            `overwrite` was given.
+        ResumeError: the unfinished build has other settings; the message names them.
+        StoreBusyError: another process is writing there.
+        StoreWriteError: the place cannot be written.
+    """
+
+    def __init__(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        settings: Mapping[str, Any] | None = None,
+        source: Mapping[str, Any] | None = None,
+        resume: bool = False,
+        overwrite: bool = False,
+    ) -> None:
+        self.path = Path(path).resolve()  # through a link, or it would be the link that is replaced
+        self._partial = _format.partial_of(self.path)
+        self._work = self._partial / _places.WORK
+        self._settings = _as_json("settings", settings)
+        self._source = _as_json("source", source)
+        self._pending: list[tuple[list[_Row], _Mark]] = []
+        self._pending_bytes = 0
+        self._committed = time.monotonic()
+        self._attached: dict[str, bytes] = {}
+        self._data: Growing | None = None
+        self._journal: Growing | None = None
+        self._greatest = b""  # key put so far
+        self._claim = contextlib.ExitStack()
+        with _writing(self.path):
+            _places.settle(self.path)
+            claim = _places.claimed(self.path, resume=resume, overwrite=overwrite)
+            found, self._overwrite = self._claim.enter_context(claim)
+            try:
+                if found:
+                    self._check_settings()
+                if not self.complete:
+                    self._open()
+            except BaseException:
+                self.close()
+                raise
+
+    @property
+    def complete(self) -> bool:
+        """Whether an earlier run was stopped at its very end: only `seal` is left to call."""
+        return (self._partial / _format.MANIFEST).exists()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
+        if kind is None and self._data is not None:
+            self.commit()
+        self.close()
+
+    def put(self, sample_id: str, image: bytes, record: Mapping[str, Any]) -> None:
+        """Add one sample.
+
+        Args:
+            sample_id: utf-8, 1 to 511 bytes, no control characters.
+            image: a JPEG, stored byte for byte.
+            record: what is known of it, msgpack values; `label` (int, -1 unless given) and `kind`
+                (0..4, player unless given) are understood, every other scalar becomes a column.
+
+        Raises:
+            DuplicateSampleError: the id is in the store already; nothing is written.
+            InvalidSampleError: an id, image or record that a store cannot hold.
+            StoreWriteError: no space left, or another failure of the disk.
+        """
+        self.put_group("", [(sample_id, image, record)])
+
+    def put_group(self, mark: str, samples: Iterable[NewSample], note: Any = None) -> None:
+        """Add samples that belong together, and remember under `mark` that they are in.
+
+        Either all of them and the mark survive a crash, or nothing of it. An empty `mark` is not
+        remembered. `note` is any msgpack value, given back by `marks`.
+        """
+        self._envs()
+        rows = sorted(_prepared(*sample) for sample in samples)
+        packed = _packed_mark(mark, note)
+        with self._writing():
+            self._put_rows(rows, packed)
+            self._pending.append((rows, packed))
+            self._pending_bytes += sum(len(image) for _, image, _, _ in rows)
+            late = time.monotonic() - self._committed >= _growing.COMMIT_SECONDS
+            if late or self._pending_bytes >= _growing.COMMIT_BYTES:
+                self.commit()
+
+    def commit(self) -> None:
+        """Bring everything put so far to the disk. Called every 16 MB or 2 s, and by `seal`."""
+        data, journal = self._envs()
+        with self._writing():
+            while True:
+                try:
+                    data.commit()
+                    journal.txn.put(
+                        LAST, str(data.last_transaction).encode(), db=journal.dbs[STATE_DB]
+                    )
+                    journal.commit()
+                    break
+                except lmdb.MapFullError:
+                    self._grow_and_replay()
+            self._pending.clear()
+            self._pending_bytes = 0
+            self._committed = time.monotonic()
+
+    def marks(self) -> dict[str, Any]:
+        """The marks of earlier runs and this one, with their notes."""
+        _, journal = self._envs()
+        self.commit()
+        with journal.env.begin() as txn, txn.cursor(journal.dbs[MARKS_DB]) as cursor:
+            return {key.decode(): msgpack.unpackb(note) for key, note in cursor}
+
+    def attach(self, name: str, data: bytes) -> None:
+        """Put a file of this name beside the manifest when the store is sealed (a report, say)."""
+        taken = (_format.MANIFEST, _format.DATA, _format.COLUMNS, *_places.TAKEN)
+        if name != Path(name).name or name in ("", "..", *taken):
+            raise UsageError(f"cannot attach a file named {name!r}")
+        self._attached[name] = data
+
+    def seal(self) -> Path:
+        """Write columns and manifest, sync all of it, and give the store its name.
+
+        Returns:
+            The path of the sealed store.
+
+        Raises:
+            InvalidSampleError: nothing was put.
+            StoreWriteError: as `put`; the unfinished build stays and can be resumed.
+        """
+        with self._writing():
+            for name, data in self._attached.items():
+                _format.write_synced(self._partial / name, data)
+            if not self.complete:
+                self._write_sealed()
+            self._close_envs()
+            shutil.rmtree(self._work)
+            _format.sync_directory(self._partial)
+            _places.give_name(self.path, overwrite=self._overwrite)
+            self.close()
+        return self.path
+
+    def close(self) -> None:
+        """Stop without sealing. What was committed stays in the unfinished build."""
+        self._close_envs()
+        self._claim.close()
+
+    # -- putting
+
+    def _put_rows(self, rows: list[_Row], mark: _Mark) -> None:
+        """Put into the transactions; a full map is grown, however often it takes."""
+        while True:
+            try:
+                self._put_into_txns(rows, mark)
+                return
+            except lmdb.MapFullError:
+                self._grow_and_replay()
+
+    def _put_into_txns(self, rows: list[_Row], mark: _Mark) -> None:
+        data, journal = self._envs()
+        images, records, facts_db = (
+            data.dbs[IMAGES_DB],
+            data.dbs[RECORDS_DB],
+            journal.dbs[FACTS_DB],
+        )
+        for at, (key, image, record, facts) in enumerate(rows):
+            if not data.txn.put(key, image, db=images, overwrite=False):
+                for earlier, *_ in rows[:at]:  # leave nothing of the group behind
+                    data.txn.delete(earlier, db=images)
+                    data.txn.delete(earlier, db=records)
+                    journal.txn.delete(earlier, db=facts_db)
+                raise DuplicateSampleError(
+                    f"two samples have the id {key.decode()!r}; the second was not written"
+                )
+            data.txn.put(key, record, db=records)
+            journal.txn.put(key, facts, db=facts_db)
+        if mark is not None:
+            journal.txn.put(*mark, db=journal.dbs[MARKS_DB])
+        if rows:
+            if rows[0][0] < self._greatest:
+                journal.txn.put(UNORDERED, b"1", db=journal.dbs[STATE_DB])
+            self._greatest = max(self._greatest, rows[-1][0])
+
+    def _grow_and_replay(self) -> None:
+        """A map is full: give up both transactions, double the maps, put again what they held.
+
+        What `data` committed before the journal's map was full is found there again, so replaying
+        overwrites nothing: it is put anew only where it is missing.
+        """
+        while True:
+            for env in self._envs():
+                env.grow()
+            self._take_out_unknown()
+            self._greatest = self._greatest_stored()  # or what is put again would seem unordered
+            try:
+                for rows, mark in self._pending:
+                    self._put_into_txns(rows, mark)
+                return
+            except lmdb.MapFullError:
+                continue
+
+    def _write_sealed(self) -> None:
+        """Columns, data in order, and the manifest last."""
+        data, journal = self._envs()
+        self.commit()
+        manifest = _sealing.write_columns(self._partial / _format.COLUMNS, data, journal)
+        if not manifest["samples"]:
+            raise InvalidSampleError(f"{self.path}: nothing was put, so there is nothing to seal")
+        copy = _sealing.finish_data(data, journal, manifest["digest"], self._work / _format.DATA)
+        self._close_envs()
+        if copy is not None:
+            copy.rename(self._partial / _format.DATA)
+        manifest |= {
+            "build": self._settings,
+            "source": self._source | _sealing.provenance(),
+            "data": _handles.pins(self._partial),
+        }
+        draft = self._work / _format.MANIFEST
+        _format.write_synced(draft, _format.manifest_bytes(manifest))
+        draft.rename(self._partial / _format.MANIFEST)
+
+    # -- opening
+
+    def _check_settings(self) -> None:
+        """Refuse to go on with an unfinished build that has other settings."""
+        if (self._partial / _format.MANIFEST).exists():
+            earlier = _format.read_manifest(self._partial)["build"]
+        else:
+            try:
+                earlier = json.loads((self._work / _SETTINGS).read_bytes())
+            except (FileNotFoundError, ValueError):  # killed before anything was put
+                (self._work / _SETTINGS).unlink(missing_ok=True)
+                return
+        told = [
+            f"{name} was {earlier.get(name)!r}, is now {self._settings.get(name)!r}"
+            for name in sorted({*earlier, *self._settings})
+            if earlier.get(name) != self._settings.get(name)
+        ]
+        if told:
+            raise ResumeError(
+                f"cannot resume {self._partial}: {'; '.join(told)}. Give what it was begun"
+                f" with, or --overwrite"
+            )
+
+    def _open(self) -> None:
+        if not (self._work / _SETTINGS).exists():
+            _format.write_synced(self._work / _SETTINGS, json.dumps(self._settings).encode())
+        self._data = Growing(self._partial / _format.DATA, (IMAGES_DB, RECORDS_DB))
+        self._journal = Growing(self._work / _JOURNAL, (FACTS_DB, MARKS_DB, STATE_DB))
+        self._take_out_unknown()
+        self._greatest = self._greatest_stored()
+
+    def _greatest_stored(self) -> bytes:
+        data, _ = self._envs()
+        with data.env.begin() as txn, txn.cursor(data.dbs[RECORDS_DB]) as cursor:
+            key: bytes = cursor.key() if cursor.last() else b""
+        return key
+
+    def _take_out_unknown(self) -> None:
+        """Take samples out of data that were committed when the journal was not."""
+        data, journal = self._envs()
+        with journal.env.begin() as txn:
+            if int(txn.get(LAST, b"0", db=journal.dbs[STATE_DB])) == data.last_transaction:
+                return
+            with data.env.begin() as stored, stored.cursor(data.dbs[IMAGES_DB]) as cursor:
+                keys = cursor.iternext(values=False)
+                unknown = [k for k in keys if txn.get(k, db=journal.dbs[FACTS_DB]) is None]
+        for key in unknown:
+            data.txn.delete(key, db=data.dbs[IMAGES_DB])
+            data.txn.delete(key, db=data.dbs[RECORDS_DB])
+        if unknown:  # their pages are gaps now
+            journal.txn.put(UNORDERED, b"1", db=journal.dbs[STATE_DB])
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        """After a failure of the disk nothing more is taken: what was lost would go unnoticed."""
+        try:
+            with _writing(self.path):
+                yield
+        except StoreWriteError:
+            self.close()
+            raise
+
+    def _envs(self) -> tuple[Growing, Growing]:
+        if self._data is None or self._journal is None:
+            if self.complete:
+                raise StoreClosedError(f"{self.path} is complete: only seal() is left to call")
+            raise StoreClosedError(f"the writer of {self.path} is closed")
+        return self._data, self._journal
+
+    def _close_envs(self) -> None:
+        for env in (self._data, self._journal):
+            if env is not None:
+                env.close()
+        self._data = self._journal = None
+
+
+def _as_json(name: str, values: Mapping[str, Any] | None) -> dict[str, Any]:
+    try:
+        plain: dict[str, Any] = json.loads(json.dumps(dict(values or {})))
+    except (TypeError, ValueError) as error:
+        raise UsageError(f"{name}: JSON values are needed: {error}") from None
+    return plain
+
+
+def _packed_mark(mark: str, note: Any) -> _Mark:
+    if not mark:
+        return None
+    try:
+        return check_id(mark), msgpack.packb(note)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidSampleError(f"mark {mark[:80]!r} cannot be noted: {error}") from None
+
+
+def _prepared(sample_id: str, image: bytes, record: Mapping[str, Any]) -> _Row:
+    """The four byte strings to write, all checked."""
+    key, image = check_id(sample_id), bytes(image)  # ours: it is put again when a map is full
+    try:
+        head = codec.header(image)
+    except ImageError as error:
+        raise InvalidSampleError(f"{sample_id}: a store holds JPEG only: {error}") from None
+    packed = _format.pack_record(sample_id, record)
+    digest = _format.sample_digest(key, image, packed)
+    facts = Facts(zlib.crc32(image), zlib.crc32(packed), head.height, head.width, digest)
+    return key, image, packed, facts.pack()
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Name what failed, and what to do, in errors of the disk and of LMDB."""
+    advice = (
+        f"What is done so far stays in {_format.partial_of(path)}: free some space, then build"
+        " again with --resume"
+    )
+    try:
+        yield
+    except lmdb.Error as error:
+        raise StoreWriteError(f"writing {path} failed: {error}. {advice}") from error
+    except LmdbReidError:
+        raise
+    except OSError as error:
+        told = f"writing {path} failed: {error.strerror or error} ({error.filename or path})"
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        raise StoreWriteError(f"{told}. {advice}" if full else told) from error
