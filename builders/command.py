@@ -1,0 +1,150 @@
+"""`lmdb-reid build`: frames and boxes in, one sealed store out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+
+from builders.pipeline import build
+from builders.plan import plan
+from builders.progress import shown
+from builders.report import Report
+from builders.settings import BuildSettings
+from builders.skipping import check_skipped
+from builders.sources import AtmaCup, Source
+from lmdb_reid.errors import UsageError
+from lmdb_reid.schema import parse_size
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    defaults = BuildSettings()
+    add = parser.add_argument
+    add("--format", required=True, choices=["atmacup"], help="the layout of the input")
+    add("--out", required=True, metavar="STORE", help="where the store will be")
+    add("--train-meta", metavar="CSV", help="atmacup: quarter,angle,session,frame,x,y,w,h,label_id")
+    add("--img-root", metavar="DIR", help="atmacup: the folder of the frames")
+    add(
+        "--size",
+        default="256x128",
+        help="HEIGHTxWIDTH of the stored crops, or native (default: 256x128)",
+    )
+    add(
+        "--expand",
+        type=float,
+        default=defaults.expand,
+        help="multiply the sides of each box by this, 1.0 to 10.0 (default: %(default)s)",
+    )
+    add("--quality", type=int, default=defaults.quality, help="JPEG quality (default: %(default)s)")
+    add(
+        "--bbox-mode",
+        choices=["drop", "interp", "keep"],
+        default="drop",
+        help=(
+            "boxes over twice their track's median area: leave out, replace, or keep (default:"
+            " drop)"
+        ),
+    )
+    add(
+        "--num-bg-per-frame",
+        type=int,
+        default=1,
+        metavar="N",
+        help="background negatives (default: 1)",
+    )
+    add(
+        "--num-partial-per-box",
+        type=int,
+        default=1,
+        metavar="N",
+        help="partial negatives (default: 1)",
+    )
+    add("--seed", type=int, default=0, help="of the negatives (default: 0)")
+    add(
+        "--negatives",
+        metavar="CSV",
+        help=(
+            "take the negatives from here, as lmdb-reid negatives wrote them, instead of making"
+            " them: the three settings above then decide nothing"
+        ),
+    )
+    add("--workers", type=int, metavar="N", help="threads (default: one for each core)")
+    add("--strict", action="store_true", help="a row that cannot be used is an error")
+    add(
+        "--max-skipped",
+        type=float,
+        default=0.05,
+        metavar="SHARE",
+        help="most such rows (default: 0.05)",
+    )
+    add(
+        "--dry-run",
+        action="store_true",
+        help="read the csv and image headers only, and tell what would be built",
+    )
+    again = parser.add_mutually_exclusive_group()
+    again.add_argument("--resume", action="store_true", help="go on with an unfinished build")
+    again.add_argument(
+        "--overwrite", action="store_true", help="replace a store once the new one is finished"
+    )
+    add("--json", action="store_true", help="print the report as JSON")
+    parser.epilog = (
+        "example:\n  lmdb-reid build --format atmacup --train-meta train_meta.csv --img-root images"
+        " --out games.lmdb"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Build, and print what was done."""
+    settings = BuildSettings(
+        size=parse_size(args.size),
+        expand=args.expand,
+        quality=args.quality,
+        num_bg_per_frame=args.num_bg_per_frame,
+        num_partial_per_box=args.num_partial_per_box,
+        seed=args.seed,
+    )
+    if not 0 <= args.max_skipped <= 1:
+        raise UsageError(f"--max-skipped {args.max_skipped}: give a share from 0 to 1")
+    source = _source(args)
+    with shown("reading headers" if args.dry_run else "cutting") as progress:
+        if args.dry_run:
+            report = plan(
+                source,
+                args.out,
+                settings,
+                workers=args.workers,
+                negatives=args.negatives,
+                progress=progress,
+            )
+        else:
+            report = build(
+                source,
+                args.out,
+                settings,
+                workers=args.workers,
+                resume=args.resume,
+                overwrite=args.overwrite,
+                strict=args.strict,
+                max_skipped=args.max_skipped,
+                negatives=args.negatives,
+                progress=progress,
+            )
+    _print(report, as_json=args.json)
+    if args.dry_run:
+        check_skipped(report.skipped, report.rows, strict=args.strict, max_skipped=args.max_skipped)
+    return 0
+
+
+def _source(args: argparse.Namespace) -> Source:
+    if not args.train_meta or not args.img_root:
+        raise UsageError("--format atmacup needs --train-meta CSV and --img-root DIR")
+    return AtmaCup(args.train_meta, args.img_root, bbox_mode=args.bbox_mode)
+
+
+def _print(report: Report, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(asdict(report) | {"samples": report.samples}, ensure_ascii=False))
+    else:
+        print("\n".join(report.lines()))

@@ -1,0 +1,137 @@
+"""The negatives csv: written row by row, read by whole columns.
+
+Its columns are those of a sample: quarter,angle,session,frame,x,y,w,h,label_id,img_path,kind,id.
+`id` keeps the sample id, whose slot numbers cannot be told from the boxes. A csv without `kind` or
+`id`, as other scripts write it, is read too.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable
+from dataclasses import fields
+from operator import attrgetter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from builders.replacing import replacing
+from builders.samples import BoxSample
+from lmdb_reid.errors import SourceError, SourceNotFoundError
+from lmdb_reid.schema import NO_LABEL, Kind
+
+FIRST_LINE = 2
+"""The line that the first sample of a csv stands on."""
+
+_COLUMNS = [field.name for field in fields(BoxSample)]
+_NEEDED = _COLUMNS[: _COLUMNS.index("kind")]
+_TEXT = ("quarter", "angle", "img_path", "kind", "id")
+_WHOLE = ("session", "frame", "label_id")
+_SIDES = ("x", "y", "w", "h")
+_KINDS = {
+    name: kind for kind in (Kind.BACKGROUND, Kind.PARTIAL) for name in (kind.title, str(int(kind)))
+}
+
+
+def write_negatives_csv(path: str | os.PathLike[str], samples: Iterable[BoxSample]) -> None:
+    """Write samples as a csv. A file of that name is replaced once the new one is complete.
+
+    Raises:
+        StoreWriteError: the disk or its permissions stand in the way.
+    """
+    cells = attrgetter(*_COLUMNS)
+    kind = _COLUMNS.index("kind")
+    with replacing(path) as file:
+        rows = csv.writer(file, lineterminator="\n")
+        rows.writerow(_COLUMNS)
+        for sample in samples:
+            row = list(cells(sample))
+            row[kind] = sample.kind.title
+            rows.writerow(row)
+
+
+def load_negatives_from_csv(
+    neg_csv_path: str | os.PathLike[str],
+    *,
+    train_meta: str | os.PathLike[str] = "train_meta.csv",
+    img_root: str | os.PathLike[str] = "images",
+) -> list[BoxSample]:
+    """The negatives of a csv, in its order.
+
+    Args:
+        neg_csv_path: a csv that `lmdb-reid negatives` wrote, or any with its first ten columns.
+            Where `kind` is missing every sample is a background, where `id` is missing it is "".
+        train_meta: what to name in the command that makes a csv which is not there.
+        img_root: the same.
+
+    Raises:
+        SourceNotFoundError: no such file; the message has the command that makes it.
+        SourceError: it cannot be read, lacks a column or has a cell that cannot be meant.
+    """
+    path = Path(neg_csv_path)
+    try:
+        table = pd.read_csv(
+            path,
+            dtype=dict.fromkeys(_TEXT, object),
+            keep_default_na=False,
+            low_memory=False,
+            encoding="utf-8-sig",
+        )
+    except FileNotFoundError:
+        raise SourceNotFoundError(
+            f"Negatives CSV not found: {path}. Make it once: lmdb-reid negatives --train-meta"
+            f" {os.fspath(train_meta)} --img-root {os.fspath(img_root)} --output {path}"
+        ) from None
+    except OSError as error:
+        raise SourceError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:  # pandas' parser errors and UnicodeDecodeError are ValueErrors
+        raise SourceError(f"{path} is no usable csv: {error}") from None
+    if not isinstance(table.index, pd.RangeIndex):  # pandas' way with rows longer than the head
+        raise SourceError(f"{path} is no usable csv: its rows have more cells than its head")
+    missing = [name for name in _NEEDED if name not in table.columns]
+    if missing:
+        raise SourceError(f"{path} lacks {', '.join(missing)}; it has {', '.join(table.columns)}")
+    _check_cells(path, table)
+    columns = [_column(table, name) for name in _COLUMNS]
+    return list(map(BoxSample, *columns))
+
+
+def _column(table: pd.DataFrame, name: str) -> list[Any]:
+    """The values that samples take."""
+    if name not in table.columns:
+        return [Kind.BACKGROUND if name == "kind" else ""] * len(table)
+    column = table[name].astype(np.int64) if name in _WHOLE else table[name]
+    cells: list[Any] = column.to_list()
+    return [_KINDS[text] for text in cells] if name == "kind" else cells
+
+
+def _check_cells(path: Path, table: pd.DataFrame) -> None:
+    """Refuse the first cell that is no negative's."""
+    for name in (*_WHOLE, *_SIDES):
+        number = pd.to_numeric(table[name], errors="coerce").to_numpy(float)
+        usable = np.isfinite(number)
+        if name in _WHOLE:
+            usable &= (number % 1 == 0) & (np.abs(number) < 1 << 53)
+        _refuse(path, table, name, ~usable, "whole number" if name in _WHOLE else "finite number")
+        if name in ("w", "h"):
+            _refuse(path, table, name, number <= 0, "length above 0")
+        if name == "label_id":
+            _refuse(path, table, name, number != NO_LABEL, f"negative's label, {NO_LABEL}")
+    for name in _TEXT:
+        if name in table.columns:
+            texts = table[name].unique()
+            bad = [text for text in texts if not text or (name == "kind" and text not in _KINDS)]
+            wanted = f"kind: {', '.join(_KINDS)}" if name == "kind" else "text"
+            _refuse(path, table, name, table[name].isin(bad).to_numpy(), wanted)
+
+
+def _refuse(path: Path, table: pd.DataFrame, name: str, bad: Any, wanted: str) -> None:
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise SourceError(
+            f"{path}, line {at + FIRST_LINE}: {name} is {str(table[name].iloc[at])!r}, which is no"
+            f" {wanted}"
+        )

@@ -1,0 +1,115 @@
+"""Negatives for a build, taken from the csv instead of made."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import os
+import re
+from collections import defaultdict
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+
+from builders.negatives._boxes import background_id, partial_id
+from builders.negatives._csv import FIRST_LINE, load_negatives_from_csv
+from builders.negatives._frames import Negative, Negatives, made_negatives
+from builders.samples import FRAME_FIELDS, BoxSample, sample_id
+from builders.settings import BuildSettings
+from builders.sources import Frame, Listing
+from lmdb_reid.errors import DuplicateSampleError, SourceError, UsageError
+from lmdb_reid.schema import Box, Kind, iou
+
+_SLOT = {Kind.BACKGROUND: re.compile(r"bg\d{3,}"), Kind.PARTIAL: re.compile(r"\d{3,}p\d+")}
+
+
+def chosen_negatives(
+    listing: Listing, settings: BuildSettings, path: str | os.PathLike[str] | None = None
+) -> tuple[Listing, Negatives]:
+    """The negatives of a build, and the listing with what decides them among its inputs.
+
+    Args:
+        listing: frames and their boxes.
+        settings: decide where there is no csv.
+        path: the csv to take them from, or None: made from the settings.
+
+    Raises:
+        As `taken_negatives`.
+    """
+    if path is None:
+        return listing, made_negatives(settings)
+    negatives = taken_negatives(path, listing.frames)
+    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    undecided = dict.fromkeys(("num_bg_per_frame", "num_partial_per_box", "seed"))
+    listing = dataclasses.replace(
+        listing,
+        inputs={**listing.inputs, "negatives": digest},
+        settings={**listing.settings, **undecided},
+        places={**listing.places, "negatives": str(Path(path).absolute())},
+    )
+    return listing, negatives
+
+
+def taken_negatives(path: str | os.PathLike[str], frames: Sequence[Frame]) -> Negatives:
+    """The negatives of a csv, for the frames of a source.
+
+    Samples keep the csv's boxes, kinds and ids. Where the csv has no ids, the backgrounds of a
+    frame are numbered in its order; a partial is numbered after the box of the frame that it
+    overlaps most.
+
+    Raises:
+        SourceNotFoundError: no such file.
+        SourceError: it is no negatives csv, or not one of these frames.
+        DuplicateSampleError: two rows have one id.
+        UsageError: the frames are not named as the atmaCup layout names them.
+    """
+    by_name = {_name(frame): frame for frame in frames}
+    found: dict[str, list[Negative]] = defaultdict(list)
+    lines: dict[str, int] = {}
+    for line, sample in enumerate(load_negatives_from_csv(path), FIRST_LINE):
+        frame = by_name.get((sample.quarter, sample.angle, sample.session, sample.frame))
+        if frame is None:
+            raise SourceError(
+                f"{os.fspath(path)}, line {line}: no frame of the source is quarter"
+                f" {sample.quarter}, angle {sample.angle}, session {sample.session}, frame"
+                f" {sample.frame}; lmdb-reid negatives makes a csv that fits"
+            )
+        earlier = found[frame.key]
+        box = Box(*map(float, (sample.x, sample.y, sample.w, sample.h)))
+        name = sample.id or _numbered(frame, sample.kind, box, earlier)
+        if not _is_named(name, frame, sample):
+            raise SourceError(
+                f"{os.fspath(path)}, line {line}: {name or 'a part of no box'!r} cannot be a"
+                f" {sample.kind.title} of the frame {frame.key}"
+            )
+        if lines.setdefault(name, line) != line:
+            raise DuplicateSampleError(
+                f"{os.fspath(path)}: lines {lines[name]} and {line} have one id: {name}"
+            )
+        earlier.append(Negative(name, sample.kind, box, line))
+    return lambda frame, _size: found.get(frame.key, [])
+
+
+def _name(frame: Frame) -> tuple[Hashable, ...]:
+    try:
+        return tuple(frame.fields[field] for field in FRAME_FIELDS)
+    except KeyError as error:
+        raise UsageError(
+            f"--negatives needs frames with {', '.join(FRAME_FIELDS)}, as --format atmacup has"
+            f" them: {frame.key} lacks {error}"
+        ) from None
+
+
+def _is_named(name: str, frame: Frame, sample: BoxSample) -> bool:
+    """Whether an id is a negative's of this frame and kind: no other sample can then have it."""
+    key, _, slot = name.rpartition("#")
+    return key == frame.key and _SLOT[sample.kind].fullmatch(slot) is not None
+
+
+def _numbered(frame: Frame, kind: Kind, box: Box, earlier: Sequence[Negative]) -> str:
+    """The next free id of a negative that came without one; "" where it is part of no box."""
+    if kind == Kind.BACKGROUND:
+        return background_id(frame.key, sum(one.kind == kind for one in earlier))
+    boxes = [(iou(row.box, box), sample_id(frame, row)) for row in frame.rows if row.box]
+    overlap, person = max(boxes, key=lambda pair: pair[0], default=(0.0, ""))
+    slot = sum(one.id.startswith(f"{person}p") for one in earlier)
+    return partial_id(person, slot) if overlap > 0 else ""

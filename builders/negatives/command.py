@@ -1,0 +1,147 @@
+"""`lmdb-reid negatives`: the places of a data set that show nobody, or too little, as a csv."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict
+
+from builders.negatives import list_negatives, made_negatives, store_negatives, write_negatives_csv
+from builders.progress import shown
+from builders.samples import BoxSample
+from builders.settings import BuildSettings
+from builders.skipping import MAX_SKIPPED, check_skipped
+from builders.sources import AtmaCup, LeftOut
+from lmdb_reid.errors import UsageError
+from lmdb_reid.store import Store
+
+_TRAIN_META = "inputs/atmaCup22_2nd_meta/train_meta.csv"
+_IMG_ROOT = "inputs/images"
+_SHOWN = 8
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    defaults = BuildSettings()
+    add = parser.add_argument
+    # No defaults here for what --from makes meaningless, so that giving both can be refused.
+    add(
+        "--train-meta",
+        metavar="CSV",
+        help=f"quarter,angle,session,frame,x,y,w,h,label_id (default: {_TRAIN_META})",
+    )
+    add("--img-root", metavar="DIR", help=f"the folder of the frames (default: {_IMG_ROOT})")
+    add("--from", dest="store", metavar="STORE", help="write the negatives of this store instead")
+    add(
+        "--output",
+        default="inputs/train_negatives.csv",
+        metavar="CSV",
+        help="replaced if it is there (default: %(default)s)",
+    )
+    add("--num-bg-per-frame", type=int, metavar="N", help="background negatives (default: 1)")
+    add("--num-partial-per-box", type=int, metavar="N", help="partial negatives (default: 1)")
+    add(
+        "--max-iou-partial",
+        type=float,
+        metavar="IOU",
+        help="a partial overlaps its box less than this (default: 0.4, as build has it)",
+    )
+    add(
+        "--bbox-mode",
+        choices=["drop", "interp", "keep"],
+        help="boxes over twice their track's median area: leave out, replace, or keep"
+        " (default: drop)",
+    )
+    add("--seed", type=int, help=f"(default: {defaults.seed})")
+    add("--workers", type=int, metavar="N", help="threads (default: one for each core)")
+    add("--strict", action="store_true", help="a row that cannot be used is an error")
+    add(
+        "--max-skipped",
+        type=float,
+        default=MAX_SKIPPED,
+        metavar="SHARE",
+        help="most such rows (default: %(default)s)",
+    )
+    add("--json", action="store_true", help="print the report as JSON")
+    parser.epilog = (
+        "Image headers are read, no pixels. The boxes are those that lmdb-reid build makes with the"
+        "\nsame settings; its --negatives takes this csv.\n\n"
+        "example:\n  lmdb-reid negatives --train-meta train_meta.csv --img-root images --output"
+        " inputs/train_negatives.csv"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the csv, and print what is in it."""
+    began = time.perf_counter()
+    samples, skipped = _of_store(args) if args.store is not None else _of_frames(args)
+    write_negatives_csv(args.output, samples)
+    kinds = Counter(sample.kind.title for sample in samples)
+    seconds = time.perf_counter() - began
+    if args.json:
+        told = {
+            "out": args.output,
+            "negatives": len(samples),
+            "kinds": kinds,
+            "skipped": [asdict(row) for row in skipped],
+            "seconds": seconds,
+        }
+        print(json.dumps(told, ensure_ascii=False))
+        return 0
+    listed = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
+    print(f"wrote {args.output}: {len(samples):,} negatives ({listed or 'none'}), {seconds:,.1f} s")
+    if skipped:
+        print(f"  skipped     {len(skipped):,} rows")
+        print("\n".join(f"    line {row.line}: {row.reason}" for row in skipped[:_SHOWN]))
+        if len(skipped) > _SHOWN:
+            print("    ... (--json lists them all)")
+    return 0
+
+
+def _of_frames(args: argparse.Namespace) -> tuple[list[BoxSample], Sequence[LeftOut]]:
+    if not 0 <= args.max_skipped <= 1:
+        raise UsageError(f"--max-skipped {args.max_skipped}: give a share from 0 to 1")
+    given = {
+        name: getattr(args, name)
+        for name in ("num_bg_per_frame", "num_partial_per_box", "seed")
+        if getattr(args, name) is not None
+    }
+    settings = BuildSettings(**given)
+    negatives = (
+        made_negatives(settings)
+        if args.max_iou_partial is None
+        else made_negatives(settings, max_iou_partial=args.max_iou_partial)
+    )
+    source = AtmaCup(
+        args.train_meta or _TRAIN_META,
+        args.img_root or _IMG_ROOT,
+        bbox_mode=args.bbox_mode or "drop",
+    )
+    listing = source.read()
+    with shown("reading headers", "negatives") as progress:
+        samples, unread = list_negatives(
+            listing, negatives, workers=args.workers, progress=progress
+        )
+    skipped = sorted([*listing.skipped, *unread], key=lambda row: row.line)
+    check_skipped(skipped, listing.rows, strict=args.strict, max_skipped=args.max_skipped)
+    return samples, skipped
+
+
+def _of_store(args: argparse.Namespace) -> tuple[list[BoxSample], Sequence[LeftOut]]:
+    making = (
+        "train_meta",
+        "num_bg_per_frame",
+        "num_partial_per_box",
+        "max_iou_partial",
+        "bbox_mode",
+        "seed",
+    )
+    meaningless = [name for name in making if getattr(args, name) is not None]
+    if meaningless:
+        options = ", ".join("--" + name.replace("_", "-") for name in meaningless)
+        raise UsageError(f"--from takes what the store has: leave out {options}")
+    with Store(args.store) as store:
+        return store_negatives(store, args.img_root), []

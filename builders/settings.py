@@ -1,0 +1,56 @@
+"""What a build is told."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from lmdb_reid.errors import UsageError
+from lmdb_reid.schema import Size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildSettings:
+    """What of a build's settings decides the content of the store.
+
+    Raises:
+        UsageError: a value that cannot be meant.
+    """
+
+    size: Size | None = (256, 128)
+    """(height, width) of every stored crop in pixels; None keeps the size of each box."""
+    expand: float = 1.2
+    """Boxes of players are grown by this about their centre, then clipped to the frame."""
+    quality: int = 95
+    """JPEG quality, 1..100; chroma is stored at half resolution (4:2:0)."""
+    num_bg_per_frame: int = 1
+    """Background negatives wanted of each frame."""
+    num_partial_per_box: int = 1
+    """Partial negatives wanted of each player's box."""
+    seed: int = 0
+    """Of the negatives."""
+
+    def __post_init__(self) -> None:
+        if self.size is not None and (
+            len(self.size) != 2
+            or not all(isinstance(side, int) and 1 <= side <= 16_384 for side in self.size)
+        ):
+            raise UsageError(f"size {self.size}: give (height, width), each 1 to 16,384 pixels")
+        for name in ("quality", "num_bg_per_frame", "num_partial_per_box", "seed"):
+            if not isinstance(getattr(self, name), int):
+                raise UsageError(f"{name} {getattr(self, name)!r}: give a whole number")
+        if not 1.0 <= self.expand <= 10.0:
+            raise UsageError(f"expand {self.expand}: give 1.0 (the box as it is) to 10.0")
+        if not 1 <= self.quality <= 100:
+            raise UsageError(f"quality {self.quality}: give 1 to 100")
+        for name in ("num_bg_per_frame", "num_partial_per_box"):
+            if not 0 <= getattr(self, name) <= 1000:
+                raise UsageError(f"{name} {getattr(self, name)}: give 0 to 1000")
+
+    def as_json(self) -> dict[str, Any]:
+        """The settings as JSON values, for the manifest."""
+        fields = asdict(self)
+        return fields | {
+            "size": list(self.size) if self.size else None,
+            "expand": float(self.expand),
+        }

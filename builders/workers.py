@@ -1,0 +1,25 @@
+"""How many threads read and cut."""
+
+from __future__ import annotations
+
+import os
+
+from lmdb_reid.errors import UsageError
+
+
+def available_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def checked_workers(workers: int | None) -> int:
+    """How many threads to use: as many as there are cores where none are given.
+
+    Raises:
+        UsageError: fewer than 1.
+    """
+    if workers is None:
+        return available_cores()
+    if workers < 1:
+        raise UsageError(f"workers {workers}: give 1 or more")
+    return workers

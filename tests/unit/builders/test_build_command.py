@@ -1,0 +1,180 @@
+"""`lmdb-reid build`, as it is typed."""
+
+from __future__ import annotations
+
+import io
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from builders import progress
+from builders.game import Game, draw_game
+from lmdb_reid.cli.main import main
+from lmdb_reid.store import Store
+
+
+@pytest.fixture(scope="module")
+def game(tmp_path_factory: pytest.TempPathFactory) -> Game:
+    return draw_game(tmp_path_factory.mktemp("game"), quarters=1, frames=2, size=(180, 320))
+
+
+def words(game: Game, out: Path, *more: str) -> list[str]:
+    given = ["--train-meta", str(game.train_meta), "--img-root", str(game.img_root)]
+    return ["build", "--format", "atmacup", *given, "--out", str(out), *more]
+
+
+def test_it_builds_and_tells(game: Game, tmp_path: Path, capsys: Any) -> None:
+    assert main(words(game, tmp_path / "o.lmdb")) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith(f"wrote {tmp_path / 'o.lmdb'}\n")
+    assert "40 player" in told.out
+    assert "10 identities" in told.out
+    assert "crops/s" in told.out
+    assert told.err == ""  # a short build shows no progress in a pipe
+    with Store(tmp_path / "o.lmdb") as store:
+        assert store.size == (256, 128)
+
+
+def test_every_option_arrives(game: Game, tmp_path: Path) -> None:
+    options = "--size 64x32 --expand 1.5 --quality 80 --bbox-mode interp --num-bg-per-frame 2"
+    options += " --num-partial-per-box 3 --seed 7 --workers 1 --max-skipped 0.5"
+    assert main(words(game, tmp_path / "o.lmdb", *options.split())) == 0
+    with Store(tmp_path / "o.lmdb") as store:
+        built = store.manifest["build"]
+        assert store.size == (64, 32)
+    wanted = {"size": [64, 32], "expand": 1.5, "quality": 80, "bbox_mode": "interp", "seed": 7}
+    wanted |= {"num_bg_per_frame": 2, "num_partial_per_box": 3}
+    assert wanted.items() <= built.items()
+
+
+def test_options_may_have_underscores(game: Game, tmp_path: Path) -> None:
+    spelt = [w.replace("-", "_") if w.startswith("--") else w for w in words(game, tmp_path / "o")]
+    spelt = [word.replace("__", "--", 1) if word.startswith("__") else word for word in spelt]
+    assert "--train_meta" in spelt
+    assert main([*spelt, "--num_bg_per_frame=0", "--bbox_mode", "keep"]) == 0
+    with Store(tmp_path / "o") as store:
+        assert "background" not in store.kinds
+
+
+def test_native(game: Game, tmp_path: Path) -> None:
+    assert main(words(game, tmp_path / "o.lmdb", "--size", "native")) == 0
+    with Store(tmp_path / "o.lmdb") as store:
+        assert store.size is None
+
+
+def test_json_is_the_report(game: Game, tmp_path: Path, capsys: Any) -> None:
+    assert main(words(game, tmp_path / "o.lmdb", "--json")) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["kinds"]["player"] == game.boxes
+    assert told["samples"] == sum(told["kinds"].values())
+    assert told["out"] == str(tmp_path / "o.lmdb")
+    assert told["skipped"] == []
+
+
+def test_a_dry_run(game: Game, tmp_path: Path, capsys: Any) -> None:
+    assert main(words(game, tmp_path / "o.lmdb", "--dry-run")) == 0
+    assert capsys.readouterr().out.startswith(f"would write {tmp_path / 'o.lmdb'}\n")
+    assert list(tmp_path.iterdir()) == []
+    assert main(words(game, tmp_path / "o.lmdb", "--dry-run", "--json")) == 0
+    assert json.loads(capsys.readouterr().out)["dry_run"] is True
+
+
+@pytest.mark.parametrize(("more", "told"), [([], "--max-skipped"), (["--strict"], "--strict")])
+def test_a_dry_run_refuses_what_a_build_would(
+    game: Game, tmp_path: Path, capsys: Any, more: list[str], told: str
+) -> None:
+    (tmp_path / "m.csv").write_text(
+        game.train_meta.read_text().replace(",0\n", ",nobody\n")
+        if not more
+        else game.train_meta.read_text().replace(",0\n", ",nobody\n", 1)
+    )
+    given = words(game, tmp_path / "o.lmdb", *more)
+    given[given.index("--train-meta") + 1] = str(tmp_path / "m.csv")
+    errors = []
+    for dry in (["--dry-run"], []):
+        assert main([*given, *dry]) == 1
+        errors.append(capsys.readouterr().err)
+    assert errors[0] == errors[1]
+    assert told in errors[0]
+
+
+def test_the_word_for_an_existing_store(game: Game, tmp_path: Path, capsys: Any) -> None:
+    out = tmp_path / "o.lmdb"
+    assert main(words(game, out)) == 0
+    capsys.readouterr()
+    assert main(words(game, out)) == 1
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith("lmdb-reid build: ")
+    assert "--overwrite" in told
+    assert main(words(game, out, "--overwrite", "--seed", "3")) == 0
+    with Store(out) as store:
+        assert store.manifest["build"]["seed"] == 3
+
+
+@pytest.mark.parametrize(
+    ("more", "told"),
+    [
+        (["--size", "256"], "give HEIGHTxWIDTH"),
+        (["--size", "0x128"], "give HEIGHTxWIDTH"),
+        (["--size", "99999x1"], "16,384"),
+        (["--expand", "0.5"], "expand 0.5"),
+        (["--expand", "nan"], "expand nan"),
+        (["--quality", "101"], "quality 101"),
+        (["--workers", "0"], "workers 0: give 1 or more"),
+        (["--workers", "0", "--dry-run"], "workers 0: give 1 or more"),
+        (["--workers", "two"], "invalid int value: 'two'"),
+        (["--num-bg-per-frame", "-1"], "num_bg_per_frame -1"),
+        (["--max-skipped", "1.5"], "give a share from 0 to 1"),
+        (["--bbox-mode", "median"], "invalid choice: 'median'"),
+        (["--resume", "--overwrite"], "not allowed with argument"),
+        (["--no-such-option"], "unrecognized arguments"),
+    ],
+)
+def test_wrong_use(game: Game, tmp_path: Path, capsys: Any, more: list[str], told: str) -> None:
+    assert main(words(game, tmp_path / "o.lmdb", *more)) == 2
+    assert told in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("missing", ["--train-meta", "--img-root"])
+def test_the_layout_needs_both_places(
+    game: Game, tmp_path: Path, capsys: Any, missing: str
+) -> None:
+    given = words(game, tmp_path / "o.lmdb")
+    at = given.index(missing)
+    assert main(given[:at] + given[at + 2 :]) == 2
+    assert "needs --train-meta CSV and --img-root DIR" in capsys.readouterr().err
+
+
+def test_help_has_an_example(capsys: Any) -> None:
+    assert main(["build", "--help"]) == 0
+    told = capsys.readouterr().out
+    assert "example:" in told
+    assert "--train-meta train_meta.csv" in told
+
+
+def test_plain_lines_tell_rate_and_time_left(
+    game: Game, tmp_path: Path, capsys: Any, monkeypatch: Any
+) -> None:
+    monkeypatch.setattr(progress, "_PLAIN_EVERY", 0.0)
+    assert main(words(game, tmp_path / "o.lmdb")) == 0
+    with Store(tmp_path / "o.lmdb") as store:
+        crops = len(store)
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == game.frames
+    assert lines[-1].startswith(f"cutting: 4 of 4 frames, {crops} crops, ")
+    assert "frames/s, 0 s left" in lines[-1]
+
+
+def test_a_bar_on_a_terminal(game: Game, tmp_path: Path, monkeypatch: Any) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    assert main(words(game, tmp_path / "o.lmdb")) == 0
+    assert "cutting" in terminal.getvalue()

@@ -1,0 +1,164 @@
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from builders import BoxRow, BuildSettings, Frame, Listing
+from builders.negatives import (
+    Negative,
+    chosen_negatives,
+    made_negatives,
+    taken_negatives,
+    write_negatives_csv,
+)
+from builders.samples import BoxSample
+from lmdb_reid.errors import DuplicateSampleError, SourceError, SourceNotFoundError, UsageError
+from lmdb_reid.schema import Box, Kind
+
+SIZE = (360, 640)
+BOXES = (Box(100.0, 80.0, 60.0, 150.0), Box(130.0, 70.0, 70.0, 170.0))
+HEAD = "quarter,angle,session,frame,x,y,w,h,label_id,img_path"
+
+
+def frame(number: int, boxes: Sequence[Box] = BOXES) -> Frame:
+    return Frame(
+        key=f"f{number}",
+        path=Path(f"f{number}.jpg"),
+        fields={"quarter": "Q1", "angle": "side", "session": 0, "frame": number},
+        rows=tuple(
+            BoxRow(number=at, line=at + 2, label=at, box=box) for at, box in enumerate(boxes)
+        ),
+        boxes=tuple(boxes),
+    )
+
+
+def sample(number: int, kind: Kind, box: Box, sample_id: str) -> BoxSample:
+    return BoxSample("Q1", "side", 0, number, *box, -1, f"f{number}.jpg", kind, sample_id)
+
+
+FRAMES = [frame(1), frame(2), frame(3)]
+
+
+def test_boxes_kinds_and_ids_are_those_of_the_csv(tmp_path: Path) -> None:
+    path = tmp_path / "n.csv"
+    samples = [
+        sample(1, Kind.BACKGROUND, Box(1, 2, 30, 40), "f1#bg007"),
+        sample(2, Kind.PARTIAL, Box(3, 4, 50, 60), "f2#001p3"),
+        sample(1, Kind.PARTIAL, Box(0.5, 4, 9.25, 8), "f1#000p0"),
+    ]
+    write_negatives_csv(path, samples)
+    negatives = taken_negatives(path, FRAMES)
+    assert negatives(FRAMES[0], SIZE) == [
+        Negative("f1#bg007", Kind.BACKGROUND, Box(1, 2, 30, 40), 2),
+        Negative("f1#000p0", Kind.PARTIAL, Box(0.5, 4, 9.25, 8), 4),
+    ]
+    assert negatives(FRAMES[1], SIZE) == [Negative("f2#001p3", Kind.PARTIAL, Box(3, 4, 50, 60), 3)]
+    assert negatives(FRAMES[2], SIZE) == []
+
+
+def test_without_ids_backgrounds_are_counted_and_parts_belong_to_the_box_they_overlap_most(
+    tmp_path: Path,
+) -> None:
+    rows = [
+        "Q1,side,0,1,400,10,50,60,-1,f1.jpg,background",
+        "Q1,side,0,1,150,180,40,50,-1,f1.jpg,partial",  # in the second box only
+        "Q1,side,0,2,400,10,50,60,-1,f2.jpg,background",
+        "Q1,side,0,1,135,90,20,100,-1,f1.jpg,partial",  # in both; the first is smaller
+        "Q1,side,0,1,500,10,50,60,-1,f1.jpg,background",
+        "Q1,side,0,1,165,180,35,50,-1,f1.jpg,partial",
+    ]
+    path = tmp_path / "n.csv"
+    path.write_text("\n".join([f"{HEAD},kind", *rows]))
+    negatives = taken_negatives(path, FRAMES)
+    assert [(one.line, one.id) for one in negatives(FRAMES[0], SIZE)] == [
+        (2, "f1#bg000"),
+        (3, "f1#001p0"),
+        (5, "f1#000p0"),
+        (6, "f1#bg001"),
+        (7, "f1#001p1"),
+    ]
+    assert [one.id for one in negatives(FRAMES[1], SIZE)] == ["f2#bg000"]
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (sample(9, Kind.BACKGROUND, Box(1, 2, 3, 4), "f9#bg000"), "frame 9; lmdb-reid negatives"),
+        (sample(1, Kind.BACKGROUND, Box(1, 2, 3, 4), "f2#bg000"), "'f2#bg000' cannot be a backg"),
+        (sample(1, Kind.BACKGROUND, Box(1, 2, 3, 4), "f1#000p0"), "'f1#000p0' cannot be a backg"),
+        (sample(1, Kind.PARTIAL, Box(1, 2, 3, 4), "f1#bg000"), "'f1#bg000' cannot be a partial"),
+        (sample(1, Kind.PARTIAL, Box(1, 2, 3, 4), "f1#000"), "'f1#000' cannot be a partial"),
+        (sample(1, Kind.PARTIAL, Box(1, 2, 3, 4), "f1"), "'f1' cannot be a partial"),
+    ],
+)
+def test_a_row_that_fits_no_frame(tmp_path: Path, given: BoxSample, message: str) -> None:
+    path = tmp_path / "n.csv"
+    write_negatives_csv(path, [sample(1, Kind.BACKGROUND, Box(1, 2, 3, 4), "f1#bg001"), given])
+    with pytest.raises(SourceError, match=message) as caught:
+        taken_negatives(path, FRAMES)
+    assert str(caught.value).startswith(f"{path}, line 3: ")
+
+
+def test_a_part_of_no_box_cannot_be_numbered(tmp_path: Path) -> None:
+    path = tmp_path / "n.csv"
+    path.write_text(f"{HEAD},kind\nQ1,side,0,1,400,10,50,60,-1,f1.jpg,partial\n")
+    with pytest.raises(SourceError, match=r"line 2: 'a part of no box' cannot be a partial"):
+        taken_negatives(path, FRAMES)
+    with pytest.raises(SourceError, match="a part of no box"):
+        taken_negatives(path, [frame(1, boxes=())])
+
+
+def test_two_rows_of_one_id(tmp_path: Path) -> None:
+    path = tmp_path / "n.csv"
+    one = sample(1, Kind.BACKGROUND, Box(1, 2, 3, 4), "f1#bg001")
+    write_negatives_csv(path, [one, replace(one, x=9)])
+    with pytest.raises(DuplicateSampleError, match="lines 2 and 3 have one id: f1#bg001"):
+        taken_negatives(path, FRAMES)
+
+
+def test_frames_of_another_layout(tmp_path: Path) -> None:
+    write_negatives_csv(tmp_path / "n.csv", [])
+    nameless = Frame(key="a", path=Path("a.jpg"), fields={"frame": 1}, rows=(), boxes=())
+    with pytest.raises(UsageError, match="--negatives needs frames with quarter"):
+        taken_negatives(tmp_path / "n.csv", [nameless])
+
+
+def test_no_csv(tmp_path: Path) -> None:
+    with pytest.raises(SourceNotFoundError, match="Negatives CSV not found"):
+        taken_negatives(tmp_path / "n.csv", FRAMES)
+
+
+def test_the_csv_joins_the_inputs_and_takes_the_place_of_settings(tmp_path: Path) -> None:
+    path = tmp_path / "n.csv"
+    write_negatives_csv(path, [sample(1, Kind.BACKGROUND, Box(1, 2, 3, 4), "f1#bg001")])
+    listing = Listing(
+        frames=FRAMES,
+        rows=6,
+        skipped=[],
+        dropped=[],
+        inputs={"train_meta": "abc"},
+        settings={"format": "atmacup"},
+        places={"img_root": "/images"},
+    )
+    told, negatives = chosen_negatives(listing, BuildSettings(), path)
+    assert told.inputs == {
+        "train_meta": "abc",
+        "negatives": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
+    assert told.settings == {
+        "format": "atmacup",
+        "num_bg_per_frame": None,
+        "num_partial_per_box": None,
+        "seed": None,
+    }
+    assert told.places == {"img_root": "/images", "negatives": str(path)}
+    assert told.frames is listing.frames
+    assert len(negatives(FRAMES[0], SIZE)) == 1
+
+    same, made = chosen_negatives(listing, BuildSettings(seed=3))
+    assert same is listing
+    assert made(FRAMES[0], SIZE) == made_negatives(BuildSettings(seed=3))(FRAMES[0], SIZE)
