@@ -1,0 +1,132 @@
+"""The most recently used images, decoded, in this process."""
+
+from __future__ import annotations
+
+import os
+import threading
+import weakref
+from collections import OrderedDict
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
+
+from lmdb_reid.cache._protocol import Pixels, Rows
+from lmdb_reid.errors import UsageError
+
+
+class LRUCache:
+    """The most recently used images, decoded, in this process's memory; one may serve several
+    datasets and all threads.
+
+    Each process has its own: a pickled or forked one starts empty.
+
+    Args:
+        items: most images to keep.
+        bytes: most bytes of pixels to keep. Give one of the two, or both.
+
+    Raises:
+        UsageError: neither, or one that is below 1.
+    """
+
+    def __init__(
+        self, *, items: int | None = None, bytes: int | None = None
+    ) -> None:  # its public name
+        if items is None and bytes is None:
+            raise UsageError("LRUCache needs a limit: items=10000, or bytes=1_000_000_000")
+        if (items is not None and items < 1) or (bytes is not None and bytes < 1):
+            raise UsageError(f"LRUCache(items={items}, bytes={bytes}): limits are 1 or more")
+        self.items = items
+        self.bytes = bytes
+        self._reset()
+        _caches.add(self)
+
+    def get(self, key: Hashable) -> Pixels | None:
+        """The pixels kept under `key`, read-only, or None; counts a hit or a miss."""
+        with self._lock:
+            pixels = self._kept.get(key)
+            if pixels is None:
+                self._misses += 1
+                return None
+            self._kept.move_to_end(key)
+            self._hits += 1
+            return pixels
+
+    def put(self, key: Hashable, pixels: Pixels) -> None:
+        """Keep a copy of `pixels`, and let the longest unused go where a limit is passed."""
+        copy = np.array(pixels)
+        copy.flags.writeable = False
+        with self._lock:
+            old = self._kept.pop(key, None)
+            self._held += copy.nbytes - (0 if old is None else old.nbytes)
+            self._kept[key] = copy
+            while self._over():
+                _, gone = self._kept.popitem(last=False)
+                self._held -= gone.nbytes
+                self._evictions += 1
+
+    def fill(self, source: str, rows: Rows, out: Pixels) -> Rows:
+        """See `PixelCache`."""
+        missing = []
+        for place, row in enumerate(rows.tolist()):
+            pixels = self.get((source, row))
+            if pixels is None:
+                missing.append(place)
+            else:
+                out[place] = pixels
+        return np.array(missing, np.int64)
+
+    def keep(self, source: str, rows: Rows, pixels: Pixels) -> None:
+        """See `PixelCache`."""
+        for row, image in zip(rows.tolist(), pixels, strict=True):
+            self.put((source, row), image)
+
+    def stats(self) -> dict[str, int]:
+        """hits, misses, evictions; items and bytes now held."""
+        with self._lock:
+            return {
+                "hits": self._hits,
+                "misses": self._misses,
+                "evictions": self._evictions,
+                "items": len(self._kept),
+                "bytes": self._held,
+            }
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+    def __repr__(self) -> str:
+        return f"LRUCache(items={self.items}, bytes={self.bytes}: {len(self):,} held)"
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"items": self.items, "bytes": self.bytes}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.items, self.bytes = state["items"], state["bytes"]
+        self._reset()
+        _caches.add(self)
+
+    def _reset(self) -> None:
+        self._lock = threading.Lock()
+        self._kept: OrderedDict[Hashable, Pixels] = OrderedDict()
+        self._held = self._hits = self._misses = self._evictions = 0
+
+    def _over(self) -> bool:
+        too_many = self.items is not None and len(self._kept) > self.items
+        too_large = self.bytes is not None and self._held > self.bytes
+        return too_many or too_large
+
+
+_caches: weakref.WeakSet[LRUCache] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    """Begin empty: pages shared with the parent would be copied one by one, and its lock may be
+    held.
+    """
+    for cache in list(_caches):
+        cache._reset()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,148 @@
+"""Files that hold one crop each, under the guide's name and with its arguments."""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import Dataset
+
+from lmdb_reid import codec
+from lmdb_reid.cache import LRUCache
+from lmdb_reid.errors import (
+    ImageError,
+    MissingExtraError,
+    SourceError,
+    SourceNotFoundError,
+    UsageError,
+)
+
+try:
+    import PIL.Image
+except ImportError:  # needed by transforms only
+    PIL = None  # type: ignore[assignment]  # the module's name doubles as the flag
+
+Pixels = npt.NDArray[np.uint8]
+_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
+_FEWER_FILES = ": reduce num_workers, or allow more with `ulimit -n 4096` (see lmdb-reid doctor)"
+
+
+class CroppedBBoxDataset(Dataset[tuple[Any, torch.Tensor]]):
+    """Images that were cut before, one file each; decoded as they are asked for.
+
+    `dataset[i]` is (image, label): what `transform` makes of a PIL image in RGB, or without one a
+    uint8 tensor [3, H, W] of the image at its own size (files of one size collate as they are); the
+    label an int64 scalar tensor. The content decides a file's format; EXIF rotation is applied.
+    Works under fork, forkserver and spawn: each process keeps a cache of its own, and a pickled
+    dataset leaves its images behind. Threads may share a dataset, and then share its cache.
+
+    `dataset.cache.stats()` tells the hits and misses of this process; `dataset.cache` is None where
+    nothing is kept.
+
+    Args:
+        img_paths: the files.
+        labels: a whole number for each.
+        transform: called with each image.
+        use_cache: keep the most recently used images, decoded.
+        cache_size: how many of them.
+        cache: keep them in this one instead, which `LRUCache(bytes=...)` can limit in bytes; images
+            are kept under their path.
+
+    Raises:
+        UsageError: another number of labels than of files, labels that are not whole numbers, or a
+            cache_size below 1.
+        MissingExtraError: a transform is given and Pillow is not installed.
+    """
+
+    def __init__(
+        self,
+        img_paths: Sequence[str | os.PathLike[str]],
+        labels: Sequence[int] | npt.NDArray[Any] | torch.Tensor,
+        transform: Callable[[PIL.Image.Image], Any] | None = None,
+        use_cache: bool = False,
+        cache_size: int = 10_000,
+        *,
+        cache: LRUCache | None = None,
+    ) -> None:
+        if transform is not None and PIL is None:
+            raise MissingExtraError.of("Pillow", "build", "CroppedBBoxDataset's transform")
+        if cache is None and use_cache:
+            if cache_size < 1:
+                raise UsageError(f"cache_size={cache_size}: give 1 or more, or use_cache=False")
+            cache = LRUCache(items=cache_size)
+        self.img_paths = [os.fspath(path) for path in img_paths]
+        self.labels = _checked_labels(labels, len(self.img_paths))
+        self.transform = transform
+        self.cache = cache
+
+    def __len__(self) -> int:
+        return len(self.img_paths)
+
+    def __getitem__(self, index: int) -> tuple[Any, torch.Tensor]:
+        """(image, label) of one file.
+
+        Raises:
+            IndexError: no such item.
+            SourceNotFoundError: the file is not there.
+            SourceError: it cannot be read.
+            ImageError: it cannot be decoded.
+        """
+        path = self.img_paths[index]
+        label = torch.tensor(self.labels[index], dtype=torch.long)
+        pixels = self._pixels(path)
+        if self.transform is not None:
+            return self.transform(PIL.Image.fromarray(pixels)), label
+        return torch.from_numpy(pixels).permute(2, 0, 1), label
+
+    def __repr__(self) -> str:
+        return f"CroppedBBoxDataset({len(self):,} files, cache={self.cache!r})"
+
+    def _pixels(self, path: str) -> Pixels:
+        """The image, [H, W, 3], the caller's own."""
+        if self.cache is None:
+            return _read(path)
+        kept = self.cache.get(path)
+        if kept is not None:
+            return kept.copy()  # a transform may draw on what it is given
+        pixels = _read(path)
+        try:
+            self.cache.put(path, pixels)
+        except MemoryError:
+            held = self.cache.stats()
+            raise MemoryError(
+                f"no memory for more than the {held['items']:,} images ({held['bytes']:,} bytes) in"
+                f" {self.cache!r}: reduce cache_size, or give cache=LRUCache(bytes=...); with"
+                " num_workers each process has a cache of its own"
+            ) from None
+        return pixels
+
+
+def _read(path: str) -> Pixels:
+    try:
+        return codec.read_source(Path(path).read_bytes())
+    except FileNotFoundError:
+        raise SourceNotFoundError(f"no image at {path}") from None
+    except OSError as error:
+        advice = _FEWER_FILES if error.errno in _TOO_MANY_FILES else ""
+        raise SourceError(f"{path} cannot be read: {error.strerror}{advice}") from None
+    except ImageError as error:
+        raise type(error)(f"{path}: {error}") from None
+
+
+def _checked_labels(
+    labels: Sequence[int] | npt.NDArray[Any] | torch.Tensor, count: int
+) -> npt.NDArray[np.int64]:
+    given = np.asarray(labels)
+    if given.ndim != 1:
+        raise UsageError(f"labels of shape {given.shape}: give one whole number for each image")
+    if len(given) != count:
+        raise UsageError(f"{count:,} img_paths and {len(given):,} labels: give one for each")
+    if count and not np.issubdtype(given.dtype, np.integer):
+        raise UsageError(f"labels are whole numbers, not {given.dtype}")
+    return given.astype(np.int64)

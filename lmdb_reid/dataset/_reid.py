@@ -1,0 +1,291 @@
+"""A store as a map-style dataset of (image, label)."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.utils.data import Dataset
+
+from lmdb_reid import codec
+from lmdb_reid.cache import PixelCache
+from lmdb_reid.errors import CorruptSampleError, ImageError, UsageError
+from lmdb_reid.schema import NO_LABEL, Size
+from lmdb_reid.store import Store
+
+Rows = npt.NDArray[np.int64]
+Pixels = npt.NDArray[np.uint8]
+Transform = Callable[..., Any]
+"""Takes a uint8 tensor [3, H, W]; with a keyword `generator` it is given a seeded
+torch.Generator.
+"""
+
+_NATIVE_SIZE = (256, 128)  # what training uses where the store's images differ in size
+
+
+class ReIDDataset(Dataset[tuple[Any, int]]):
+    """Samples of a store, decoded as they are asked for.
+
+    `dataset[i]` is (image, label): the image a uint8 tensor [3, H, W], RGB (a view of [H, W, 3]
+    memory), or what `transform` makes of it. Pickles to under 1 kB plus the row selection; works
+    under fork, forkserver and spawn.
+
+    Args:
+        store: a Store, or the path of one.
+        rows: which rows of the store, in which order; None is every sample, negatives too.
+        size: (height, width) of the images; None means the store's own, or 256x128 for a store of
+            differing sizes.
+        transform: called with each image.
+        labels: "stored"; "relabel" maps the selection's labels from 0 up to 0..N-1 in sorted
+            order, -1 stays; or one int64 label for each selected row.
+        cache: keeps decoded pixels, an `LRUCache` or a `DecodedTier`.
+        fast_dct: decode faster and slightly wrong.
+
+    Raises:
+        UsageError: rows, labels or a size that do not fit the store.
+    """
+
+    def __init__(
+        self,
+        store: Store | str | os.PathLike[str],
+        rows: Sequence[int] | Rows | None = None,
+        *,
+        size: Size | None = None,
+        transform: Transform | None = None,
+        labels: Literal["stored", "relabel"] | Sequence[int] | Rows = "stored",
+        cache: PixelCache | None = None,
+        fast_dct: bool = False,
+    ) -> None:
+        self.store = store if isinstance(store, Store) else Store(store)
+        self.size = _checked_size(size) or self.store.size or _NATIVE_SIZE
+        self.transform = transform
+        self.cache = cache
+        self.fast_dct = fast_dct
+        self._rows = None if rows is None else _checked_rows(rows, len(self.store))
+        self._labels_as: str | Rows = (
+            labels if isinstance(labels, str) else _checked_labels(labels, len(self))
+        )
+        if isinstance(self._labels_as, str) and self._labels_as not in ("stored", "relabel"):
+            raise UsageError(
+                f"labels={labels!r}: give 'stored', 'relabel' or one label for each row"
+            )
+        self._labels: Rows | None = None
+        self._wants_generator = transform is not None and _takes_generator(transform)
+
+    @property
+    def rows(self) -> Rows:
+        """The selected rows of the store, int64 [N]."""
+        return np.arange(len(self.store)) if self._rows is None else self._rows
+
+    @property
+    def labels(self) -> Rows:
+        """The label of each item, int64 [N]."""
+        if self._labels is None:
+            self._labels = self._made_labels()
+        return self._labels
+
+    @property
+    def classes(self) -> Rows:
+        """The distinct labels from 0 up, sorted; under "relabel" as the store has them, so
+        `classes[label]` is the stored one.
+        """
+        stored = self._stored_labels() if isinstance(self._labels_as, str) else self._labels_as
+        return np.unique(stored[stored > NO_LABEL])
+
+    def __len__(self) -> int:
+        return len(self.store) if self._rows is None else len(self._rows)
+
+    def __getitem__(self, index: int) -> tuple[Any, int]:
+        """(image, label) of one item.
+
+        Raises:
+            IndexError: no such item.
+            CorruptSampleError: the stored bytes are damaged; names the sample.
+        """
+        return self.__getitems__([index])[0]
+
+    def __getitems__(self, indices: Sequence[int]) -> list[tuple[Any, int]]:
+        """A list of items, for torch's own loader."""
+        chosen = self._checked_indices(indices)
+        labels = self.labels[chosen].tolist()
+        out = np.empty((len(chosen), *self.size, 3), np.uint8)
+        self.read_into(chosen, out)
+        images = (
+            self.transformed(torch.from_numpy(pixels).permute(2, 0, 1), None) for pixels in out
+        )
+        return list(zip(images, labels, strict=True))
+
+    def read_into(
+        self, indices: Sequence[int] | Rows, out: Pixels, corrupt: list[int] | None = None
+    ) -> None:
+        """Decode items straight into a batch buffer.
+
+        Args:
+            indices: items, 0..len-1.
+            out: uint8 [B, H, W, 3], C-contiguous, B as many as indices.
+            corrupt: if given, damaged items are noted there (their places in `out`, whose pixels
+                are then undefined) instead of raised.
+
+        Raises:
+            CorruptSampleError: stored bytes are damaged; `out` is then partly written.
+        """
+        chosen = self._checked_indices(indices)
+        fits = out.shape == (len(chosen), *self.size, 3) and out.dtype == np.uint8
+        if not (fits and out.flags.c_contiguous):
+            raise UsageError(
+                f"{len(chosen)} images of {self.size} do not fit a buffer of shape {out.shape}"
+            )
+        rows = self.store_rows(chosen)
+        if self.cache is None:
+            missing = range(len(rows))
+        else:
+            missing = self.cache.fill(self._source, rows, out).tolist()
+        if missing:
+            self._decode_all(rows, missing, out, corrupt)
+
+    def _decode_all(
+        self, rows: Rows, places: Sequence[int], out: Pixels, corrupt: list[int] | None
+    ) -> None:
+        with self.store.reading() as jpeg_of:
+            for place in places:
+                row = int(rows[place])
+                try:
+                    self._decode(row, jpeg_of(row), out[place])
+                except CorruptSampleError:
+                    if corrupt is None:
+                        raise
+                    corrupt.append(place)
+                    continue
+                if self.cache is not None:
+                    self.cache.keep(self._source, rows[place : place + 1], out[place : place + 1])
+
+    @property
+    def _source(self) -> str:
+        """What decides the pixels of a row: caches keep them under this name."""
+        height, width = self.size
+        return f"{self.store.digest}-{height}x{width}-{'fast' if self.fast_dct else 'accurate'}"
+
+    def store_rows(self, indices: Rows) -> Rows:
+        """The store's rows of some items, int64."""
+        return indices if self._rows is None else self._rows[indices]
+
+    def transformed(self, image: torch.Tensor, seed: int | None) -> Any:
+        """`image` through the transform, whose generator is seeded with `seed` if it takes one."""
+        if self.transform is None:
+            return image
+        if not self._wants_generator:
+            return self.transform(image)
+        generator = torch.Generator()
+        if seed is None:
+            generator.seed()
+        else:
+            generator.manual_seed(seed)
+        return self.transform(image, generator=generator)
+
+    @property
+    def wants_generator(self) -> bool:
+        """Whether the transform has a keyword `generator`."""
+        return self._wants_generator
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_labels": None}
+
+    def __repr__(self) -> str:
+        size = f"{self.size[0]}x{self.size[1]}"
+        return (
+            f"ReIDDataset({str(self.store.path)!r}, {len(self):,} samples, {size}, labels"
+            f" {_told(self._labels_as)})"
+        )
+
+    def _decode(self, row: int, jpeg: memoryview, slot: Pixels) -> None:
+        columns = self.store.columns
+        try:
+            if (columns["height"].item(row), columns["width"].item(row)) == self.size:
+                codec.decode(jpeg, slot, fast_dct=self.fast_dct)
+            else:
+                larger = codec.decode_scaled(jpeg, self.size, fast_dct=self.fast_dct)
+                codec.resize(larger, self.size, slot)
+        except ImageError as error:
+            raise CorruptSampleError(f"{self.store.ids[row]}: {error}") from None
+
+    def _stored_labels(self) -> Rows:
+        column: Rows = self.store.columns["label"]
+        return column if self._rows is None else column[self._rows]
+
+    def _made_labels(self) -> Rows:
+        if not isinstance(self._labels_as, str):
+            return self._labels_as
+        stored = self._stored_labels()
+        if self._labels_as == "stored":
+            return stored
+        return np.where(stored > NO_LABEL, np.searchsorted(self.classes, stored), NO_LABEL).astype(
+            np.int64
+        )
+
+    def _checked_indices(self, indices: Sequence[int] | Rows) -> Rows:
+        given = np.asarray(indices)
+        if given.size and not np.issubdtype(given.dtype, np.integer):
+            raise UsageError(f"items are whole numbers, not {given.dtype}: {indices!r}")
+        chosen = given.astype(np.int64)
+        if len(chosen) and not (-len(self) <= chosen.min() and chosen.max() < len(self)):
+            bad = int(chosen.max() if chosen.max() >= len(self) else chosen.min())
+            raise IndexError(f"item {bad} of a dataset of {len(self)}")
+        return np.where(chosen < 0, chosen + len(self), chosen)
+
+
+def _checked_size(size: Size | None) -> Size | None:
+    if size is None:
+        return None
+    if (
+        not isinstance(size, Sequence)
+        or len(size) != 2
+        or not all(isinstance(side, (int, np.integer)) and side > 0 for side in size)
+    ):
+        raise UsageError(f"size={size!r}: give (height, width) in pixels")
+    return int(size[0]), int(size[1])
+
+
+def _checked_rows(rows: Sequence[int] | Rows, count: int) -> Rows:
+    chosen = np.asarray(rows)
+    if chosen.dtype == bool:
+        raise UsageError("rows are numbers; of a mask, give np.flatnonzero(mask)")
+    if chosen.size and not np.issubdtype(chosen.dtype, np.integer):
+        raise UsageError(
+            f"rows are whole numbers, not {chosen.dtype}: store.query(...) and store.row(id)"
+            f" give some"
+        )
+    if chosen.ndim != 1:
+        raise UsageError(f"rows have one dimension, not {chosen.ndim}")
+    if chosen.size and not (chosen.min() >= 0 and chosen.max() < count):
+        raise UsageError(
+            f"rows {chosen.min()}..{chosen.max()} do not fit a store of {count} samples"
+        )
+    return chosen.astype(np.int64)
+
+
+def _checked_labels(labels: Sequence[int] | Rows, count: int) -> Rows:
+    given = np.asarray(labels)
+    if given.shape != (count,) or not np.issubdtype(given.dtype, np.integer):
+        raise UsageError(
+            f"labels: {given.dtype} {given.shape} given for {count} rows; one whole number each"
+            f" is needed"
+        )
+    return given.astype(np.int64)
+
+
+def _takes_generator(transform: Transform) -> bool:
+    # A torch module is called through Module.__call__, which takes anything.
+    called = transform.forward if isinstance(transform, torch.nn.Module) else transform
+    try:
+        return "generator" in inspect.signature(called).parameters
+    except (TypeError, ValueError):  # a builtin without a signature
+        return False
+
+
+def _told(labels: str | Rows) -> str:
+    return labels if isinstance(labels, str) else "given"

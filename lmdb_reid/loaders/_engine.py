@@ -1,0 +1,182 @@
+"""The seam between a loader and what fills its batches: tasks in, filled batches out, in order."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Generator, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from lmdb_reid.dataset import Pixels, ReIDDataset
+from lmdb_reid.sampling import position_seed
+
+
+class Batch(NamedTuple):
+    """What a loader yields; the consumer's for as long as they hold it."""
+
+    images: Any
+    """[B, 3, H, W] uint8, RGB, or what the transform returns, stacked, or converted to the dtype
+    asked for.
+    """
+    labels: torch.Tensor
+    """int64 [B]."""
+    rows: torch.Tensor
+    """int64 [B]: rows of the store."""
+
+
+class Task(NamedTuple):
+    """One batch to be made."""
+
+    indices: npt.NDArray[np.int64]
+    """Positions in the dataset."""
+    seed: int
+    epoch: int
+    first: int
+    """Position within the epoch (of all ranks' order) of the first sample: with seed and epoch it
+    decides all that is random about it. The following ones are `stride` further each."""
+    stride: int = 1
+
+    def position(self, place: int) -> tuple[int, int, int]:
+        """(seed, epoch, position) of one sample: all that its randomness may depend on."""
+        return self.seed, self.epoch, self.first + place * self.stride
+
+
+class Corrupt(NamedTuple):
+    """A damaged sample that was left out of its batch."""
+
+    place: int
+    """In the task."""
+    item: int
+    """In the dataset."""
+
+
+class Made(NamedTuple):
+    """A batch, and what was left out of it."""
+
+    batch: Batch
+    corrupt: list[Corrupt]
+
+
+class Engine(Protocol):
+    """Makes batches from tasks.
+
+    Laws: batches come in the order of the tasks; a batch is never written again; `run` ends an
+    earlier pass; an exception in a worker reaches the consumer with the sample's id; `close` leaves
+    no thread or process behind.
+    """
+
+    def run(self, tasks: Sequence[Task]) -> Generator[Made, None, None]:
+        """One pass."""
+        ...
+
+    def close(self) -> None:
+        """Stop for good."""
+        ...
+
+
+def make_batch(
+    dataset: ReIDDataset,
+    task: Task,
+    *,
+    skip: bool,
+    seed_globals: bool = False,
+    pixels: Pixels | None = None,
+) -> Made:
+    """One batch, made here and now.
+
+    Args:
+        dataset: what to read.
+        task: which samples, and where in the epoch they stand.
+        skip: leave damaged samples out instead of raising.
+        seed_globals: for a transform that takes no generator, seed torch, random and numpy before
+            each call. Only for processes of our own: it would overwrite the caller's state.
+        pixels: where to decode to, uint8 [B, H, W, 3]; new memory unless given.
+
+    Raises:
+        CorruptSampleError: a sample's stored bytes are damaged.
+    """
+    if pixels is None:
+        pixels = np.empty((len(task.indices), *dataset.size, 3), np.uint8)
+    corrupt = read_span(dataset, task, pixels, skip=skip)
+    if dataset.transform is None:
+        return finished(dataset, task, pixels, corrupt)
+    made = transform_span(dataset, task, pixels, corrupt, seed_globals=seed_globals)
+    return finished(dataset, task, made, corrupt)
+
+
+def read_span(
+    dataset: ReIDDataset, task: Task, pixels: Pixels, *, skip: bool, first: int = 0
+) -> list[Corrupt]:
+    """Decode the samples of a task from place `first` on into `pixels`; returns the damaged
+    ones.
+    """
+    places: list[int] | None = [] if skip else None
+    indices = task.indices[first : first + len(pixels)]
+    dataset.read_into(indices, pixels, places)
+    return [Corrupt(first + place, int(indices[place])) for place in places or ()]
+
+
+def transform_span(
+    dataset: ReIDDataset,
+    task: Task,
+    pixels: Pixels,
+    corrupt: Sequence[Corrupt],
+    *,
+    first: int = 0,
+    seed_globals: bool = False,
+) -> list[Any]:
+    """What the transform makes of decoded samples, from place `first` on; None for damaged ones."""
+    bad = {sample.place for sample in corrupt}
+    made: list[Any] = []
+    for place, image in enumerate(pixels, first):
+        if place in bad:
+            made.append(None)
+            continue
+        seed = position_seed(*task.position(place))
+        if seed_globals and not dataset.wants_generator:
+            _seed_globals(seed)
+        made.append(dataset.transformed(torch.from_numpy(image).permute(2, 0, 1), seed))
+    return made
+
+
+def finished(
+    dataset: ReIDDataset, task: Task, images: Pixels | list[Any], corrupt: list[Corrupt]
+) -> Made:
+    """The batch of a task's decoded pixels or transformed images, without the damaged ones."""
+    indices = task.indices
+    if corrupt:
+        keep = np.setdiff1d(np.arange(len(indices)), [sample.place for sample in corrupt])
+        indices = indices[keep]
+        images = images[keep] if isinstance(images, np.ndarray) else [images[at] for at in keep]
+    labels = torch.from_numpy(dataset.labels[indices])
+    rows = torch.from_numpy(dataset.store_rows(indices).copy())
+    if isinstance(images, np.ndarray):
+        return Made(Batch(torch.from_numpy(images).permute(0, 3, 1, 2), labels, rows), corrupt)
+    collated = torch.utils.data.default_collate(images) if images else torch.empty(0)
+    return Made(Batch(collated, labels, rows), corrupt)
+
+
+def sample_output(dataset: ReIDDataset) -> Any:
+    """What one item's image looks like: [H, W, 3] uint8, or what the transform makes of a black
+    one.
+
+    The global random generators are left as they were.
+    """
+    if dataset.transform is None:
+        return torch.zeros((*dataset.size, 3), dtype=torch.uint8)
+    states = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    try:
+        return dataset.transformed(torch.zeros((3, *dataset.size), dtype=torch.uint8), 0)
+    finally:
+        torch.set_rng_state(states[0])
+        random.setstate(states[1])
+        np.random.set_state(states[2])
+
+
+def _seed_globals(seed: int) -> None:
+    torch.manual_seed(seed)
+    random.seed(seed)
+    np.random.seed(seed % (1 << 32))  # what other people's transforms draw from

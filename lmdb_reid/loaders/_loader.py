@@ -1,0 +1,236 @@
+"""The loader: an order, cut into tasks, made into batches by an engine."""
+
+from __future__ import annotations
+
+import contextlib
+import weakref
+from collections.abc import Generator, Iterator, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from lmdb_reid.dataset import ReIDDataset
+from lmdb_reid.errors import CorruptSampleError, UsageError
+from lmdb_reid.loaders._device import Transfer
+from lmdb_reid.loaders._engine import Batch, Corrupt, Engine, Task
+from lmdb_reid.loaders._stats import Clock
+from lmdb_reid.sampling import FromTorch, Sampler, rank_share
+
+_SKIPPED_SHARE, _SKIPPED_LEAST = 0.01, 10  # most damaged samples of a pass that are left out
+
+
+class Loader:
+    """Re-iterable batches; see `make_loader`, which makes one.
+
+    A finished pass moves on to the next epoch by itself. One pass at a time: a new `iter()` ends
+    the old one. `close`, the end of a `with` block, or the loader's own end stops the workers.
+    """
+
+    def __init__(
+        self,
+        dataset: ReIDDataset,
+        engine: Engine,
+        sampler: Sampler,
+        *,
+        transfer: Transfer,
+        batch_size: int,
+        drop_last: bool,
+        seed: int,
+        ranks: tuple[int, int],
+        why: str,
+    ) -> None:
+        self.dataset = dataset
+        self.batch_size = batch_size
+        self.epoch = 0
+        """The epoch that the next pass reads, or the running one does."""
+        self._engine: Engine | None = engine
+        self._sampler = sampler
+        self._transfer = transfer
+        self._drop_last = drop_last
+        self._seed = seed
+        self._rank, self._world_size = ranks
+        self._taken = 0  # batches of this epoch that the consumer took
+        self._resume_at = 0  # where the next pass begins: not 0 after load_state_dict only
+        self._pass = 0
+        self._running: weakref.ref[Generator[Batch, None, None]] | None = None
+        self._why = why
+        self._clock = Clock()
+
+    def __len__(self) -> int:
+        """Batches in an epoch of this rank."""
+        return len(self._tasks(self.epoch))
+
+    def __iter__(self) -> Iterator[Batch]:
+        if self._engine is None:
+            raise UsageError("this loader was closed")
+        self._end_pass()
+        self._taken, self._resume_at = self._resume_at, 0
+        running = self._run(self._engine, self._pass)
+        self._running = weakref.ref(running)
+        return running
+
+    def _run(self, engine: Engine, number: int) -> Generator[Batch, None, None]:
+        epoch, start = self.epoch, self._taken
+        tasks = self._tasks(epoch, start)
+        if not tasks:
+            self.epoch, self._taken = epoch + 1, 0
+        source = engine.run(tasks)
+        batches = self._transfer.over(source)
+        skipped: list[Corrupt] = []
+        try:
+            for taken in range(start + 1, start + len(tasks) + 1):
+                began = self._clock.begin()
+                batch, corrupt = next(batches)
+                self._count_skipped(skipped, corrupt)
+                self._clock.end(began, len(batch.labels))
+                # Counted before it is handed out: a state saved in the loop's body holds this batch
+                # as taken.
+                last = taken == start + len(tasks)
+                self.epoch, self._taken = (epoch + 1, 0) if last else (epoch, taken)
+                yield batch
+                del batch  # or its buffer could not return while the next is waited for
+                if number != self._pass:  # a newer pass took over, or the loader was closed
+                    return
+        finally:
+            self._clock.pause()
+            for generator in (batches, source):
+                generator.close()
+
+    def _count_skipped(self, skipped: list[Corrupt], corrupt: list[Corrupt]) -> None:
+        if not corrupt:
+            return
+        skipped += corrupt
+        self._clock.skipped += len(corrupt)
+        if len(skipped) > max(_SKIPPED_LEAST, _SKIPPED_SHARE * len(self.dataset)):
+            rows = self.dataset.store_rows(np.array([sample.item for sample in skipped[-3:]]))
+            told = ", ".join(self.dataset.store.ids[row] for row in rows)
+            raise CorruptSampleError(
+                f"{len(skipped)} samples of this pass are damaged, more than on_error='skip' leaves"
+                f" out; the last were {told} (lmdb-reid verify --deep lists all)"
+            )
+
+    def set_epoch(self, epoch: int) -> None:
+        """Read this epoch next, from its first batch."""
+        if epoch < 0:
+            raise UsageError(f"epoch {epoch}: epochs are counted from 0")
+        self._end_pass()
+        self.epoch, self._taken, self._resume_at = epoch, 0, 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the consumer stands: what `load_state_dict` needs to give the same rest of the
+        epoch.
+
+        It counts the batches that were taken, not those prefetched. After the last batch it is the
+        next epoch's start.
+        """
+        state: dict[str, Any] = {"epoch": self.epoch, "batches": self._taken, **self._identity()}
+        if isinstance(self._sampler, FromTorch):
+            state["order"] = self._sampler.rows(self.epoch).tolist()
+        return state
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state, with any number of workers.
+
+        Raises:
+            UsageError: the state is of another order: other samples, batch size, seed or number of
+                ranks.
+        """
+        differing = {
+            name: (state.get(name), now)
+            for name, now in self._identity().items()
+            if state.get(name) != now
+        }
+        if differing:
+            told = "; ".join(
+                f"{name} was {was}, is {now}" for name, (was, now) in differing.items()
+            )
+            raise UsageError(f"this state belongs to another order of batches: {told}")
+        if isinstance(self._sampler, FromTorch):
+            self._sampler.restore(state["epoch"], np.asarray(state["order"], np.int64))
+        self._end_pass()
+        self.epoch = state["epoch"]
+        self._taken = self._resume_at = state["batches"]
+
+    def stats(self) -> dict[str, Any]:
+        """What happened since the loader was made.
+
+        batches, samples, skipped (damaged samples left out), samples_per_s, wait_ms_p50 and
+        wait_ms_p99 (at next()); of the threads engine ring (buffers) and beyond_ring (batches that
+        got ordinary memory since all buffers were held); cache, if the dataset has one.
+        """
+        stats = self._clock.stats()
+        ring = getattr(self._engine, "ring", None)
+        if ring is not None:
+            stats |= {"ring": ring.made, "beyond_ring": ring.beyond}
+        if self.dataset.cache is not None:
+            stats["cache"] = self.dataset.cache.stats()
+        return stats
+
+    def explain(self) -> str:
+        """Which engine makes the batches, and why."""
+        return f"{type(self._engine).__name__}: {self._why}"
+
+    def close(self) -> None:
+        """Stop the workers. The loader cannot be read again."""
+        engine, self._engine = self._engine, None
+        self._end_pass()
+        if engine is not None:
+            engine.close()
+
+    def _end_pass(self) -> None:
+        self._pass += 1
+        running = self._running() if self._running is not None else None
+        if running is not None:
+            with contextlib.suppress(ValueError):  # it is running now: it ends by itself
+                running.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return (
+            f"Loader({self.dataset!r}, batches of {self.batch_size}, epoch {self.epoch},"
+            f" {self._taken} taken)"
+        )
+
+    def _identity(self) -> dict[str, Any]:
+        return {
+            "samples": len(self.dataset),
+            "batch_size": self.batch_size,
+            "seed": self._seed,
+            "world_size": self._world_size,
+            "drop_last": self._drop_last,
+        }
+
+    def _tasks(self, epoch: int, start: int = 0) -> _Tasks:
+        """The tasks of an epoch from batch `start` on."""
+        rows = self._sampler.rows(epoch)
+        order = rank_share(rows, self._rank, self._world_size, drop_last=self._drop_last)
+        plain = Task(order, self._seed, epoch, self._rank, self._world_size)
+        return _Tasks(plain, self.batch_size, start, drop_last=self._drop_last)
+
+
+class _Tasks(Sequence[Task]):
+    """An epoch cut into batches, each as it is asked for: no Python object stands for a sample."""
+
+    def __init__(self, epoch: Task, batch_size: int, start: int, *, drop_last: bool) -> None:
+        self._epoch = epoch
+        self._batch_size = batch_size
+        self._start = start
+        whole, rest = divmod(len(epoch.indices), batch_size)
+        self._end = whole + bool(rest and not drop_last)
+
+    def __len__(self) -> int:
+        return max(0, self._end - self._start)
+
+    def __getitem__(self, at: Any) -> Any:
+        if not 0 <= at < len(self):
+            raise IndexError(at)
+        first = (self._start + at) * self._batch_size
+        return self._epoch._replace(
+            indices=self._epoch.indices[first : first + self._batch_size],
+            first=self._epoch.first + first * self._epoch.stride,
+        )

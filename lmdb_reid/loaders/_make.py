@@ -1,0 +1,195 @@
+"""`make_loader`: arguments in, the right engine chosen, a loader out."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import torch
+
+from lmdb_reid.dataset import ReIDDataset
+from lmdb_reid.errors import UsageError
+from lmdb_reid.loaders._dataloader import DataLoaderEngine
+from lmdb_reid.loaders._device import Transfer
+from lmdb_reid.loaders._engine import Engine
+from lmdb_reid.loaders._loader import Loader
+from lmdb_reid.loaders._processes import ProcessesEngine, StartMethod
+from lmdb_reid.loaders._threads import ThreadsEngine
+from lmdb_reid.sampling import FromTorch, Sampler, Sequential, Shuffled
+
+EngineName = Literal["auto", "threads", "processes", "dataloader"]
+_ENGINES = ("auto", "threads", "processes", "dataloader")
+OnError = Literal["raise", "skip"]
+
+
+def make_loader(
+    dataset: ReIDDataset,
+    batch_size: int = 256,
+    *,
+    shuffle: bool = False,
+    sampler: Sampler | Iterable[int] | None = None,
+    engine: EngineName = "auto",
+    workers: int | None = None,
+    prefetch: int = 3,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    drop_last: bool = False,
+    seed: int = 0,
+    on_error: OnError = "raise",
+    start_method: StartMethod = "forkserver",
+    rank: int | None = None,
+    world_size: int | None = None,
+    pin_memory: bool | None = None,
+    persistent_workers: bool = True,
+) -> Loader:
+    """A loader of `Batch(images, labels, rows)` over a dataset.
+
+    The order is a pure function of seed and epoch: the same on every engine and for any number of
+    workers. Workers live as long as the loader.
+
+    Args:
+        dataset: what to read.
+        batch_size: samples in a batch; a sampler's own `batch_size` goes first.
+        shuffle: draw a new order for each epoch.
+        sampler: an object with `rows(epoch)` giving dataset positions, or a torch sampler; instead
+            of `shuffle`.
+        engine: "threads" decodes in threads of this process; "processes" in processes, for any
+            Python transform; "dataloader" is torch's DataLoader; "auto" takes threads where there
+            is no transform, else processes. `explain()` says what was taken, and why.
+        workers: threads, or processes, that decode; 0 decodes in the caller's thread; as many as
+            cores unless given.
+        prefetch: batches made ahead (of torch's DataLoader: for each worker).
+        device: where batches go ("cuda"); they stay in host memory unless given.
+        dtype: a floating dtype to convert and normalise images into, on the device.
+        mean: of each channel; ImageNet's unless given.
+        std: likewise.
+        drop_last: leave out a last batch that is not full.
+        seed: of the order and of everything random about a sample.
+        on_error: "raise" ends the pass at a damaged sample; "skip" leaves it out and counts it in
+            `stats()`, until more than 1 % of the epoch (and more than 10) were.
+        start_method: how the workers of engine="processes" begin: "forkserver", "spawn" or "fork".
+            But for the last, a script's own code must stand under `if __name__ == "__main__":`.
+        rank: this process among `world_size`; torch.distributed's where it is initialised, unless
+            given.
+        world_size: likewise.
+        pin_memory: batches in page-locked memory; where there is a GPU, unless given.
+        persistent_workers: torch's DataLoader keeps its processes from one epoch to the next;
+            threads always stay.
+
+    Raises:
+        UsageError: arguments that cannot be meant together.
+    """
+    if batch_size < 1 or prefetch < 1:
+        raise UsageError(f"batch_size {batch_size} and prefetch {prefetch}: give 1 or more")
+    if seed < 0:
+        raise UsageError(f"seed {seed}: give 0 or more")
+    if on_error not in ("raise", "skip"):
+        raise UsageError(f"on_error={on_error!r}: give 'raise' or 'skip'")
+    workers = _cores() if workers is None else workers
+    if workers < 0:
+        raise UsageError(f"workers {workers}: give 0 or more")
+    if device is not None and torch.device(device).type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            f"device={str(device)!r}: this torch sees no GPU (lmdb-reid doctor tells what is there)"
+        )
+    batch_size = getattr(sampler, "batch_size", None) or batch_size
+    name, why = _chosen_engine(dataset, engine, workers)
+    skip = on_error == "skip"
+    pin = torch.cuda.is_available() if pin_memory is None else pin_memory
+    made: Engine
+    if name == "threads":
+        made = ThreadsEngine(
+            dataset,
+            workers=workers,
+            prefetch=prefetch,
+            batch_size=batch_size,
+            pin=pin and torch.cuda.is_available(),  # page-locked memory is CUDA's to give
+            skip=skip,
+        )
+    elif name == "processes":
+        made = ProcessesEngine(
+            dataset,
+            workers=workers,
+            prefetch=prefetch,
+            batch_size=batch_size,
+            skip=skip,
+            start_method=start_method,
+        )
+    else:
+        made = DataLoaderEngine(
+            dataset,
+            workers=workers,
+            prefetch=prefetch,
+            pin=pin,
+            persistent=persistent_workers,
+            skip=skip,
+        )
+    return Loader(
+        dataset,
+        made,
+        _checked_sampler(dataset, sampler, shuffle=shuffle, seed=seed),
+        transfer=Transfer(torch.device(device) if device is not None else None, dtype, mean, std),
+        batch_size=batch_size,
+        drop_last=drop_last,
+        seed=seed,
+        ranks=_ranks(rank, world_size),
+        why=why,
+    )
+
+
+def _chosen_engine(dataset: ReIDDataset, engine: str, workers: int) -> tuple[str, str]:
+    """(engine, why) for what was asked."""
+    if engine not in _ENGINES:
+        raise UsageError(f"engine={engine!r}: give one of {', '.join(map(repr, _ENGINES))}")
+    shares_globals = dataset.transform is not None and not dataset.wants_generator
+    if engine == "threads" and shares_globals:
+        raise UsageError(
+            "engine='threads': the transform takes no keyword `generator`, and threads would share"
+            " the global random generators; give it one, or take engine='processes'"
+        )
+    if engine == "dataloader":
+        return "dataloader", "it was asked for"
+    if workers == 0:
+        return "dataloader", "workers=0 decodes in the caller's thread"
+    if engine != "auto":
+        return engine, "it was asked for"
+    if dataset.transform is None:
+        return "threads", "there is no Python transform, so nothing needs a process of its own"
+    if not hasattr(os, "memfd_create"):
+        return "dataloader", "the transform needs processes, and those of our own need Linux"
+    return (
+        "processes",
+        "a Python transform holds the interpreter's lock, so each worker needs its own",
+    )
+
+
+def _checked_sampler(
+    dataset: ReIDDataset, sampler: Sampler | Iterable[int] | None, *, shuffle: bool, seed: int
+) -> Sampler:
+    if sampler is None:
+        return Shuffled(len(dataset), seed) if shuffle else Sequential(len(dataset))
+    if shuffle:
+        raise UsageError("shuffle and sampler both decide the order: give one of them")
+    return sampler if isinstance(sampler, Sampler) else FromTorch(sampler)
+
+
+def _ranks(rank: int | None, world_size: int | None) -> tuple[int, int]:
+    if (rank is None) != (world_size is None):
+        raise UsageError("give rank and world_size together")
+    if rank is not None and world_size is not None:
+        if not 0 <= rank < world_size:
+            raise UsageError(
+                f"rank {rank} of world size {world_size}: ranks are 0..{world_size - 1}"
+            )
+        return rank, world_size
+    distributed = torch.distributed
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

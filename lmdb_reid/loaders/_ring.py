@@ -1,0 +1,60 @@
+"""Batch buffers that come back by themselves when nobody holds a tensor of them any more."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+Pixels = npt.NDArray[np.uint8]
+
+
+class Ring:
+    """Buffers of one shape, reused.
+
+    A buffer is lent as an array whose tensors keep it alive; when the last of them is gone it
+    returns. While all are out, more are made up to `limit`; beyond it ordinary memory is handed
+    out, which costs its page faults each time.
+
+    Args:
+        shape: of a buffer, [B, H, W, 3].
+        limit: most buffers that are kept.
+        pin: page-locked memory, for a GPU.
+    """
+
+    def __init__(self, shape: tuple[int, ...], *, limit: int, pin: bool) -> None:
+        self._shape = shape
+        self._limit = limit
+        self._pin = pin
+        self._lock = threading.Lock()
+        self._free: list[Pixels] = []
+        self.made = 0
+        """Buffers that belong to the ring."""
+        self.beyond = 0
+        """Batches that got ordinary memory, since all of the ring was held."""
+
+    def lend(self) -> Pixels:
+        """A buffer that is nobody's, uint8; its content is undefined."""
+        with self._lock:
+            if self._free:
+                base = self._free.pop()
+            elif self.made < self._limit:
+                self.made += 1
+                base = self._new()
+            else:
+                self.beyond += 1
+                return np.empty(self._shape, np.uint8)
+        # Made from a buffer, not from an array: a view of a view would refer to `base` alone, and
+        # nobody would know that it is held.
+        lent = np.frombuffer(base.data, np.uint8)
+        weakref.finalize(lent, self._free.append, base).atexit = False
+        return lent.reshape(self._shape)
+
+    def _new(self) -> Pixels:
+        if self._pin:
+            pinned: Pixels = torch.empty(self._shape, dtype=torch.uint8, pin_memory=True).numpy()
+            return pinned
+        return np.empty(self._shape, np.uint8)
