@@ -1,0 +1,1 @@
+"""The command line: `lmdb-reid COMMAND`, one module per command."""

@@ -1,0 +1,111 @@
+"""`lmdb-reid info`: what a store holds."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from typing import Any
+
+import numpy as np
+
+from lmdb_reid.store import Store, resident_bytes
+
+_SHOWN = 12
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    parser.add_argument("store", metavar="STORE", help="the store's directory")
+    parser.add_argument("--json", action="store_true", help="everything, as JSON")
+    parser.epilog = "example:\n  lmdb-reid info games.lmdb"
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print it."""
+    with Store(args.store) as store:
+        facts = gather(store)
+    print(json.dumps(facts, indent=1, ensure_ascii=False) if args.json else "\n".join(lines(facts)))
+    return 0
+
+
+def gather(store: Store) -> dict[str, Any]:
+    """Everything that `info` tells, as JSON values."""
+    labels, counts = np.unique(store.columns["label"], return_counts=True)
+    files = [file for file in store.path.rglob("*") if file.is_file()]
+    resident = [resident_bytes(file) for file in files]
+    return {
+        "path": str(store.path),
+        "format": ".".join(map(str, store.manifest["version"])),
+        "samples": len(store),
+        "kinds": store.kinds,
+        "identities": store.manifest["identities"],
+        "labels": dict(zip(map(str, labels.tolist()), counts.tolist(), strict=True)),
+        "size": store.size,
+        "bytes": sum(file.stat().st_size for file in files),
+        "page_cache_bytes": sum(known)
+        if len(known := [r for r in resident if r is not None]) == len(files)
+        else None,
+        "digest": store.digest,
+        "columns": {
+            name: {
+                "dtype": store.columns[name].dtype.str,
+                "categories": _count(store.columns.categories(name)),
+            }
+            for name in store.columns
+        },
+        "build": store.manifest["build"],
+        "source": store.manifest["source"],
+    }
+
+
+def lines(facts: dict[str, Any]) -> list[str]:
+    """The same for people."""
+    size = (
+        f"{_plain(facts['size'])} (height x width)"
+        if facts["size"]
+        else "native: each box has its own"
+    )
+    kinds = ", ".join(f"{count:,} {kind}" for kind, count in facts["kinds"].items())
+    cached = facts["page_cache_bytes"]
+    in_cache = (
+        "unknown" if cached is None else f"{cached / max(1, facts['bytes']):.0%} in the page cache"
+    )
+    told = [
+        f"{facts['path']}  (format {facts['format']})",
+        f"  samples     {facts['samples']:,}: {kinds}",
+        f"  identities  {facts['identities']:,}{_per_identity(facts['labels'])}",
+        f"  images      {size}",
+        f"  on disk     {facts['bytes'] / 1e6:,.1f} MB, {in_cache}",
+        f"  digest      {facts['digest']}",
+        f"  columns     {', '.join(facts['columns'])}",
+    ]
+    for title in ("build", "source"):
+        told += [f"  {title}"] + [
+            f"    {name:<22} {_plain(value)}" for name, value in facts[title].items()
+        ]
+    return told
+
+
+def _per_identity(labels: dict[str, int]) -> str:
+    counts = {label: count for label, count in labels.items() if label != "-1"}
+    if not counts:
+        return ""
+    values = sorted(counts.values())
+    spread = f"; images each: {values[0]:,} to {values[-1]:,}, median {values[len(values) // 2]:,}"
+    if len(counts) > _SHOWN:
+        return spread
+    return spread + "".join(
+        f"\n      label {label:<6} {count:,}" for label, count in counts.items()
+    )
+
+
+def _count(categories: list[str] | None) -> int | None:
+    return None if categories is None else len(categories)
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_plain(inner)}" for name, inner in value.items())
+    if isinstance(value, (list, tuple)):
+        return "x".join(map(str, value))
+    return str(value)

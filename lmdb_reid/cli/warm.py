@@ -1,0 +1,149 @@
+"""`lmdb-reid warm`: a store into the page cache, or decoded once for all that will read it."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from lmdb_reid.bench import pages
+from lmdb_reid.cache import DecodedTier
+from lmdb_reid.cli._progress import progress
+from lmdb_reid.cli._survey import free_memory
+from lmdb_reid.errors import UsageError
+from lmdb_reid.schema import parse_size
+from lmdb_reid.store import Store
+
+_WHOLE = 0.99  # share of a store in memory that counts as all of it
+_BATCH = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warmed:
+    """A store that was read. Sizes in bytes."""
+
+    store: str
+    bytes: int
+    seconds: float
+    resident_share: float | None
+    """Now in the page cache, 0 to 1; None where the system cannot tell."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded:
+    """A store whose images lie decoded in a tier."""
+
+    store: str
+    tier: str
+    size: tuple[int, int]
+    bytes: int
+    samples: int
+    decoded_now: int
+    """Of the samples; the others were there."""
+    seconds: float
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add = parser.add_argument
+    add("store", metavar="STORE", help="the store's directory")
+    add(
+        "--decoded",
+        action="store_true",
+        help="decode every image into a tier that all workers, ranks and runs then read",
+    )
+    add("--size", metavar="HxW", help="with --decoded: of the images (default: the store's own)")
+    add("--dir", metavar="DIR", help="with --decoded: the tier's place (default: STORE.decoded)")
+    add("--workers", type=int, metavar="N", help="with --decoded: threads (default: the cores)")
+    add("--json", action="store_true", help="print one JSON object")
+    parser.epilog = """example:
+  lmdb-reid warm games.lmdb
+  lmdb-reid warm games.lmdb --decoded --dir /dev/shm/games.decoded
+
+exits with 1 where the store does not stay in memory"""
+
+
+def run(args: argparse.Namespace) -> int:
+    """Warm it, and tell what that took."""
+    if not args.decoded:
+        for name in ("size", "dir", "workers"):
+            if getattr(args, name) is not None:
+                raise UsageError(f"--{name} belongs to --decoded")
+        return _tell_warmed(_warmed(Path(args.store)), as_json=args.json)
+    decoded = _decoded(args)
+    if args.json:
+        print(json.dumps(asdict(decoded), indent=1))
+    else:
+        print("\n".join(_decoded_lines(decoded)))
+    return 0
+
+
+def _warmed(path: Path) -> Warmed:
+    Store(path).close()  # refuses what is no store, or a damaged one
+    with progress("reading", "MB", scale=1e6) as told:
+        read = pages.read_in(path, progress=told)
+    share = pages.held(path).share
+    return Warmed(store=str(path), bytes=read.bytes, seconds=read.seconds, resident_share=share)
+
+
+def _tell_warmed(warmed: Warmed, *, as_json: bool) -> int:
+    share = warmed.resident_share
+    short = share is not None and share < _WHOLE
+    if as_json:
+        print(json.dumps(asdict(warmed), indent=1))
+        return int(short)
+    rate = warmed.bytes / 1e6 / max(warmed.seconds, 1e-9)
+    where = "" if share is None else f", {share:.0%} of it in the page cache"
+    print(
+        f"{warmed.store}: {warmed.bytes / 1e6:,.1f} MB read in {warmed.seconds:.1f} s"
+        f" ({rate:,.0f} MB/s){where}"
+    )
+    if short:
+        free = free_memory()
+        left = "" if free is None else f" ({free / 1e6:,.0f} MB are free)"
+        print(f"it does not stay in memory{left}: build it smaller (--size), or give more memory")
+    return int(short)
+
+
+def _decoded(args: argparse.Namespace) -> Decoded:
+    # Here, because only this needs torch.
+    from lmdb_reid.dataset import ReIDDataset
+    from lmdb_reid.loaders import make_loader
+
+    size = parse_size(args.size) if args.size else None
+    began = time.perf_counter()
+    with Store(args.store) as store:
+        tier = DecodedTier(store, args.dir)
+        dataset = ReIDDataset(store, size=size, cache=tier)
+        with (
+            make_loader(dataset, _BATCH, engine="threads", workers=args.workers) as loader,
+            progress("decoding", "images") as told,
+        ):
+            done = 0
+            for batch in loader:
+                done += len(batch.labels)
+                told(done, len(dataset))
+        tier.sync()
+        return Decoded(
+            store=str(args.store),
+            tier=str(tier.path),
+            size=dataset.size,
+            bytes=len(dataset) * 3 * dataset.size[0] * dataset.size[1],
+            samples=len(dataset),
+            decoded_now=tier.stats()["kept"],
+            seconds=time.perf_counter() - began,
+        )
+
+
+def _decoded_lines(decoded: Decoded) -> list[str]:
+    height, width = decoded.size
+    rate = decoded.samples / max(decoded.seconds, 1e-9)
+    return [
+        f"{decoded.tier}: {decoded.samples:,} images of {height}x{width},"
+        f" {decoded.bytes / 1e6:,.1f} MB; {decoded.decoded_now:,} decoded now,"
+        f" in {decoded.seconds:.1f} s ({rate:,.0f}/s)",
+        f"read it with ReIDDataset(store, size={decoded.size},"
+        f" cache=DecodedTier(store, {decoded.tier!r}))",
+    ]

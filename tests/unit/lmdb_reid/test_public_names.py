@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import importlib
+import importlib.resources
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import lmdb_reid
+
+PACKAGES = ["lmdb_reid", "lmdb_reid.codec", "lmdb_reid.store", "lmdb_reid.loaders"]
+
+BLOCK = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {blocked!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+
+
+def without(*packages: str) -> str:
+    """The start of a script in which these packages are not installed."""
+    return BLOCK.format(blocked=set(packages))
+
+
+def test_the_names_are_sorted() -> None:
+    assert lmdb_reid.__all__ == sorted(lmdb_reid.__all__)
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_every_public_name_is_there_once(package: str) -> None:
+    module = importlib.import_module(package)
+    assert len(set(module.__all__)) == len(module.__all__)
+    for name in module.__all__:
+        assert getattr(module, name) is not None
+
+
+@pytest.mark.parametrize("name", lmdb_reid.__all__)
+def test_every_public_thing_says_what_it_is(name: str) -> None:
+    thing = getattr(lmdb_reid, name)
+    assert name == "__version__" or thing.__doc__
+
+
+def test_no_other_name_is_made_up() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'Reader'"):
+        lmdb_reid.Reader  # noqa: B018  # asking for it is the test
+
+
+def test_the_package_is_typed() -> None:
+    assert importlib.resources.files("lmdb_reid").joinpath("py.typed").is_file()
+
+
+def test_importing_loads_nothing_heavy(run_python: Callable[..., str]) -> None:
+    loaded = run_python(
+        "import lmdb_reid, sys; print(*{name.split('.')[0] for name in sys.modules})"
+    )
+    assert not {"torch", "pandas", "lightning", "torchvision", "matplotlib"} & set(loaded.split())
+
+
+def test_a_store_is_read_with_the_base_packages_alone(
+    run_python: Callable[..., str], store_path: Path
+) -> None:
+    script = without("torch", "pandas", "PIL", "cv2", "lightning", "tqdm") + textwrap.dedent("""
+        from lmdb_reid import Store
+        with Store(sys.argv[1]) as store:
+            print(len(store), store["f000#001"].image.shape, store.verify(deep=True).ok)
+    """)
+    assert run_python(script, store_path) == "8 (32, 16, 3) True\n"
+
+
+@pytest.mark.parametrize(
+    ("package", "extra", "statement"),
+    [
+        ("torch", "train", "lmdb_reid.ReIDDataset"),
+        ("torch", "train", "lmdb_reid.make_loader"),
+        ("torch", "train", "from lmdb_reid import Batch"),
+        ("pandas", "notebook", "lmdb_reid.Store(sys.argv[1]).frame()"),
+        ("pandas", "notebook", "lmdb_reid.Store(sys.argv[1]).query('label == 1')"),
+        ("cv2", "resize", "lmdb_reid.codec.resize(pixels, (4, 4))"),
+        ("cv2", "notebook", "lmdb_reid.Store(sys.argv[1]).sheet([0])"),
+        ("PIL", "build", "lmdb_reid.codec.probe(b'BM' + bytes(60))"),
+    ],
+)
+def test_a_missing_package_is_told_with_its_pip_line(
+    package: str, extra: str, statement: str, run_python: Callable[..., str], store_path: Path
+) -> None:
+    script = without(package) + textwrap.dedent(f"""
+        import numpy as np
+        import lmdb_reid
+        import lmdb_reid.codec
+        from lmdb_reid.errors import MissingExtraError
+        pixels = np.zeros((8, 8, 3), np.uint8)
+        try:
+            {statement}
+        except MissingExtraError as error:
+            print(error)
+    """)
+    assert f'pip install "lmdb_reid[{extra}]"' in run_python(script, store_path)
+
+
+def test_an_error_inside_torch_is_not_taken_for_its_absence(run_python: Callable[..., str]) -> None:
+    script = without("torch.utils") + textwrap.dedent("""
+        class Broken:
+            def find_spec(self, name, path=None, target=None):
+                if name == "torch":
+                    raise ImportError("libc10.so: cannot open", name="libc10")
+
+        sys.meta_path.insert(0, Broken())
+        import lmdb_reid
+        try:
+            lmdb_reid.ReIDDataset
+        except ImportError as error:
+            print(type(error).__name__, error)
+    """)
+    assert run_python(script) == "ImportError libc10.so: cannot open\n"
