@@ -1,0 +1,535 @@
+from __future__ import annotations
+
+import inspect
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch.utils.data import DataLoader
+
+from builders import AtmaCup, BuildSettings, build
+from builders.game import Game
+from lmdb_reid.codec import encode
+from lmdb_reid.errors import SourceNotFoundError, StoreWriteError, UsageError
+from lmdb_reid.loaders import Batch, _dataloader
+from lmdb_reid.schema import Kind
+from lmdb_reid.store import Store, StoreWriter, _growing
+from training import loading, stores
+from training.data import PlayerReIDDataModule, PlayerReIDDataModuleCV
+from training.folds import load_fold
+from training.stores import ready_store
+
+SIZE = (64, 32)
+SMALL: dict[str, Any] = {"image_size": SIZE, "batch_size": 16, "num_workers": 2}
+GUIDE = {
+    "train_meta_path": None,
+    "img_root": None,
+    "batch_size": 64,
+    "num_workers": 4,
+    "train_ratio": 0.8,
+    "bbox_mode": "drop",
+    "image_size": 224,
+    "use_crop_cache": True,
+    "cache_dir": None,
+    "expand_ratio": 1.2,
+}
+FOLDS = {"n_folds": 5, "fold_idx": 0, "unknown_per_fold": 2, "cv_seed": 42}
+
+
+def joined(batches: Iterable[Batch]) -> Batch:
+    """All batches of a pass as one."""
+    return Batch(*(torch.cat(parts) for parts in zip(*batches, strict=True)))
+
+
+def game_module(game: Game, **settings: Any) -> PlayerReIDDataModuleCV:
+    """A fold of the game, set up."""
+    module = PlayerReIDDataModuleCV(game.train_meta, game.img_root, **SMALL | settings)
+    module.prepare_data()
+    module.setup()
+    return module
+
+
+def store_module(store: Store | Path, **settings: Any) -> PlayerReIDDataModuleCV:
+    module = PlayerReIDDataModuleCV(store=store, **SMALL | settings)
+    module.setup()
+    return module
+
+
+# -- the guide's arguments -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        (PlayerReIDDataModule, {**GUIDE, "area_multiplier": 2.0}),
+        (PlayerReIDDataModuleCV, {**GUIDE, **FOLDS}),
+    ],
+)
+def test_takes_the_guides_arguments_with_its_defaults(module: Any, arguments: Any) -> None:
+    taken = inspect.signature(module).parameters
+    assert {name: taken[name].default for name in arguments} == arguments
+    assert ("area_multiplier" in taken) == (module is PlayerReIDDataModule)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({}, "either store"),
+        ({"store": "s.lmdb", "train_meta_path": "a.csv", "img_root": "i"}, "either store"),
+        ({"train_meta_path": "a.csv"}, "belong together"),
+        ({"store": "s.lmdb", "use_crop_cache": False}, "use_crop_cache=False"),
+        ({"store": "s.lmdb", "num_workers": -1}, "num_workers=-1"),
+        ({"store": "s.lmdb", "prefetch_factor": 0}, "prefetch_factor=0"),
+        ({"store": "s.lmdb", "batch_size": 0}, "batch_size=0"),
+        ({"store": "s.lmdb", "image_size": 0}, "size"),
+        ({"store": "s.lmdb", "expand_ratio": 0.5}, "expand 0.5"),
+    ],
+)
+def test_arguments_that_cannot_be_meant_are_refused(arguments: Any, told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        PlayerReIDDataModuleCV(**arguments)
+
+
+def test_nothing_is_known_before_setup(sealed: Path) -> None:
+    module = PlayerReIDDataModuleCV(store=sealed)
+    with pytest.raises(UsageError, match="call setup"):
+        module.train_dataloader()
+
+
+# -- from a store ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("as_path", [True, False])
+def test_a_store_gives_a_fold_in_batches(sealed: Path, as_path: bool) -> None:
+    with Store(sealed) as store:
+        module = store_module(sealed if as_path else store)
+        labels, kinds = store.columns["label"], store.columns["kind"]
+        assert module.classes.tolist() == [0, 1, 2, 4, 5, 6, 8, 9]  # 3 and 7 are strangers
+        train = joined(module.train_dataloader())
+        val = joined(module.val_dataloader())
+        assert train.images.shape == (len(module.fold.train), 3, *SIZE)
+        assert train.images.dtype == torch.uint8
+        assert len(train.rows.unique()) == len(train.rows) == 8 * int(16 * 0.8)
+        assert module.classes[train.labels.numpy()].tolist() == labels[train.rows].tolist()
+        # The rest: known identities held back, strangers, and every negative.
+        assert sorted([*train.rows.tolist(), *val.rows.tolist()]) == list(range(len(store)))
+        known = val.labels >= 0
+        assert (
+            module.classes[val.labels[known].numpy()].tolist() == labels[val.rows[known]].tolist()
+        )
+        strangers = val.rows[~known].numpy()
+        assert set(labels[strangers].tolist()) == {-1, 3, 7}
+        assert {Kind.BACKGROUND, Kind.PARTIAL} < set(kinds[strangers].tolist())
+        shown = store.at(int(train.rows[0])).image
+        assert np.array_equal(train.images[0].permute(1, 2, 0).numpy(), shown)
+
+
+def test_image_size_none_is_the_stores_own_and_one_number_a_square(sealed: Path) -> None:
+    own = store_module(sealed, image_size=None)
+    square = store_module(sealed, image_size=48)
+    assert next(iter(own.train_dataloader())).images.shape == (16, 3, 64, 32)
+    assert next(iter(square.train_dataloader())).images.shape == (16, 3, 48, 48)
+
+
+def test_transforms_are_of_training_and_validation(sealed: Path) -> None:
+    def dark(image: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
+        return image.float() * torch.rand(1, generator=generator) * 0
+
+    def halved(image: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
+        return image[:, ::2, ::2]
+
+    module = store_module(sealed, transform=dark, val_transform=halved, engine="threads")
+    train, val = next(iter(module.train_dataloader())), next(iter(module.val_dataloader()))
+    assert train.images.dtype == torch.float32 and not train.images.any()
+    assert val.images.shape == (16, 3, 32, 16) and val.images.dtype == torch.uint8
+
+
+def test_each_fold_has_its_own_strangers(sealed: Path) -> None:
+    held_out = [store_module(sealed, fold_idx=fold).fold.unknown_labels for fold in range(5)]
+    assert sorted(label for labels in held_out for label in labels) == list(range(10))
+
+
+def test_junk_and_distractors_are_in_no_part(tmp_path: Path) -> None:
+    pixels = np.zeros((64, 32, 3), np.uint8)
+    with StoreWriter(tmp_path / "s.lmdb") as writer:
+        for number in range(24):
+            kind = {22: Kind.JUNK, 23: Kind.DISTRACTOR}.get(number, Kind.PLAYER)
+            label = {Kind.JUNK: -1, Kind.DISTRACTOR: 0}.get(kind, number % 4)
+            record = {"label": label, "kind": int(kind)}
+            writer.put(f"{number:02d}", encode(pixels, quality=90), record)
+        writer.seal()
+    module = store_module(tmp_path / "s.lmdb", n_folds=2, unknown_per_fold=1)
+    fold = module.fold
+    assert sorted([*fold.train, *fold.val, *fold.unknown]) == list(range(22))
+
+
+def test_the_plain_module_knows_everybody_from_the_side(sealed: Path) -> None:
+    module = PlayerReIDDataModule(store=sealed, **SMALL)
+    module.setup()
+    assert module.classes.tolist() == list(range(10))
+    train, val = joined(module.train_dataloader()), joined(module.val_dataloader())
+    assert len(train.rows) == 10 * int(8 * 0.8)
+    assert len(train.rows) + len(val.rows) == 80
+    assert int(val.labels.min()) >= 0
+    with Store(sealed) as store:
+        names = store.frame()["angle"].to_numpy()
+    assert set(names[torch.cat([train.rows, val.rows]).numpy()]) == {"side"}
+
+
+def test_angles_can_be_chosen(sealed: Path) -> None:
+    everything = PlayerReIDDataModule(store=sealed, angle=None, **SMALL)
+    everything.setup()
+    assert len(everything.fold.train) + len(everything.fold.val) == 160
+    with pytest.raises(UsageError, match="there are side, top"):
+        store_module(sealed, angle="back")
+
+
+def test_a_part_without_samples_is_told(sealed: Path) -> None:
+    module = PlayerReIDDataModule(store=sealed, train_ratio=1.0, **SMALL)
+    module.setup()
+    with pytest.raises(UsageError, match="nothing to validate on"):
+        module.val_dataloader()
+
+
+def test_a_saved_fold_can_be_loaded_again(sealed: Path, tmp_path: Path) -> None:
+    module = store_module(sealed, fold_idx=3)
+    module.save_fold(tmp_path / "fold.csv")
+    again = load_fold(tmp_path / "fold.csv", module.pictures.ids)
+    for part in ("train", "val", "unknown"):
+        assert np.array_equal(getattr(again, part), getattr(module.fold, part))
+    assert again.known_labels == module.classes.tolist()
+
+
+# -- loaders ---------------------------------------------------------------------------------------
+
+
+def made_with(monkeypatch: pytest.MonkeyPatch, module: PlayerReIDDataModuleCV) -> dict[str, Any]:
+    """What the module's training loader was asked of `make_loader`."""
+    asked: dict[str, Any] = {}
+    real = loading.make_loader
+
+    def recorded(*args: Any, **kwargs: Any) -> Any:
+        asked.update(kwargs)
+        return real(*args, **kwargs)
+
+    monkeypatch.setattr(loading, "make_loader", recorded)
+    joined(module.train_dataloader())
+    return asked
+
+
+def test_settings_of_workers_are_make_loaders(
+    sealed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    module = store_module(sealed, num_workers=1, prefetch_factor=4, seed=9)
+    asked = made_with(monkeypatch, module)
+    assert (asked["workers"], asked["prefetch"], asked["seed"]) == (1, 4, 9)
+    assert asked["engine"] == "auto" and asked["shuffle"] is True
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("persistent", [True, False])
+def test_torchs_own_loader_gets_them_unchanged(
+    sealed: Path, monkeypatch: pytest.MonkeyPatch, workers: int, persistent: bool
+) -> None:
+    given: dict[str, Any] = {}
+
+    class Recorded(DataLoader[Any]):
+        def __init__(self, *args: Any, **kwargs: Any) -> None:
+            given.update(kwargs)
+            super().__init__(*args, **kwargs)
+
+    monkeypatch.setattr(_dataloader, "DataLoader", Recorded)
+    module = store_module(
+        sealed,
+        engine="dataloader",
+        num_workers=workers,
+        prefetch_factor=5,
+        persistent_workers=persistent,
+        pin_memory=False,
+    )
+    rows = joined(module.train_dataloader()).rows
+    assert sorted(rows.tolist()) == module.fold.train.tolist()
+    assert (given["num_workers"], given["pin_memory"]) == (workers, False)
+    assert given["prefetch_factor"] == (5 if workers else None)
+    assert given["persistent_workers"] is (persistent and workers > 0)
+    module.teardown("fit")
+
+
+def test_pinned_memory_reaches_torchs_loader(sealed: Path) -> None:
+    module = store_module(sealed, engine="dataloader", num_workers=0, pin_memory=True)
+    if torch.cuda.is_available():
+        assert next(iter(module.train_dataloader())).images.is_pinned()
+    else:
+        with pytest.warns(UserWarning, match="pin_memory"):
+            next(iter(module.train_dataloader()))
+
+
+@pytest.mark.parametrize("settings", [{"num_workers": 0}, {"prefetch_factor": None}])
+def test_without_workers_or_prefetching_the_batches_are_the_same(
+    sealed: Path, settings: dict[str, Any]
+) -> None:
+    first = joined(store_module(sealed).train_dataloader())
+    other = joined(store_module(sealed, **settings).train_dataloader())
+    assert torch.equal(first.rows, other.rows)
+    assert torch.equal(first.images, other.images)
+
+
+def test_a_pass_that_was_broken_off_is_begun_anew(sealed: Path) -> None:
+    loader = store_module(sealed).train_dataloader()
+    first = next(iter(loader)).rows
+    assert torch.equal(next(iter(loader)).rows, first)
+    assert len(joined(loader).rows) == 8 * int(16 * 0.8)
+
+
+def test_an_epoch_has_an_order_of_its_own_and_a_state(sealed: Path) -> None:
+    loader = store_module(sealed).train_dataloader()
+    first, second = joined(loader).rows, joined(loader).rows
+    assert not torch.equal(first, second)
+    begun = iter(loader)
+    loader.batch_sampler.sampler.set_epoch(0)  # as a trainer says it: too late for some
+    assert torch.equal(joined(begun).rows, first)
+    batches = iter(loader)
+    seen = [next(batches).rows, next(batches).rows]
+    other = store_module(sealed).train_dataloader()
+    other.load_state_dict(loader.state_dict())
+    other.batch_sampler.sampler.set_epoch(1)  # as a trainer says it again
+    rest = joined(other).rows
+    assert torch.equal(torch.cat([*seen, rest]), second)
+
+
+def test_teardown_ends_the_workers(sealed: Path) -> None:
+    module = store_module(sealed)
+    loader = module.train_dataloader()
+    next(iter(loader))
+    module.teardown("fit")
+    with pytest.raises(UsageError, match="closed"):
+        next(iter(loader))
+
+
+# -- from a csv and frames -------------------------------------------------------------------------
+
+
+def only_store(folder: Path) -> Path:
+    (path,) = folder.glob("*.lmdb")
+    return path
+
+
+def test_the_store_is_built_once_beside_the_csv(own_game: Game, sealed: Path) -> None:
+    module = game_module(own_game)
+    path = only_store(own_game.train_meta.parent)
+    sealed_at = (path / "manifest.json").stat().st_mtime_ns
+    again = game_module(own_game)
+    assert (path / "manifest.json").stat().st_mtime_ns == sealed_at
+    with Store(path) as built, Store(sealed) as ours:
+        assert built.digest == ours.digest
+    for one, other in ((module, again), (module, store_module(sealed))):
+        assert torch.equal(
+            joined(one.train_dataloader()).images, joined(other.train_dataloader()).images
+        )
+
+
+def test_it_is_built_by_setup_where_nobody_prepared_it(own_game: Game) -> None:
+    module = PlayerReIDDataModuleCV(own_game.train_meta, own_game.img_root, **SMALL)
+    module.setup()
+    assert len(joined(module.train_dataloader()).rows) == 8 * int(16 * 0.8)
+
+
+def test_it_is_built_anew_when_the_csv_changed(own_game: Game) -> None:
+    game_module(own_game)
+    lines = own_game.train_meta.read_text().splitlines()
+    own_game.train_meta.write_text("\n".join(lines[:-10]) + "\n")
+    module = game_module(own_game)
+    assert sum(module.pictures.kinds == Kind.PLAYER) == 150
+    only_store(own_game.train_meta.parent)
+
+
+def test_other_settings_get_a_store_of_their_own(own_game: Game) -> None:
+    modules = [game_module(own_game, **more) for more in ({}, {"expand_ratio": 1.0})]
+    folder = own_game.train_meta.parent
+    assert len(list(folder.glob("*.lmdb"))) == 2
+    first, second = (next(iter(module.val_dataloader())).images for module in modules)
+    assert not torch.equal(first, second)
+
+
+def test_a_store_that_is_not_of_these_settings_is_replaced(own_game: Game) -> None:
+    source = AtmaCup(own_game.train_meta, own_game.img_root)
+    wanted = BuildSettings(size=SIZE)
+    path = stores.store_path(source, wanted, own_game.train_meta.parent)
+    build(source, path, BuildSettings(size=SIZE, quality=50))
+    assert ready_store(source, wanted, path.parent) == path
+    with Store(path) as store:
+        assert store.manifest["build"]["quality"] == 95
+
+
+def test_frames_elsewhere_make_another_store(own_game: Game) -> None:
+    first = game_module(own_game)
+    moved = own_game.img_root.rename(own_game.img_root.with_name("elsewhere"))
+    module = PlayerReIDDataModuleCV(own_game.train_meta, moved, **SMALL)
+    module.prepare_data()
+    with Store(only_store(own_game.train_meta.parent)) as store:
+        assert store.manifest["source"]["img_root"] == str(moved)
+    assert len(first.pictures.ids) == len(store)
+
+
+def test_a_damaged_store_is_built_anew(own_game: Game) -> None:
+    game_module(own_game)
+    path = only_store(own_game.train_meta.parent)
+    os.truncate(path / "data.mdb", 5000)
+    assert len(joined(game_module(own_game).train_dataloader()).rows) == 8 * int(16 * 0.8)
+
+
+def test_a_build_that_was_stopped_is_gone_on_with(
+    own_game: Game, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_growing, "COMMIT_BYTES", 1)  # or so small a build begins at its beginning
+    real, told = stores.build, []
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        def watch(done: int, total: int, crops: int) -> None:
+            told.append(done)
+            if len(told) == 3:
+                raise KeyboardInterrupt
+
+        return real(*args, **kwargs | {"progress": watch})
+
+    monkeypatch.setattr(stores, "build", watched)
+    with pytest.raises(KeyboardInterrupt):
+        game_module(own_game)
+    assert len(game_module(own_game).pictures.ids) == 336
+    assert told == [1, 2, 3, *range(4, own_game.frames + 1)]
+
+
+def test_a_stopped_build_of_another_csv_is_no_hindrance(
+    own_game: Game, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*args: Any, **kwargs: Any) -> Any:
+        def stop(done: int, total: int, crops: int) -> None:
+            raise KeyboardInterrupt
+
+        return build(*args, **kwargs | {"progress": stop})
+
+    with monkeypatch.context() as patched:
+        patched.setattr(stores, "build", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            game_module(own_game)
+    lines = own_game.train_meta.read_text().splitlines()
+    own_game.train_meta.write_text("\n".join(lines[:-10]) + "\n")
+    assert sum(game_module(own_game).pictures.kinds == Kind.PLAYER) == 150
+
+
+def test_the_store_goes_where_it_is_told(own_game: Game, tmp_path: Path) -> None:
+    game_module(own_game, cache_dir=tmp_path / "deep" / "cache")
+    only_store(tmp_path / "deep" / "cache")
+    assert not list(own_game.train_meta.parent.glob("*.lmdb"))
+
+
+def test_csvs_of_one_name_share_a_folder_in_peace(
+    own_game: Game, game: Game, tmp_path: Path
+) -> None:
+    modules = [game_module(each, cache_dir=tmp_path / "cache") for each in (game, own_game, game)]
+    assert len(list((tmp_path / "cache").glob("*.lmdb"))) == 2
+    assert list(modules[0].pictures.ids) == list(modules[1].pictures.ids)
+
+
+def test_a_folder_that_cannot_be_written_names_the_argument(game: Game, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreWriteError, match="cache_dir"):
+        game_module(game, cache_dir=tmp_path / "file")
+
+
+def test_a_csv_that_is_not_there_is_told(game: Game, tmp_path: Path) -> None:
+    module = PlayerReIDDataModuleCV(tmp_path / "none.csv", game.img_root)
+    with pytest.raises(SourceNotFoundError, match=r"none\.csv"):
+        module.prepare_data()
+
+
+_RACER = """
+import logging, sys, time
+from pathlib import Path
+from builders import AtmaCup, BuildSettings
+from training.stores import ready_store
+logging.basicConfig(level=logging.INFO, stream=sys.stdout)
+csv, frames, cache, me = sys.argv[1:]
+(Path(cache) / me).touch()
+while len(list(Path(cache).glob("racer*"))) < 2:
+    time.sleep(0.01)
+print(ready_store(AtmaCup(csv, frames), BuildSettings(size=(64, 32)), cache))
+"""
+
+
+def test_of_two_processes_one_builds_and_the_other_waits(game: Game, tmp_path: Path) -> None:
+    words = [str(game.train_meta), str(game.img_root), str(tmp_path)]
+    racers = [
+        subprocess.Popen(
+            [sys.executable, "-c", _RACER, *words, f"racer{number}"],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    told = [racer.communicate(timeout=120)[0] for racer in racers]
+    assert [racer.returncode for racer in racers] == [0, 0]
+    assert sum("building" in text for text in told) == 1
+    paths = {text.splitlines()[-1] for text in told}
+    assert paths == {str(only_store(tmp_path))}
+    with Store(paths.pop()) as store:
+        assert store.verify(deep=True).ok
+    assert not list(tmp_path.glob("*.partial"))
+
+
+# -- cut at run time -------------------------------------------------------------------------------
+
+
+def test_without_a_store_only_the_pixels_way_differs(own_game: Game, sealed: Path) -> None:
+    module = game_module(own_game, use_crop_cache=False)
+    ours = store_module(sealed)
+    assert not list(own_game.train_meta.parent.glob("*.lmdb"))
+    assert list(module.pictures.ids) == list(ours.pictures.ids)
+    for loader, other in (
+        (module.train_dataloader(), ours.train_dataloader()),
+        (module.val_dataloader(), ours.val_dataloader()),
+    ):
+        cut, stored = joined(loader), joined(other)
+        assert torch.equal(cut.rows, stored.rows)
+        assert torch.equal(cut.labels, stored.labels)
+        assert cut.images.dtype == torch.uint8
+        apart = (cut.images.float() - stored.images.float()).abs().mean((1, 2, 3))
+        assert 0 < float(apart.mean()) < 4  # of 255: a store's are JPEG once more
+        assert float(apart.max()) < 12
+
+
+def test_cutting_at_run_time_takes_transforms_and_processes(own_game: Game) -> None:
+    module = game_module(
+        own_game, use_crop_cache=False, engine="dataloader", transform=_noisy, num_workers=1
+    )
+    first, other = joined(module.train_dataloader()), joined(module.train_dataloader())
+    assert first.images.dtype == torch.float32
+    assert torch.equal(first.images, other.images)  # the same epoch twice
+    module.teardown("fit")
+
+
+def _noisy(image: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
+    return image.float() + torch.rand(image.shape, generator=generator)
+
+
+def test_boxes_that_a_build_would_skip_are_not_cut(own_game: Game) -> None:
+    text = own_game.train_meta.read_text()
+    own_game.train_meta.write_text(text + "Q1-000,side,0,1,5000,5000,20,40,3\n")
+    cut = game_module(own_game, use_crop_cache=False)
+    built = game_module(own_game)
+    assert list(cut.pictures.ids) == list(built.pictures.ids)
+    assert len(joined(cut.val_dataloader()).rows) == len(joined(built.val_dataloader()).rows)
+
+
+def test_a_frame_that_went_away_is_told(own_game: Game) -> None:
+    module = game_module(own_game, use_crop_cache=False)
+    for frame in own_game.img_root.iterdir():
+        frame.unlink()
+    with pytest.raises(SourceNotFoundError, match="no frame at"):
+        joined(module.train_dataloader())

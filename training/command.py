@@ -1,0 +1,126 @@
+"""`lmdb-reid train`: one fold trained, its threshold tuned, its best weights kept."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lmdb_reid.errors import UsageError
+
+if TYPE_CHECKING:
+    from training.fitting import Best
+
+_EPILOG = """\
+DIR/version_0 holds metrics.csv, fold.csv (which sample was in which part) and config.yaml (every
+setting), DIR/checkpoints best.ckpt and last.ckpt. What follows a bare -- are settings of
+LightningCLI, in sections trainer, model and data: lmdb-reid train -- --help lists them.
+
+examples:
+  lmdb-reid train --store games.lmdb --folds 5 --fold 0 --max-epochs 20
+  lmdb-reid train --store games.lmdb --fold 1 -- --model.margin 0.4 --data.engine dataloader
+  lmdb-reid train --resume runs/fold0 --max-epochs 40"""
+
+_LAST = Path("checkpoints", "last.ckpt")
+
+# The named options, and what LightningCLI calls them.
+_SETTINGS = {
+    "store": "data.store",
+    "train_meta": "data.train_meta_path",
+    "img_root": "data.img_root",
+    "folds": "data.n_folds",
+    "fold": "data.fold_idx",
+    "batch_size": "data.batch_size",
+    "num_workers": "data.num_workers",
+    "max_epochs": "trainer.max_epochs",
+    "seed": "seed_everything",
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add = parser.add_argument
+    add("--store", help="a sealed store; or, instead:")
+    add("--train-meta", metavar="CSV", help="a csv of boxes, whose store is built on first use")
+    add("--img-root", metavar="FRAMES", help="the folder of its frames")
+    add("--folds", type=int, metavar="N", help="how many folds there are (default: 5)")
+    add("--fold", type=int, metavar="I", help="which of them to train, from 0 (default: 0)")
+    add("--max-epochs", type=int, metavar="N", help="(default: 20)")
+    add("--batch-size", type=int, metavar="N", help="(default: 64)")
+    add("--num-workers", type=int, metavar="N", help="that decode (default: 4)")
+    add("--seed", type=int, metavar="N", help="of weights and order (default: 0)")
+    where = parser.add_mutually_exclusive_group().add_argument
+    where("--out", metavar="DIR", help="a new or empty folder (default: runs/fold<I>, or _2, ...)")
+    where("--resume", metavar="DIR", help="go on with the run of this folder, as it was set")
+    add("--json", action="store_true", help="print the result as JSON")
+    add("settings", nargs="*", metavar="-- SETTING", help="of LightningCLI, as below")
+    parser.epilog = _EPILOG
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, and print what came of it."""
+    if args.max_epochs is not None and args.max_epochs < 1:
+        raise UsageError(f"--max-epochs {args.max_epochs}: give 1 or more")
+    folder = _resumed(args.resume) if args.resume else _new(args.out, args.fold or 0)
+    words = _words(args, folder)
+    # Here, so that --help and wrong use need not wait seconds for torch and Lightning.
+    from training.fitting import fit_fold
+
+    best = fit_fold(words, (folder / _LAST).parent, folder / _LAST if args.resume else None)
+    if best is not None:
+        _print(best, as_json=args.json)
+    return 0
+
+
+def _words(args: argparse.Namespace, folder: Path) -> list[str]:
+    """The command line for LightningCLI; named options go last, so that they win."""
+    named = {key: getattr(args, name) for name, key in _SETTINGS.items()}
+    named |= {
+        "trainer.logger": "lightning.pytorch.loggers.CSVLogger",
+        "trainer.logger.save_dir": os.fspath(folder),
+        "trainer.logger.name": "",
+    }
+    before = [f"--config={_config(folder)}"] if args.resume else []
+    given = [f"--{key}={value}" for key, value in named.items() if value is not None]
+    return [*before, *args.settings, *given]
+
+
+def _new(out: str | None, fold: int) -> Path:
+    """The folder of a new run, not made yet."""
+    if out is None:
+        names = (f"fold{fold}" if n == 1 else f"fold{fold}_{n}" for n in itertools.count(1))
+        return next(path for path in (Path("runs") / name for name in names) if not path.exists())
+    folder = Path(out)
+    is_first = os.environ.get("LOCAL_RANK", "0") == "0"  # the others find what it has begun
+    if is_first and folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+        raise UsageError(f"--out {out} is there and not empty: choose another name")
+    return folder
+
+
+def _resumed(run: str) -> Path:
+    """The folder of a run that can be gone on with."""
+    if not (Path(run) / _LAST).is_file():
+        raise UsageError(f"--resume {run}: there is no {_LAST} in it to go on from")
+    return Path(run)
+
+
+def _config(folder: Path) -> Path:
+    """The settings that a run had last."""
+    found = sorted(folder.glob("version_*/config.yaml"), key=lambda path: path.stat().st_mtime_ns)
+    if not found:
+        raise UsageError(f"--resume {folder}: there is no version_0/config.yaml in it")
+    return found[-1]
+
+
+def _print(best: Best, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(asdict(best), ensure_ascii=False))
+        return
+    print(
+        f"macro F1 {best.macro_f1:.4f} at threshold {best.threshold:.4f}, epoch {best.epoch} of"
+        f" {best.epochs}: {best.checkpoint}"
+    )

@@ -1,0 +1,175 @@
+"""What a data module shows: the samples of a store, or boxes cut from their frames as they are
+asked for, under the same ids, labels and rows.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from builders import AtmaCup, BuildSettings
+from builders.negatives import list_negatives, made_negatives
+from builders.samples import BoxSample, box_samples
+from builders.sizes import frame_sizes
+from builders.skipping import check_skipped
+from builders.workers import checked_workers
+from lmdb_reid import codec
+from lmdb_reid.dataset import Pixels, ReIDDataset, Rows, Transform
+from lmdb_reid.errors import ImageError
+from lmdb_reid.schema import Box, Size
+from lmdb_reid.store import Store
+from training.runtime import PlayerReIDDataset
+
+_ANGLE = "angle"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pictures:
+    """Samples before any is chosen; row i is the i-th id in sorted order."""
+
+    ids: Sequence[str]
+    labels: Rows
+    """int64 [N]"""
+    kinds: npt.NDArray[np.uint8]
+    """[N], see `lmdb_reid.schema.Kind`."""
+    angles: npt.NDArray[np.str_] | None
+    """[N], the camera's name; None where the source has none."""
+    dataset: Callable[[Rows, Rows, Transform | None], ReIDDataset]
+    """(rows, their labels, transform) -> what a loader reads."""
+
+
+def stored(store: Store, size: Size | None) -> Pictures:
+    """The samples of a store, as images of `size`, (height, width); None is the store's own."""
+    columns = store.columns
+
+    def dataset(rows: Rows, labels: Rows, transform: Transform | None) -> ReIDDataset:
+        return ReIDDataset(store, rows, size=size, labels=labels, transform=transform)
+
+    angles = columns.categories(_ANGLE) if _ANGLE in columns else None
+    return Pictures(
+        ids=store.ids,
+        labels=columns["label"],
+        kinds=columns["kind"],
+        angles=None if angles is None else np.array([*angles, ""])[columns[_ANGLE]],
+        dataset=dataset,
+    )
+
+
+def cut_at_run_time(source: AtmaCup, settings: BuildSettings) -> Pictures:
+    """The samples that a build of `source` would store, negatives too, none of them cut yet."""
+    listing = source.read()
+    sizes = {
+        str(frame.path): size
+        for frame, size in zip(
+            listing.frames, frame_sizes(listing.frames, checked_workers(None)), strict=True
+        )
+    }
+    negatives, unread = list_negatives(listing, made_negatives(settings))
+    check_skipped([*listing.skipped, *unread], listing.rows)
+    samples = [sample for sample in box_samples(listing) if _can_be_cut(sample, sizes)]
+    samples = sorted([*samples, *negatives], key=lambda sample: sample.id.encode())
+
+    def dataset(rows: Rows, labels: Rows, transform: Transform | None) -> ReIDDataset:
+        crops = FrameCrops(samples, rows, labels, settings=settings, transform=transform)
+        return cast(ReIDDataset, crops)  # it has all of it that a loader asks for
+
+    return Pictures(
+        ids=[sample.id for sample in samples],
+        labels=np.array([sample.label_id for sample in samples], np.int64),
+        kinds=np.array([sample.kind for sample in samples], np.uint8),
+        angles=np.array([sample.angle for sample in samples]),
+        dataset=dataset,
+    )
+
+
+def _can_be_cut(sample: BoxSample, sizes: Mapping[str, Size | str]) -> bool:
+    """Whether the sample's frame can be read and the box has a part in it."""
+    size = sizes[str(sample.img_path)]
+    box = Box(sample.x, sample.y, sample.w, sample.h)
+    return not isinstance(size, str) and box.clipped(size).area > 0
+
+
+class FrameCrops:
+    """Boxes cut and resized whenever they are asked for: each decodes a whole frame.
+
+    To loaders it is what a `ReIDDataset` is, so that order, batches and transforms are those of a
+    store, and only the pixels' way differs.
+
+    Args:
+        samples: all there are.
+        rows: which of them.
+        labels: int64, one for each row.
+        settings: the size, and how much boxes of players are grown.
+        transform: as `ReIDDataset`'s.
+    """
+
+    cache = None
+
+    def __init__(
+        self,
+        samples: Sequence[BoxSample],
+        rows: Rows,
+        labels: Rows,
+        *,
+        settings: BuildSettings,
+        transform: Transform | None,
+    ) -> None:
+        assert settings.size is not None  # a batch has one size
+        self.size = settings.size
+        self.labels = labels
+        self.transform = transform
+        self.wants_generator = _takes_generator(transform)
+        self._rows = rows
+        self._crops = PlayerReIDDataset(samples, None, settings.expand, use_cache=False)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def store_rows(self, indices: Rows) -> Rows:
+        """Places in the sorted ids of some items, int64."""
+        return self._rows[indices]
+
+    def read_into(
+        self, indices: Sequence[int] | Rows, out: Pixels, corrupt: list[int] | None = None
+    ) -> None:
+        """Cut items straight into a batch buffer; see `ReIDDataset.read_into`.
+
+        Raises:
+            ImageError: a frame cannot be decoded, and `corrupt` is None.
+            SourceNotFoundError: a frame is not there.
+        """
+        for place, index in enumerate(indices):
+            try:
+                pixels, _ = self._crops[int(self._rows[index])]
+            except ImageError:
+                if corrupt is None:
+                    raise
+                corrupt.append(place)
+            else:
+                codec.resize(pixels.permute(1, 2, 0).numpy(), self.size, out[place])
+
+    def transformed(self, image: torch.Tensor, seed: int | None) -> Any:
+        """`image` through the transform; see `ReIDDataset.transformed`."""
+        if self.transform is None:
+            return image
+        if not self.wants_generator:
+            return self.transform(image)
+        generator = torch.Generator()
+        if seed is not None:
+            generator.manual_seed(seed)
+        return self.transform(image, generator=generator)
+
+
+def _takes_generator(transform: Transform | None) -> bool:
+    if transform is None:
+        return False
+    try:
+        return "generator" in inspect.signature(transform).parameters
+    except (TypeError, ValueError):  # a builtin without a signature
+        return False

@@ -1,0 +1,262 @@
+"""Open-set splits: who is known, who stays a stranger; samples of a csv, or rows of a store."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Generic, NamedTuple, TypeVar
+
+import numpy as np
+
+from builders import AtmaCup, BuildSettings, Listing
+from builders.negatives import list_negatives, load_negatives_from_csv, made_negatives
+from builders.samples import FRAME_FIELDS, BoxSample, box_samples
+from builders.skipping import check_skipped
+from builders.sources import LeftOut
+from builders.tracks import BboxMode
+from lmdb_reid.errors import UsageError
+from lmdb_reid.schema import Kind
+from lmdb_reid.store import Store
+from training.folds import (
+    SEED,
+    Labels,
+    Rows,
+    fold_labels,
+    ratio_labels,
+    unknown_rows,
+    with_labels,
+)
+
+NEG_CSV = "inputs/train_negatives.csv"
+
+PathLike = str | os.PathLike[str]
+Samples = TypeVar("Samples", list[BoxSample], Rows)
+
+
+class OpenSet(NamedTuple, Generic[Samples]):
+    """What to train on and what to tell apart from it."""
+
+    known: Samples
+    """The samples of known identities."""
+    unknown: Samples
+    """The samples of held-out identities, of people whose identity is unknown, and negatives."""
+    known_labels: list[int]
+    """The known identities, sorted."""
+    unknown_labels: list[int]
+    """The held-out identities, sorted; -1 is none."""
+
+
+def build_open_set_splits(
+    train_meta_path: PathLike | None = None,
+    img_root: PathLike | None = None,
+    bbox_mode: BboxMode = "drop",
+    unknown_ratio: float = 0.2,
+    *,
+    add_bg_negatives: bool = True,
+    add_partial_negatives: bool = True,
+    neg_csv_path: PathLike = NEG_CSV,
+    use_precomputed_negatives: bool = True,
+    seed: int = SEED,
+    store: Store | PathLike | None = None,
+) -> OpenSet[list[BoxSample]] | OpenSet[Rows]:
+    """Hold out a share of the identities; see `training.folds.ratio_labels`.
+
+    Args:
+        train_meta_path: the csv of boxes, in the atmaCup layout.
+        img_root: the folder of its frames.
+        bbox_mode: what becomes of boxes over twice their track's median area: "drop", "interp" or
+            "keep". Of a store: what it was built with.
+        unknown_ratio: the share of the identities to hold out.
+        add_bg_negatives: put background negatives among the unknown.
+        add_partial_negatives: put partial negatives among the unknown.
+        neg_csv_path: where to take them from, as `lmdb-reid negatives` wrote them.
+        use_precomputed_negatives: False makes them now, from the frames' headers, as a build with
+            its usual settings does.
+        seed: of the choice of identities.
+        store: take rows of this store instead of boxes of a csv; the negatives are its own, and
+            nothing is read from `neg_csv_path`.
+
+    Returns:
+        (known, unknown, known_labels, unknown_labels). Samples are in the csv's order, then the
+        negatives in theirs; rows are in the order of a csv that is sorted by frame, so that both
+        name the same samples in the same order.
+
+    Raises:
+        UsageError: arguments that do not go together, or numbers out of range.
+        SourceNotFoundError: a file or folder is not there; for the negatives csv the message has
+            the command that makes it.
+        SourceError: a csv cannot be used.
+    """
+    return _split(
+        functools.partial(ratio_labels, unknown_ratio=unknown_ratio, seed=seed),
+        _Negatives(
+            add_bg_negatives, add_partial_negatives, neg_csv_path, use_precomputed_negatives
+        ),
+        train_meta_path=train_meta_path,
+        img_root=img_root,
+        bbox_mode=bbox_mode,
+        store=store,
+    )
+
+
+def build_open_set_splits_cv(
+    train_meta_path: PathLike | None = None,
+    img_root: PathLike | None = None,
+    bbox_mode: BboxMode = "drop",
+    n_folds: int = 5,
+    fold_idx: int = 0,
+    *,
+    unknown_per_fold: int = 2,
+    cv_seed: int = SEED,
+    add_bg_negatives: bool = True,
+    add_partial_negatives: bool = True,
+    neg_csv_path: PathLike = NEG_CSV,
+    use_precomputed_negatives: bool = True,
+    store: Store | PathLike | None = None,
+) -> OpenSet[list[BoxSample]] | OpenSet[Rows]:
+    """Hold out the identities of one fold; see `training.folds.fold_labels`.
+
+    Args:
+        train_meta_path: the csv of boxes; this and what says no more: see `build_open_set_splits`.
+        img_root: the folder of its frames.
+        bbox_mode: what becomes of boxes that suddenly grow.
+        n_folds: how many folds there are.
+        fold_idx: which of them, 0 to n_folds - 1.
+        unknown_per_fold: identities that each fold holds out.
+        cv_seed: the same for all folds of a run.
+        add_bg_negatives: put background negatives among the unknown.
+        add_partial_negatives: put partial negatives among the unknown.
+        neg_csv_path: where to take them from.
+        use_precomputed_negatives: False makes them now.
+        store: take rows of this store instead.
+
+    Returns:
+        As `build_open_set_splits`.
+
+    Raises:
+        As `build_open_set_splits`.
+    """
+    return _split(
+        functools.partial(
+            fold_labels,
+            n_folds=n_folds,
+            fold=fold_idx,
+            unknown_per_fold=unknown_per_fold,
+            seed=cv_seed,
+        ),
+        _Negatives(
+            add_bg_negatives, add_partial_negatives, neg_csv_path, use_precomputed_negatives
+        ),
+        train_meta_path=train_meta_path,
+        img_root=img_root,
+        bbox_mode=bbox_mode,
+        store=store,
+    )
+
+
+def source_order(store: Store) -> Rows:
+    """All rows of a store in the order of a csv that is sorted by quarter, angle, session, frame.
+
+    Key order is another where frame numbers differ in length: "…__100" stands before "…__99".
+    """
+    names = [name for name in FRAME_FIELDS if name in store.columns]
+    keys = [store.columns[name] for name in reversed(names)]
+    return np.lexsort([np.arange(len(store)), *keys]).astype(np.int64)
+
+
+class _Negatives(NamedTuple):
+    """Which negatives join the unknown, and where a csv's samples take them from."""
+
+    backgrounds: bool
+    partials: bool
+    csv: PathLike
+    precomputed: bool
+
+    @property
+    def kinds(self) -> list[Kind]:
+        wanted = {Kind.BACKGROUND: self.backgrounds, Kind.PARTIAL: self.partials}
+        return [kind for kind, is_wanted in wanted.items() if is_wanted]
+
+
+def _split(
+    choose: Callable[[Rows], Labels],
+    negatives: _Negatives,
+    *,
+    train_meta_path: PathLike | None,
+    img_root: PathLike | None,
+    bbox_mode: BboxMode,
+    store: Store | PathLike | None,
+) -> OpenSet[list[BoxSample]] | OpenSet[Rows]:
+    if store is not None:
+        if train_meta_path is not None or img_root is not None:
+            raise UsageError("give a store, or train_meta_path and img_root: one of the two")
+        if isinstance(store, Store):
+            return _split_store(store, choose, negatives.kinds, bbox_mode)
+        with Store(store) as opened:
+            return _split_store(opened, choose, negatives.kinds, bbox_mode)
+    if train_meta_path is None or img_root is None:
+        raise UsageError("give train_meta_path and img_root, or a store")
+    listing = AtmaCup(train_meta_path, img_root, bbox_mode=bbox_mode).read()
+    beside, unread = _samples_of(negatives, listing, train_meta_path, img_root)
+    _accept_skipped([*listing.skipped, *unread], listing.rows)
+    broken = {row.frame for row in unread}
+    frames = [frame for frame in listing.frames if frame.key not in broken]
+    samples = box_samples(dataclasses.replace(listing, frames=frames))
+    labels = np.array([sample.label_id for sample in samples], np.int64)
+    chosen = choose(labels)
+    return OpenSet(
+        [samples[row] for row in with_labels(labels, chosen.known)],
+        [samples[row] for row in unknown_rows(labels, chosen.unknown)] + beside,
+        *chosen,
+    )
+
+
+def _split_store(
+    store: Store, choose: Callable[[Rows], Labels], negatives: Sequence[Kind], bbox_mode: BboxMode
+) -> OpenSet[Rows]:
+    built_with = store.manifest["build"].get("bbox_mode", bbox_mode)
+    if bbox_mode != built_with:
+        raise UsageError(
+            f"bbox_mode={bbox_mode!r}, but {store.path} was built with {built_with!r}: give that,"
+            " or build another store"
+        )
+    order, kinds = source_order(store), store.columns["kind"]
+    players = order[kinds[order] == Kind.PLAYER]
+    beside = np.flatnonzero(np.isin(kinds, negatives)).astype(np.int64)
+    labels: Rows = store.columns["label"][players]
+    chosen = choose(labels)
+    return OpenSet(
+        players[with_labels(labels, chosen.known)],
+        np.concatenate([players[unknown_rows(labels, chosen.unknown)], beside]),
+        *chosen,
+    )
+
+
+def _samples_of(
+    negatives: _Negatives, listing: Listing, train_meta_path: PathLike, img_root: PathLike
+) -> tuple[list[BoxSample], list[LeftOut]]:
+    """The wanted negatives, and the listing's rows whose frame had to be read for them in vain."""
+    unread: list[LeftOut] = []
+    if not negatives.kinds:
+        return [], unread
+    if negatives.precomputed:
+        found = load_negatives_from_csv(
+            negatives.csv, train_meta=train_meta_path, img_root=img_root
+        )
+    else:
+        found, unread = list_negatives(listing, made_negatives(BuildSettings()))
+    return [sample for sample in found if sample.kind in negatives.kinds], unread
+
+
+def _accept_skipped(skipped: Sequence[LeftOut], rows: int) -> None:
+    """Go on without rows that cannot be used, where they are few; never without a word."""
+    check_skipped(skipped, rows)
+    if skipped:
+        warnings.warn(
+            f"{len(skipped):,} of {rows:,} rows cannot be used and are left out; the first, line"
+            f" {skipped[0].line}: {skipped[0].reason}",
+            stacklevel=4,
+        )
