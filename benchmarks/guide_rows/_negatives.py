@@ -1,0 +1,75 @@
+"""Negatives once instead of each run: loading their csv, and making it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+
+from benchmarks.guide_rows._inputs import Inputs, Row, over, spreads
+from benchmarks.harness import interleaved, seconds, told
+from builders import BuildSettings, Frame
+from builders.negatives import (
+    list_negatives,
+    load_negatives_from_csv,
+    made_negatives,
+    write_negatives_csv,
+)
+from builders.samples import BoxSample, place
+from lmdb_reid.schema import NO_LABEL
+
+
+def negatives(inputs: Inputs, folder: Path) -> Iterator[Row]:
+    """Seconds to make the negatives' csv from headers and from pixels, and to load it."""
+    csv, other = folder / "negatives.csv", folder / "other.csv"
+    boxes = made_negatives(BuildSettings())
+
+    def from_headers() -> None:
+        found, _ = list_negatives(inputs.source.read(), boxes, workers=inputs.workers)
+        write_negatives_csv(csv, found)
+
+    def from_pixels() -> None:
+        frames = inputs.source.read().frames
+        with ThreadPoolExecutor(inputs.workers) as pool:
+            sizes = list(pool.map(_opened, frames))
+        found = [
+            BoxSample(**place(frame, made.box), label_id=NO_LABEL, kind=made.kind, id=made.id)
+            for frame, size in zip(frames, sizes, strict=True)
+            for made in boxes(frame, size)
+        ]
+        write_negatives_csv(other, sorted(found, key=lambda sample: sample.id.encode()))
+
+    runs = {
+        "headers": lambda: seconds(from_headers),
+        "pixels": lambda: seconds(from_pixels),
+        "load": lambda: 1e3 * seconds(lambda: load_negatives_from_csv(csv)),
+    }
+    taken = interleaved(runs, inputs.repeats)
+    assert csv.read_bytes() == other.read_bytes()
+    ratio = over(taken["pixels"], taken["headers"])
+    count = len(load_negatives_from_csv(csv))
+    yield Row(
+        promise="negatives once instead of each run: loading them",
+        claim="5-7 min to 100-500 ms",
+        wanted="under 100 ms",
+        measured=f"{told(taken['load'], 1)} ms for {count:,}",
+        ratio=f"{told(over([1e3 * s for s in taken['pixels']], taken['load']), 0)}x",
+        values=spreads({"load, ms": taken["load"]}),
+    )
+    yield Row(
+        promise="the same: making them",
+        claim="-",
+        wanted="10x faster than opening each frame's pixels",
+        measured=f"headers {told(taken['headers'])} s; pixels {told(taken['pixels'])} s",
+        ratio=f"{told(ratio, 1)}x",
+        values=spreads({"headers, s": taken["headers"], "pixels, s": taken["pixels"]})
+        | spreads({"times": ratio}),
+    )
+
+
+def _opened(frame: Frame) -> tuple[int, int]:
+    with Image.open(frame.path) as image:
+        image.load()
+        return image.height, image.width

@@ -1,0 +1,1 @@
+"""One module for each engine of the race, run as a process of its own; see benchmarks.loaders."""

@@ -1,0 +1,80 @@
+"""FFCV: with the JPEG bytes as they are (its decoder's DCT is the fast one), or raw pixels."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers._decoders import decoder
+from benchmarks.peers._runner import Epochs, Job, main
+
+# numba refuses later to use more threads than it began with.
+_CORES = len(os.sched_getaffinity(0))
+os.environ.setdefault("NUMBA_NUM_THREADS", str(max(_CORES, 16)))
+
+from ffcv.fields import IntField, RGBImageField  # noqa: E402  # after the setting above
+from ffcv.fields.decoders import IntDecoder, SimpleRGBImageDecoder  # noqa: E402
+from ffcv.fields.rgb_image import IMAGE_MODES  # noqa: E402
+from ffcv.loader import Loader, OrderOption  # noqa: E402
+from ffcv.transforms import Squeeze, ToTensor  # noqa: E402
+from ffcv.writer import DatasetWriter  # noqa: E402
+
+
+class Pictures:
+    """(row, picture) for the writer."""
+
+    def __init__(self, job: Job, read: Callable[[Path], Any]) -> None:
+        self.files = job.files()
+        self.read = read
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, row: int) -> tuple[int, Any]:
+        return row, self.read(self.files[row])
+
+
+def prepare(job: Job) -> None:
+    """The writer would encode anew, so its `encode` is replaced by one that keeps the bytes."""
+    height, width = job.pixels("fast").shape[1:3]
+
+    def keep_bytes(_: Any, destination: Any, jpeg: bytes, malloc: Any) -> None:
+        destination["mode"] = IMAGE_MODES["jpg"]
+        destination["height"], destination["width"] = height, width
+        destination["data_ptr"], storage = malloc(len(jpeg))
+        storage[:] = np.frombuffer(jpeg, np.uint8)
+
+    if job.variant == "raw":
+        decode = decoder("pil")
+        pictures = Pictures(job, lambda file: decode(file.read_bytes()))
+    else:
+        RGBImageField.encode = keep_bytes
+        pictures = Pictures(job, Path.read_bytes)
+    fields = {"row": IntField(), "image": RGBImageField(write_mode=job.variant)}
+    writer = DatasetWriter(f"{job.out}/all.beton", fields, num_workers=1)
+    writer.from_indexed_dataset(pictures)
+
+
+def start(job: Job) -> Epochs:
+    """Variants: jpg, raw."""
+    loader = Loader(
+        f"{job.out}/all.beton",
+        batch_size=job.batch_size,
+        num_workers=job.workers,
+        order=OrderOption.RANDOM,
+        os_cache=True,
+        drop_last=False,
+        pipelines={
+            "row": [IntDecoder(), ToTensor(), Squeeze(1)],
+            "image": [SimpleRGBImageDecoder(), ToTensor()],
+        },
+    )
+    return lambda _: iter(loader)
+
+
+if __name__ == "__main__":
+    main(start, prepare, packages=("ffcv", "numba"))

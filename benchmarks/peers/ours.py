@@ -1,0 +1,55 @@
+"""lmdb_reid itself: each engine cold, and both caches warm."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import simplejpeg
+
+from benchmarks.peers._runner import Epochs, Job, main
+from lmdb_reid import DecodedTier, LRUCache, ReIDDataset, Store, make_loader
+
+
+def start(job: Job) -> Epochs:
+    """Variants: threads, threads-fast, threads-dct, processes, dataloader; warm: lru, tier."""
+    engine, _, decoding = job.variant.partition("-")
+    if decoding == "dct":
+        decode_as_ffcv()
+    store = Store(job.store)
+    cache: Any = None
+    if job.variant == "lru":
+        engine, cache = "threads", LRUCache(items=job.count)
+    elif job.variant == "tier":
+        engine, cache = "threads", DecodedTier(store, job.out)
+    loader = make_loader(
+        ReIDDataset(store, cache=cache, fast_dct=decoding in ("fast", "dct")),
+        job.batch_size,
+        shuffle=True,
+        engine=engine,  # type: ignore[arg-type]  # one of its names
+        workers=job.workers,
+    )
+
+    def epoch(number: int) -> Iterator[tuple[Any, Any]]:
+        loader.set_epoch(number)
+        return ((batch.rows, batch.images) for batch in loader)
+
+    return epoch
+
+
+def decode_as_ffcv() -> None:
+    """Make `fast_dct=True` mean what it is to FFCV: the fast DCT with the smooth upsampling.
+
+    For a race on equal work; the package has no such option.
+    """
+    original = simplejpeg.decode_jpeg
+
+    def decode(*args: Any, **options: Any) -> Any:
+        options["fastupsample"] = False
+        return original(*args, **options)
+
+    simplejpeg.decode_jpeg = decode
+
+
+if __name__ == "__main__":
+    main(start, packages=("lmdb_reid", "lmdb"))

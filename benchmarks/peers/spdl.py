@@ -1,0 +1,45 @@
+"""SPDL: its pipeline of threads, with the decoder that we use."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import simplejpeg
+import torch
+from spdl.pipeline import PipelineBuilder
+
+from benchmarks.peers._runner import Epochs, Job, main
+
+
+def start(job: Job) -> Epochs:
+    """Variants: accurate, fast. A stage decodes whole batches, each thread one of its own."""
+    data = [file.read_bytes() for file in job.files()]
+    fast = job.variant == "fast"
+    shape = job.pixels(job.variant).shape[1:]
+
+    def decode(rows: Any) -> tuple[Any, torch.Tensor]:
+        images = np.empty((len(rows), *shape), np.uint8)
+        for row, image in zip(rows.tolist(), images, strict=True):
+            simplejpeg.decode_jpeg(data[row], "RGB", fastdct=fast, fastupsample=fast, buffer=image)
+        return rows, torch.from_numpy(images)
+
+    def epoch(number: int) -> Iterator[tuple[Any, Any]]:
+        order = np.random.default_rng(number).permutation(job.count)
+        batches = [order[at : at + job.batch_size] for at in range(0, job.count, job.batch_size)]
+        pipeline = (
+            PipelineBuilder()
+            .add_source(batches)
+            .pipe(decode, concurrency=job.workers)
+            .add_sink(3)
+            .build(num_threads=job.workers)
+        )
+        with pipeline.auto_stop():
+            yield from pipeline
+
+    return epoch
+
+
+if __name__ == "__main__":
+    main(start, packages=("spdl-core",))

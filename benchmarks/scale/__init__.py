@@ -1,0 +1,1 @@
+"""What the number of samples costs. See `python -m benchmarks.scale --help`."""
