@@ -9,6 +9,9 @@ from torch.nn import functional
 from lmdb_reid.errors import UsageError
 
 _STAGES = 4
+_LEAST_WIDTH = 8
+"""Below it oneDNN (torch 2.13, processors with AVX2 and no AVX-512) dies in the backward pass of a
+strided convolution whose memory is channels last."""
 
 
 class Embedder(nn.Module):
@@ -20,16 +23,19 @@ class Embedder(nn.Module):
 
     Args:
         embedding: length of an embedding.
-        width: channels of the first stage.
+        width: channels of the first stage, 8 or more.
 
     Raises:
-        UsageError: a value under 1.
+        UsageError: an embedding under 1, or a width under 8.
     """
 
     def __init__(self, embedding: int = 128, width: int = 32) -> None:
         super().__init__()
-        if embedding < 1 or width < 1:
-            raise UsageError(f"embedding={embedding}, width={width}: give 1 or more of each")
+        if embedding < 1 or width < _LEAST_WIDTH:
+            raise UsageError(
+                f"embedding={embedding}, width={width}: give an embedding from 1 up, and a width"
+                f" from {_LEAST_WIDTH} up"
+            )
         widths = [width << stage for stage in range(_STAGES)]
         self.stem = nn.Sequential(_convolution(3, width, kernel=3, stride=2), nn.ReLU())
         self.stages = nn.Sequential(

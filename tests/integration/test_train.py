@@ -233,7 +233,7 @@ if __name__ == "__main__":
         use_distributed_sampler=True, enable_progress_bar=False, num_sanity_val_steps=0,
         enable_checkpointing=False,
     )
-    trainer.fit(PlayerReIDModule(embedding=16, width=4), datamodule=data)
+    trainer.fit(PlayerReIDModule(embedding=16, width=8), datamodule=data)
     fold = data.fold
     told = seen.rows | {
         "f1": float(trainer.callback_metrics["val_f1"]),

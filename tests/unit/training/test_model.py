@@ -54,7 +54,7 @@ def test_needs_neither_torchvision_nor_timm() -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
 
 
-@pytest.mark.parametrize("settings", [{"embedding": 0}, {"width": 0}])
+@pytest.mark.parametrize("settings", [{"embedding": 0}, {"width": 7}])
 def test_settings_out_of_range_are_refused(settings: dict[str, int]) -> None:
-    with pytest.raises(UsageError, match="give 1 or more"):
+    with pytest.raises(UsageError, match="from 1 up, and a width from 8 up"):
         Embedder(**settings)

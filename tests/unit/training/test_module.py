@@ -57,7 +57,7 @@ def fold(store: Path, **settings: Any) -> PlayerReIDDataModuleCV:
 
 def small() -> PlayerReIDModule:
     seed_everything(1)
-    return PlayerReIDModule(embedding=16, width=4)
+    return PlayerReIDModule(embedding=16, width=8)
 
 
 def trainer(folder: Path, *callbacks: Callback, epochs: int = 1, **settings: Any) -> Trainer:
