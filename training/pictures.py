@@ -20,7 +20,7 @@ from builders.sizes import frame_sizes
 from builders.skipping import check_skipped
 from builders.workers import checked_workers
 from lmdb_reid import codec
-from lmdb_reid.dataset import Pixels, ReIDDataset, Rows, Transform
+from lmdb_reid.dataset import FromCache, Pixels, ReIDDataset, Rows, Transform
 from lmdb_reid.errors import ImageError
 from lmdb_reid.schema import Box, Size
 from lmdb_reid.store import Store
@@ -137,7 +137,7 @@ class FrameCrops:
 
     def read_into(
         self, indices: Sequence[int] | Rows, out: Pixels, corrupt: list[int] | None = None
-    ) -> None:
+    ) -> FromCache:
         """Cut items straight into a batch buffer; see `ReIDDataset.read_into`.
 
         Raises:
@@ -153,6 +153,7 @@ class FrameCrops:
                 corrupt.append(place)
             else:
                 codec.resize(pixels.permute(1, 2, 0).numpy(), self.size, out[place])
+        return FromCache()
 
     def transformed(self, image: torch.Tensor, seed: int | None) -> Any:
         """`image` through the transform; see `ReIDDataset.transformed`."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from time import perf_counter
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -24,6 +25,15 @@ Transform = Callable[..., Any]
 """Takes a uint8 tensor [3, H, W]; with a keyword `generator` it is given a seeded
 torch.Generator.
 """
+
+
+class FromCache(NamedTuple):
+    """What of a reading came from the dataset's cache."""
+
+    samples: int = 0
+    seconds: float = 0.0
+    """That asking the cache took."""
+
 
 _NATIVE_SIZE = (256, 128)  # what training uses where the store's images differ in size
 
@@ -122,7 +132,7 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
 
     def read_into(
         self, indices: Sequence[int] | Rows, out: Pixels, corrupt: list[int] | None = None
-    ) -> None:
+    ) -> FromCache:
         """Decode items straight into a batch buffer.
 
         Args:
@@ -130,6 +140,9 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
             out: uint8 [B, H, W, 3], C-contiguous, B as many as indices.
             corrupt: if given, damaged items are noted there (their places in `out`, whose pixels
                 are then undefined) instead of raised.
+
+        Returns:
+            What came from the cache; all the rest was decoded.
 
         Raises:
             CorruptSampleError: stored bytes are damaged; `out` is then partly written.
@@ -141,12 +154,15 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
                 f"{len(chosen)} images of {self.size} do not fit a buffer of shape {out.shape}"
             )
         rows = self.store_rows(chosen)
-        if self.cache is None:
-            missing = range(len(rows))
-        else:
+        found = FromCache()
+        missing: Sequence[int] = range(len(rows))
+        if self.cache is not None:
+            began = perf_counter()
             missing = self.cache.fill(self._source, rows, out).tolist()
+            found = FromCache(len(rows) - len(missing), perf_counter() - began)
         if missing:
             self._decode_all(rows, missing, out, corrupt)
+        return found
 
     def _decode_all(
         self, rows: Rows, places: Sequence[int], out: Pixels, corrupt: list[int] | None

@@ -59,6 +59,14 @@ class DataLoaderEngine:
                 " engine='processes', whose batches need none (lmdb-reid doctor tells the limit)"
             ) from error
 
+    def ready(self) -> None:
+        """See `Engine`: torch does not tell."""
+        return None
+
+    def buffers(self) -> None:
+        """See `Engine`: torch makes each batch anew."""
+        return None
+
     def close(self) -> None:
         """End the worker processes."""
         del self._loader  # its iterator stops the workers when it goes

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Generator, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 
@@ -12,6 +14,17 @@ from lmdb_reid.loaders._engine import Batch, Made
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 """Per channel, of pixels scaled to 0..1 (the values torchvision documents for its weights)."""
+
+
+class _Sent(NamedTuple):
+    """A batch on its way to a GPU."""
+
+    made: Made
+    host: Batch
+    """Kept until the copy is done: then its buffer may be written again."""
+    begun: Any
+    done: Any
+    """CUDA events."""
 
 
 class Transfer:
@@ -25,6 +38,9 @@ class Transfer:
         dtype: a floating dtype, or None for uint8.
         mean: of each channel, ImageNet's unless given.
         std: likewise.
+        memory_format: torch.channels_last (which they are decoded in) or torch.contiguous_format;
+            None leaves them as they are.
+        made_on: where batches are when they come, if not in host memory.
     """
 
     def __init__(
@@ -33,6 +49,9 @@ class Transfer:
         dtype: torch.dtype | None,
         mean: Sequence[float] | None,
         std: Sequence[float] | None,
+        memory_format: torch.memory_format | None = None,
+        *,
+        made_on: torch.device | None = None,
     ) -> None:
         if dtype is None and (mean is not None or std is not None):
             raise UsageError(
@@ -40,10 +59,17 @@ class Transfer:
             )
         if dtype is not None and not dtype.is_floating_point:
             raise UsageError(f"dtype={dtype}: give a floating dtype, or none for uint8")
+        if memory_format not in (None, torch.channels_last, torch.contiguous_format):
+            raise UsageError(
+                f"memory_format={memory_format}: give torch.channels_last or"
+                " torch.contiguous_format"
+            )
         self._device = device
         self._dtype = dtype
-        self._mean = _of_channels("mean", IMAGENET_MEAN if mean is None else mean, device)
-        self._std = _of_channels("std", IMAGENET_STD if std is None else std, device)
+        self._memory_format = memory_format
+        where = device or made_on
+        self._mean = _of_channels("mean", IMAGENET_MEAN if mean is None else mean, where)
+        self._std = _of_channels("std", IMAGENET_STD if std is None else std, where)
         on_gpu = device is not None and device.type == "cuda"
         self._stream: torch.cuda.Stream | None = None
         if on_gpu:
@@ -52,38 +78,52 @@ class Transfer:
     def over(self, batches: Iterable[Made]) -> Generator[Made, None, None]:
         """The batches on the device, in order; on a GPU one is always under way ahead."""
         if self._stream is None:
-            for batch, corrupt in batches:
-                yield Made(self._converted(batch), corrupt)
+            for made in batches:
+                began = time.perf_counter()
+                batch = self._converted(made.batch)
+                yield _with_transfer(made, batch, time.perf_counter() - began)
+                del made, batch  # or its buffer could not return while the next is waited for
             return
-        ahead: tuple[Made, torch.cuda.Event, Batch] | None = None
-        for batch, corrupt in batches:
-            sent, done = self._sent(batch, self._stream)
+        ahead: _Sent | None = None
+        for made in batches:
+            sent = self._sent(made, self._stream)
             if ahead is not None:
-                yield self._arrived(*ahead)
-            ahead = Made(sent, corrupt), done, batch
+                yield self._arrived(ahead)
+            ahead = sent
         if ahead is not None:
-            yield self._arrived(*ahead)
+            yield self._arrived(ahead)
 
-    def _sent(self, batch: Batch, stream: torch.cuda.Stream) -> tuple[Batch, torch.cuda.Event]:
+    def _sent(self, made: Made, stream: torch.cuda.Stream) -> _Sent:
         with torch.cuda.stream(stream):
-            moved = Batch(*(part.to(self._device, non_blocking=True) for part in batch))
+            begun = stream.record_event(_timed_event())
+            moved = Batch(*(part.to(self._device, non_blocking=True) for part in made.batch))
             converted = self._converted(moved)
-            return converted, stream.record_event()
+            done = stream.record_event(_timed_event())
+        return _Sent(made._replace(batch=converted), made.batch, begun, done)
 
-    def _arrived(self, made: Made, done: torch.cuda.Event, host: Batch) -> Made:
+    def _arrived(self, sent: _Sent) -> Made:
         current = torch.cuda.current_stream(self._device)
-        current.wait_event(done)
-        for part in made.batch:
+        current.wait_event(sent.done)
+        for part in sent.made.batch:
             part.record_stream(current)  # its memory belongs to the other stream's pool
-        done.synchronize()  # the copy ran while the batch before was used
-        del host  # so that its buffer may be written again only now
-        return made
+        sent.done.synchronize()  # the copy ran while the batch before was used
+        return _with_transfer(sent.made, sent.made.batch, sent.begun.elapsed_time(sent.done) / 1e3)
 
     def _converted(self, batch: Batch) -> Batch:
-        if self._dtype is None:
-            return batch
-        images = ((batch.images.float() / 255 - self._mean) / self._std).to(self._dtype)
-        return batch._replace(images=images)
+        images = batch.images
+        if self._dtype is not None:
+            images = ((images.float() / 255 - self._mean) / self._std).to(self._dtype)
+        if self._memory_format is not None and isinstance(images, torch.Tensor):
+            images = images.contiguous(memory_format=self._memory_format)
+        return batch if images is batch.images else batch._replace(images=images)
+
+
+def _timed_event() -> torch.cuda.Event:
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # torch's
+
+
+def _with_transfer(made: Made, batch: Batch, seconds: float) -> Made:
+    return made._replace(batch=batch, spent=made.spent._replace(transfer=seconds))
 
 
 def _of_channels(name: str, values: Sequence[float], device: torch.device | None) -> torch.Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Generator, Sequence
 from typing import Any, NamedTuple, Protocol
 
@@ -53,11 +54,36 @@ class Corrupt(NamedTuple):
     """In the dataset."""
 
 
+class Spent(NamedTuple):
+    """What a batch took: seconds of all its workers together, except for the transfer's."""
+
+    cached: int = 0
+    """Samples whose pixels came from the dataset's cache."""
+    gather: float = 0.0
+    """From that cache."""
+    decode: float = 0.0
+    """Reading, checking, decoding and resizing the others."""
+    transform: float = 0.0
+    transfer: float = 0.0
+    """To the device, converting and normalising there."""
+
+    def plus(self, other: Spent) -> Spent:
+        """Both together."""
+        return Spent(
+            self.cached + other.cached,
+            self.gather + other.gather,
+            self.decode + other.decode,
+            self.transform + other.transform,
+            self.transfer + other.transfer,
+        )
+
+
 class Made(NamedTuple):
-    """A batch, and what was left out of it."""
+    """A batch, what was left out of it, and what it took."""
 
     batch: Batch
     corrupt: list[Corrupt]
+    spent: Spent = Spent()
 
 
 class Engine(Protocol):
@@ -70,6 +96,16 @@ class Engine(Protocol):
 
     def run(self, tasks: Sequence[Task]) -> Generator[Made, None, None]:
         """One pass."""
+        ...
+
+    def ready(self) -> int | None:
+        """Batches that are whole and wait for the consumer; None where that is not known."""
+        ...
+
+    def buffers(self) -> tuple[int, int] | None:
+        """(batch buffers made, batches that got ordinary memory since all of these were held);
+        None where the engine keeps none.
+        """
         ...
 
     def close(self) -> None:
@@ -100,23 +136,25 @@ def make_batch(
     """
     if pixels is None:
         pixels = np.empty((len(task.indices), *dataset.size, 3), np.uint8)
-    corrupt = read_span(dataset, task, pixels, skip=skip)
+    corrupt, spent = read_span(dataset, task, pixels, skip=skip)
     if dataset.transform is None:
-        return finished(dataset, task, pixels, corrupt)
-    made = transform_span(dataset, task, pixels, corrupt, seed_globals=seed_globals)
-    return finished(dataset, task, made, corrupt)
+        return finished(dataset, task, pixels, corrupt, spent)
+    made, took = transform_span(dataset, task, pixels, corrupt, seed_globals=seed_globals)
+    return finished(dataset, task, made, corrupt, spent.plus(took))
 
 
 def read_span(
     dataset: ReIDDataset, task: Task, pixels: Pixels, *, skip: bool, first: int = 0
-) -> list[Corrupt]:
+) -> tuple[list[Corrupt], Spent]:
     """Decode the samples of a task from place `first` on into `pixels`; returns the damaged
     ones.
     """
     places: list[int] | None = [] if skip else None
     indices = task.indices[first : first + len(pixels)]
-    dataset.read_into(indices, pixels, places)
-    return [Corrupt(first + place, int(indices[place])) for place in places or ()]
+    began = time.perf_counter()
+    samples, gather = dataset.read_into(indices, pixels, places)
+    spent = Spent(samples, gather, time.perf_counter() - began - gather)
+    return [Corrupt(first + place, int(indices[place])) for place in places or ()], spent
 
 
 def transform_span(
@@ -127,8 +165,9 @@ def transform_span(
     *,
     first: int = 0,
     seed_globals: bool = False,
-) -> list[Any]:
+) -> tuple[list[Any], Spent]:
     """What the transform makes of decoded samples, from place `first` on; None for damaged ones."""
+    began = time.perf_counter()
     bad = {sample.place for sample in corrupt}
     made: list[Any] = []
     for place, image in enumerate(pixels, first):
@@ -139,11 +178,15 @@ def transform_span(
         if seed_globals and not dataset.wants_generator:
             _seed_globals(seed)
         made.append(dataset.transformed(torch.from_numpy(image).permute(2, 0, 1), seed))
-    return made
+    return made, Spent(transform=time.perf_counter() - began)
 
 
 def finished(
-    dataset: ReIDDataset, task: Task, images: Pixels | list[Any], corrupt: list[Corrupt]
+    dataset: ReIDDataset,
+    task: Task,
+    images: Pixels | list[Any],
+    corrupt: list[Corrupt],
+    spent: Spent,
 ) -> Made:
     """The batch of a task's decoded pixels or transformed images, without the damaged ones."""
     indices = task.indices
@@ -154,9 +197,10 @@ def finished(
     labels = torch.from_numpy(dataset.labels[indices])
     rows = torch.from_numpy(dataset.store_rows(indices).copy())
     if isinstance(images, np.ndarray):
-        return Made(Batch(torch.from_numpy(images).permute(0, 3, 1, 2), labels, rows), corrupt)
+        pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
+        return Made(Batch(pixels, labels, rows), corrupt, spent)
     collated = torch.utils.data.default_collate(images) if images else torch.empty(0)
-    return Made(Batch(collated, labels, rows), corrupt)
+    return Made(Batch(collated, labels, rows), corrupt, spent)
 
 
 def sample_output(dataset: ReIDDataset) -> Any:

@@ -13,7 +13,7 @@ from lmdb_reid.dataset import ReIDDataset
 from lmdb_reid.errors import CorruptSampleError, UsageError
 from lmdb_reid.loaders._device import Transfer
 from lmdb_reid.loaders._engine import Batch, Corrupt, Engine, Task
-from lmdb_reid.loaders._stats import Clock
+from lmdb_reid.loaders._stats import Clock, Moment
 from lmdb_reid.sampling import FromTorch, Sampler, rank_share
 
 _SKIPPED_SHARE, _SKIPPED_LEAST = 0.01, 10  # most damaged samples of a pass that are left out
@@ -79,10 +79,10 @@ class Loader:
         skipped: list[Corrupt] = []
         try:
             for taken in range(start + 1, start + len(tasks) + 1):
-                began = self._clock.begin()
-                batch, corrupt = next(batches)
+                asked, ready = self._clock.begin(), engine.ready()
+                batch, corrupt, spent = next(batches)
                 self._count_skipped(skipped, corrupt)
-                self._clock.end(began, len(batch.labels))
+                self._clock.end(asked, len(batch.labels), ready, spent)
                 # Counted before it is handed out: a state saved in the loop's body holds this batch
                 # as taken.
                 last = taken == start + len(tasks)
@@ -154,17 +154,26 @@ class Loader:
     def stats(self) -> dict[str, Any]:
         """What happened since the loader was made.
 
-        batches, samples, skipped (damaged samples left out), samples_per_s, wait_ms_p50 and
-        wait_ms_p99 (at next()); of the threads engine ring (buffers) and beyond_ring (batches that
-        got ordinary memory since all buffers were held); cache, if the dataset has one.
+        Counts: batches, samples, skipped (damaged samples left out), cached (samples that came
+        from the dataset's cache, in whichever process), samples_per_s. Of the last 4,096 batches:
+        queue_depth_p50 (whole batches that waited when one was asked for; None where the engine
+        does not know) and, in milliseconds, _p50 and _p99 of wait_ms (at next()), gather_ms (from
+        the cache), decode_ms and transform_ms (of all workers together) and transfer_ms (to the
+        device). ring (batch buffers made) and beyond_ring (batches that got ordinary memory, since
+        all buffers were held), of the engines that have a ring; cache, if the dataset has one: the
+        counts of this process.
         """
         stats = self._clock.stats()
-        ring = getattr(self._engine, "ring", None)
-        if ring is not None:
-            stats |= {"ring": ring.made, "beyond_ring": ring.beyond}
+        buffers = None if self._engine is None else self._engine.buffers()
+        if buffers is not None:
+            stats |= dict(zip(("ring", "beyond_ring"), buffers, strict=True))
         if self.dataset.cache is not None:
             stats["cache"] = self.dataset.cache.stats()
         return stats
+
+    def moments(self) -> list[Moment]:
+        """The last batches (4,096 at most), each with when it was asked for and what it took."""
+        return list(self._clock.moments)
 
     def explain(self) -> str:
         """Which engine makes the batches, and why."""

@@ -12,9 +12,11 @@ from lmdb_reid.dataset import ReIDDataset
 from lmdb_reid.errors import UsageError
 from lmdb_reid.loaders._dataloader import DataLoaderEngine
 from lmdb_reid.loaders._device import Transfer
+from lmdb_reid.loaders._device_decode import DeviceDecodeEngine, cuda_decoder
 from lmdb_reid.loaders._engine import Engine
 from lmdb_reid.loaders._loader import Loader
 from lmdb_reid.loaders._processes import ProcessesEngine, StartMethod
+from lmdb_reid.loaders._resident import ResidentEngine
 from lmdb_reid.loaders._threads import ThreadsEngine
 from lmdb_reid.sampling import FromTorch, Sampler, Sequential, Shuffled
 
@@ -44,6 +46,9 @@ def make_loader(
     world_size: int | None = None,
     pin_memory: bool | None = None,
     persistent_workers: bool = True,
+    memory_format: torch.memory_format | None = None,
+    decode: Literal["cpu", "cuda"] = "cpu",
+    resident: bool = False,
 ) -> Loader:
     """A loader of `Batch(images, labels, rows)` over a dataset.
 
@@ -78,6 +83,12 @@ def make_loader(
         pin_memory: batches in page-locked memory; where there is a GPU, unless given.
         persistent_workers: torch's DataLoader keeps its processes from one epoch to the next;
             threads always stay.
+        memory_format: of the images: torch.channels_last, which they are decoded in and keep unless
+            told otherwise, or torch.contiguous_format.
+        decode: "cuda" sends JPEG bytes to the GPU and decodes them there, by torchvision's or
+            nvImageCodec's decoder; pixels differ a little from libjpeg-turbo's.
+        resident: decode everything once, at the first pass, into the device's memory (this
+            process's, without a device); a batch is then an index_select there.
 
     Raises:
         UsageError: arguments that cannot be meant together.
@@ -95,12 +106,20 @@ def make_loader(
         raise UsageError(
             f"device={str(device)!r}: this torch sees no GPU (lmdb-reid doctor tells what is there)"
         )
+    if decode not in ("cpu", "cuda"):
+        raise UsageError(f"decode={decode!r}: give 'cpu' or 'cuda'")
     batch_size = getattr(sampler, "batch_size", None) or batch_size
-    name, why = _chosen_engine(dataset, engine, workers)
-    skip = on_error == "skip"
     pin = torch.cuda.is_available() if pin_memory is None else pin_memory
+    to = None if device is None else torch.device(device)
+    name, why = _chosen_engine(dataset, engine, workers)
+    if decode == "cuda" or resident:
+        _check_on_device(dataset, decode, to, resident=resident)
+    skip = on_error == "skip"
     made: Engine
-    if name == "threads":
+    if decode == "cuda" and to is not None:
+        decoder, why = cuda_decoder(to), "decode='cuda' was asked for"
+        made = DeviceDecodeEngine(dataset, decoder, device=to, prefetch=prefetch, skip=skip)
+    elif name == "threads":
         made = ThreadsEngine(
             dataset,
             workers=workers,
@@ -127,11 +146,16 @@ def make_loader(
             persistent=persistent_workers,
             skip=skip,
         )
+    if resident:
+        why = f"resident=True was asked for, filled once by {type(made).__name__} ({why})"
+        there = to or torch.device("cpu")
+        made = ResidentEngine(dataset, made, device=there, batch_size=batch_size)
+    moves = to if decode == "cpu" and not resident else None  # else they are made there
     return Loader(
         dataset,
         made,
         _checked_sampler(dataset, sampler, shuffle=shuffle, seed=seed),
-        transfer=Transfer(torch.device(device) if device is not None else None, dtype, mean, std),
+        transfer=Transfer(moves, dtype, mean, std, memory_format, made_on=to),
         batch_size=batch_size,
         drop_last=drop_last,
         seed=seed,
@@ -164,6 +188,24 @@ def _chosen_engine(dataset: ReIDDataset, engine: str, workers: int) -> tuple[str
         "processes",
         "a Python transform holds the interpreter's lock, so each worker needs its own",
     )
+
+
+def _check_on_device(
+    dataset: ReIDDataset, decode: str, device: torch.device | None, *, resident: bool
+) -> None:
+    """Refuse what cannot be done where the pixels are to be made."""
+    asked = "resident=True" if resident else f"decode={decode!r}"
+    if dataset.transform is not None:
+        raise UsageError(
+            f"{asked} makes whole batches on the device, and the dataset has a transform of single"
+            " images: transform the batches there instead"
+        )
+    if decode == "cuda" and (device is None or device.type != "cuda"):
+        raise UsageError("decode='cuda' needs device='cuda'")
+    if decode == "cuda" and dataset.cache is not None:
+        raise UsageError(
+            "decode='cuda' keeps nothing in host memory: leave the dataset's cache out"
+        )
 
 
 def _checked_sampler(

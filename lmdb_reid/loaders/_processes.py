@@ -28,7 +28,15 @@ import torch
 
 from lmdb_reid.dataset import ReIDDataset
 from lmdb_reid.errors import UsageError, WorkerDiedError
-from lmdb_reid.loaders._engine import Batch, Corrupt, Made, Task, make_batch, sample_output
+from lmdb_reid.loaders._engine import (
+    Batch,
+    Corrupt,
+    Made,
+    Spent,
+    Task,
+    make_batch,
+    sample_output,
+)
 
 StartMethod = Literal["forkserver", "fork", "spawn"]
 
@@ -86,6 +94,7 @@ class _Answer:
     labels: Any
     rows: Any
     corrupt: list[Corrupt]
+    spent: Spent
     shape: tuple[int, ...] | None
     dtype: torch.dtype | None
     images: Any = None
@@ -149,6 +158,14 @@ class ProcessesEngine:
         finally:
             crew.forget()
 
+    def ready(self) -> int:
+        """See `Engine`."""
+        return 0 if self._crew is None else self._crew.answered()
+
+    def buffers(self) -> tuple[int, int]:
+        """See `Engine`."""
+        return 0 if self._crew is None else self._ahead + _SPARE, self.beyond
+
     def close(self) -> None:
         """End the workers and wait for them."""
         crew, self._crew = self._crew, None
@@ -181,7 +198,7 @@ class ProcessesEngine:
         labels, rows = torch.from_numpy(answer.labels), torch.from_numpy(answer.rows)
         if answer.shape is None or answer.dtype is None:
             crew.free.append(answer.slot)
-            return Made(Batch(answer.images, labels, rows), answer.corrupt)
+            return Made(Batch(answer.images, labels, rows), answer.corrupt, answer.spent)
         count = int(np.prod(answer.shape)) * answer.dtype.itemsize
         lent = crew.buffer.slot(answer.slot, count)
         if crew.lent() >= _SPARE:
@@ -193,7 +210,7 @@ class ProcessesEngine:
         images = torch.from_numpy(lent).view(answer.dtype).view(answer.shape)
         if images.dtype == torch.uint8 and self._dataset.transform is None:
             images = images.permute(0, 3, 1, 2)
-        return Made(Batch(images, labels, rows), answer.corrupt)
+        return Made(Batch(images, labels, rows), answer.corrupt, answer.spent)
 
 
 class _Crew:
@@ -240,6 +257,10 @@ class _Crew:
     def lent(self) -> int:
         """Slots that the consumer holds."""
         return self._slots - len(self.free) - len(self._unanswered) - len(self._answers) - 1
+
+    def answered(self) -> int:
+        """Batches that are whole."""
+        return len(self._answers) + sum(pipe.poll() for pipe in self._pipes)
 
     def order(self, task: Task) -> int:
         """Give a batch to the worker with the fewest; returns its number."""
@@ -352,10 +373,10 @@ def _answered(order: _Order, dataset: ReIDDataset, buffer: SharedBuffer, *, skip
     into = None
     if dataset.transform is None:
         into = buffer.slot(order.slot, size).reshape(-1, *dataset.size, 3)
-    (images, labels, rows), corrupt = make_batch(
+    (images, labels, rows), corrupt, spent = make_batch(
         dataset, order.task, skip=skip, seed_globals=True, pixels=into
     )
-    known = order.number, order.slot, labels.numpy(), rows.numpy(), corrupt
+    known = order.number, order.slot, labels.numpy(), rows.numpy(), corrupt, spent
     if into is not None:
         if corrupt:  # the batch without them is a copy
             kept = images.permute(0, 2, 3, 1).numpy()
@@ -375,7 +396,8 @@ def _failed(order: _Order, error: BaseException) -> _Answer:
         pickle.loads(packed)  # some exceptions pickle and cannot be made again
     except Exception:
         packed = pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
-    return _Answer(order.number, order.slot, None, None, [], None, None, None, packed, trace)
+    nothing = None, None, [], Spent(), None, None, None  # type: ignore[var-annotated]  # of its list
+    return _Answer(order.number, order.slot, *nothing, packed, trace)
 
 
 def _check_memory(needed: int) -> None:

@@ -4,19 +4,33 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, NamedTuple
 
 import numpy as np
 
-_KEPT = 4096  # waits that the percentiles are taken over
+from lmdb_reid.loaders._engine import Spent
+
+_KEPT = 4096  # batches that are remembered
+
+
+class Moment(NamedTuple):
+    """One batch as the consumer saw it; times are `time.perf_counter()`'s."""
+
+    asked: float
+    got: float
+    samples: int
+    ready: int | None
+    """Batches that were whole when it was asked for; None where the engine cannot tell."""
+    spent: Spent
 
 
 class Clock:
-    """Counts batches, samples and the consumer's waits."""
+    """Counts batches and samples, and remembers the latest of them."""
 
     def __init__(self) -> None:
-        self.batches = self.samples = self.skipped = 0
-        self._waits: deque[float] = deque(maxlen=_KEPT)
+        self.batches = self.samples = self.skipped = self.cached = 0
+        self.moments: deque[Moment] = deque(maxlen=_KEPT)
         self._running = 0.0
         self._resumed: float | None = None
 
@@ -28,11 +42,12 @@ class Clock:
         self._resumed = now
         return now
 
-    def end(self, began: float, samples: int) -> None:
+    def end(self, asked: float, samples: int, ready: int | None, spent: Spent) -> None:
         """The consumer gets it."""
-        self._waits.append(time.perf_counter() - began)
+        self.moments.append(Moment(asked, time.perf_counter(), samples, ready, spent))
         self.batches += 1
         self.samples += samples
+        self.cached += spent.cached
 
     def pause(self) -> None:
         """A pass is over: the time until the next one does not count."""
@@ -41,13 +56,26 @@ class Clock:
         self._resumed = None
 
     def stats(self) -> dict[str, Any]:
-        """Counts, samples per second of running time, and the waits at next() in milliseconds."""
-        p50, p99 = np.percentile(self._waits, [50, 99]) * 1e3 if self._waits else (0.0, 0.0)
+        """Counts, samples per second of running time, and percentiles over the latest batches."""
+        spent = [moment.spent for moment in self.moments]
+        depths = [moment.ready for moment in self.moments if moment.ready is not None]
         return {
             "batches": self.batches,
             "samples": self.samples,
             "skipped": self.skipped,
+            "cached": self.cached,
             "samples_per_s": self.samples / self._running if self._running else 0.0,
-            "wait_ms_p50": float(p50),
-            "wait_ms_p99": float(p99),
+            "queue_depth_p50": float(np.median(depths)) if depths else None,
+            **_ms("wait", (moment.got - moment.asked for moment in self.moments)),
+            **_ms("gather", (each.gather for each in spent)),
+            **_ms("decode", (each.decode for each in spent)),
+            **_ms("transform", (each.transform for each in spent)),
+            **_ms("transfer", (each.transfer for each in spent)),
         }
+
+
+def _ms(name: str, seconds: Iterable[float]) -> dict[str, float]:
+    """The median and the 99th percentile, in milliseconds."""
+    values = list(seconds)
+    p50, p99 = np.percentile(values, [50, 99]) * 1e3 if values else (0.0, 0.0)
+    return {f"{name}_ms_p50": float(p50), f"{name}_ms_p99": float(p99)}

@@ -19,6 +19,7 @@ from lmdb_reid.dataset import ReIDDataset
 from lmdb_reid.loaders._engine import (
     Corrupt,
     Made,
+    Spent,
     Task,
     finished,
     read_span,
@@ -72,6 +73,14 @@ class ThreadsEngine:
         finally:
             board.withdraw(work)
 
+    def ready(self) -> int:
+        """See `Engine`."""
+        return 0 if self._board is None else self._board.whole()
+
+    def buffers(self) -> tuple[int, int]:
+        """See `Engine`."""
+        return self.ring.made, self.ring.beyond
+
     def close(self) -> None:
         """End the threads and wait for them."""
         board, self._board = self._board, None
@@ -98,7 +107,7 @@ class ThreadsEngine:
 class _Making:
     """One batch while it is made."""
 
-    __slots__ = ("corrupt", "error", "left", "made", "next", "pixels", "task")
+    __slots__ = ("corrupt", "error", "left", "made", "next", "pixels", "spent", "task")
 
     def __init__(self, task: Task, pixels: Pixels, *, transformed: bool) -> None:
         self.task = task
@@ -108,6 +117,7 @@ class _Making:
         self.left = len(task.indices)  # samples not finished
         self.corrupt: list[Corrupt] = []
         self.error: BaseException | None = None
+        self.spent = Spent()
 
 
 class _Pass:
@@ -140,15 +150,17 @@ class _Pass:
         last.next = min(start + _SPAN, len(last.task.indices))
         return last, start, last.next
 
-    def decode(self, batch: _Making, start: int, stop: int) -> None:
+    def decode(self, batch: _Making, start: int, stop: int) -> Spent:
         """Fill samples start..stop of a batch."""
         task, pixels = batch.task, batch.pixels[start:stop]
-        corrupt = read_span(self.dataset, task, pixels, skip=self.skip, first=start)
+        corrupt, spent = read_span(self.dataset, task, pixels, skip=self.skip, first=start)
         batch.corrupt += corrupt
-        if batch.made is not None:
-            batch.made[start:stop] = transform_span(
-                self.dataset, task, pixels, corrupt, first=start
-            )
+        if batch.made is None:
+            return spent
+        batch.made[start:stop], took = transform_span(
+            self.dataset, task, pixels, corrupt, first=start
+        )
+        return spent.plus(took)
 
 
 class _Board:
@@ -199,7 +211,13 @@ class _Board:
         if batch.error is not None:
             raise batch.error
         images = batch.pixels if batch.made is None else batch.made
-        return finished(work.dataset, batch.task, images, batch.corrupt)
+        return finished(work.dataset, batch.task, images, batch.corrupt, batch.spent)
+
+    def whole(self) -> int:
+        """Batches that wait for the consumer."""
+        with self._lock:
+            making = self._work.making if self._work is not None else ()
+            return sum(batch.left == 0 for batch in making)
 
     def claim(self) -> tuple[_Pass, _Making, int, int] | None:
         """A span to decode, waited for; None when the threads should end."""
@@ -211,10 +229,11 @@ class _Board:
                 self._room.wait()
             return None
 
-    def finish(self, batch: _Making, count: int, error: BaseException | None) -> None:
+    def finish(self, batch: _Making, count: int, spent: Spent, error: BaseException | None) -> None:
         """Count samples of a batch as done."""
         with self._lock:
             batch.left -= count
+            batch.spent = batch.spent.plus(spent)
             batch.error = batch.error or error
             if batch.left == 0 or error is not None:
                 self._ready.notify_all()
@@ -225,9 +244,10 @@ def _work(board: _Board) -> None:
     while (span := board.claim()) is not None:
         work, batch, start, stop = span
         error: BaseException | None = None
+        spent = Spent()
         try:
-            work.decode(batch, start, stop)
+            spent = work.decode(batch, start, stop)
         except BaseException as raised:  # whatever it is belongs to the consumer
             error = raised
-        board.finish(batch, stop - start, error)
+        board.finish(batch, stop - start, spent, error)
         del span, work, batch, error  # or a waiting thread would keep a batch from its ring

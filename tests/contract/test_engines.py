@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 import torch
 
-from lmdb_reid import ReIDDataset, Store, StoreWriter, codec, make_loader
+from lmdb_reid import LRUCache, ReIDDataset, Store, StoreWriter, codec, make_loader
 from lmdb_reid.errors import CorruptSampleError, UsageError
 from lmdb_reid.loaders import Batch, Loader
 from lmdb_reid.sampling import PKSampler, Shuffled
@@ -398,6 +398,10 @@ def noise(image: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
     return torch.randint(1 << 60, (2,), generator=generator)
 
 
+def flipped(image: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
+    return image.flip(2)
+
+
 def global_noise(image: torch.Tensor) -> torch.Tensor:
     others = [random.getrandbits(60), int(np.random.randint(1 << 60))]
     return torch.tensor([int(torch.randint(1 << 60, ())), *others])
@@ -677,3 +681,35 @@ def test_what_it_tells(dataset: ReIDDataset, loader: MakeLoader) -> None:
     stats = batches.stats()
     assert (stats["batches"], stats["samples"], stats["skipped"]) == (7, COUNT, 0)
     assert stats["samples_per_s"] > 0
+
+
+@ways
+def test_it_tells_where_the_time_went(way: Way, dataset: ReIDDataset, loader: MakeLoader) -> None:
+    batches = loader(dataset, way=way, dtype=torch.float32)
+    for _ in range(2):
+        for _ in batches:
+            pass
+    stats = batches.stats()
+    for stage in ("wait", "gather", "decode", "transform", "transfer"):
+        assert 0 <= stats[f"{stage}_ms_p50"] <= stats[f"{stage}_ms_p99"]
+    assert stats["decode_ms_p50"] > 0 and stats["transfer_ms_p50"] > 0
+    assert stats["transform_ms_p99"] == stats["gather_ms_p99"] == stats["cached"] == 0
+    assert (stats["queue_depth_p50"] is None) == (way[0] == "dataloader")
+    assert ("ring" in stats) == (way[0] != "dataloader")
+    moments = batches.moments()
+    assert [moment.samples for moment in moments] == [len(batch.rows) for batch in batches] * 2
+    assert all(one.asked <= one.got for one in moments)
+
+
+@ways
+def test_it_tells_what_came_from_a_cache(way: Way, path: Path, loader: MakeLoader) -> None:
+    cache = LRUCache(items=COUNT)
+    batches = loader(ReIDDataset(path, cache=cache, transform=flipped), way=way)
+    for _ in range(3):
+        for _ in batches:
+            pass
+    stats = batches.stats()
+    # Worker processes have a cache each, and which of them gets a batch is chance.
+    least = 2 * COUNT if way in (("threads", 1), ("threads", 3), ("dataloader", 0)) else 1
+    assert least <= stats["cached"] <= 2 * COUNT
+    assert stats["gather_ms_p50"] > 0 and stats["transform_ms_p50"] > 0

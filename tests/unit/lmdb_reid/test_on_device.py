@@ -1,0 +1,248 @@
+"""Batches that are made where the pixels are: resident ones, and JPEG decoded on the device.
+
+Both are run on the CPU here; tests/gpu has what needs a GPU.
+"""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lmdb_reid import LRUCache, ReIDDataset, StoreWriter, codec, make_loader
+from lmdb_reid.errors import CorruptSampleError, UsageError
+from lmdb_reid.loaders import Batch, Task, _resident
+from lmdb_reid.loaders._device_decode import DeviceDecodeEngine, cuda_decoder
+from lmdb_reid.loaders._engine import Made
+
+COUNT = 50
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    draw = np.random.default_rng(0)
+    with StoreWriter(tmp_path_factory.mktemp("device") / "a.lmdb") as writer:
+        for row in range(COUNT):
+            blocks = draw.integers(0, 256, (8, 4, 3), np.uint8).repeat(4, 0).repeat(4, 1)
+            writer.put(f"f{row:03d}", codec.encode(blocks), {"label": row % 5})
+        return writer.seal()
+
+
+@pytest.fixture
+def damaged(path: Path, tmp_path: Path) -> Path:
+    """One bit of the image of row 7 is flipped."""
+    out = tmp_path / "damaged.lmdb"
+    out.mkdir()
+    for file in path.rglob("*"):
+        if file.is_file():
+            copy = out / file.relative_to(path)
+            copy.parent.mkdir(exist_ok=True)
+            copy.write_bytes(file.read_bytes())
+    jpeg = ReIDDataset(path).store.at(7).jpeg
+    data = bytearray((out / "data.mdb").read_bytes())
+    data[data.index(jpeg) + len(jpeg) // 2] ^= 1
+    (out / "data.mdb").write_bytes(data)
+    return out
+
+
+def same(some: list[Batch], others: list[Batch]) -> bool:
+    return len(some) == len(others) and all(
+        torch.equal(a, b)
+        for one, other in zip(some, others, strict=True)
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+# -- resident
+
+
+def test_resident_batches_are_those_of_any_engine(path: Path) -> None:
+    chosen = np.arange(COUNT)[::-3]
+    dataset = ReIDDataset(path, chosen, labels="relabel", size=(20, 12))
+    with (
+        make_loader(dataset, 4, shuffle=True, seed=3, resident=True, workers=2) as there,
+        make_loader(dataset, 4, shuffle=True, seed=3, workers=0) as here,
+    ):
+        for _ in range(3):
+            assert same(list(there), list(here))
+        next(iter(there))
+        state = there.state_dict()
+        here.load_state_dict(state)
+        there.load_state_dict(state)
+        assert same(list(there), list(here))
+        assert "resident=True" in there.explain()
+
+
+def test_a_resident_set_is_decoded_once(path: Path) -> None:
+    cache = LRUCache(items=COUNT)
+    before = set(threading.enumerate())
+    with make_loader(ReIDDataset(path, cache=cache), 8, resident=True, workers=2) as loader:
+        for _ in range(3):
+            assert sum(len(batch.rows) for batch in loader) == COUNT
+        assert cache.stats()["misses"] == COUNT
+        assert cache.stats()["hits"] == 0
+        assert set(threading.enumerate()) <= before  # those that decoded it have ended
+        assert loader.stats()["cached"] == 3 * COUNT
+
+
+def test_a_resident_batch_is_the_consumers_own(path: Path) -> None:
+    with make_loader(ReIDDataset(path), 8, resident=True, workers=1) as loader:
+        first = [batch.images.clone() for batch in loader]
+        for batch in loader:
+            batch.images.zero_()
+        assert all(torch.equal(a, b.images) for a, b in zip(first, loader, strict=True))
+
+
+def test_damage_in_a_resident_set(damaged: Path) -> None:
+    dataset = ReIDDataset(damaged)
+    with (
+        make_loader(dataset, 8, resident=True, workers=2) as loader,
+        pytest.raises(CorruptSampleError, match="f007"),
+    ):
+        list(loader)
+    with make_loader(dataset, 8, resident=True, workers=2, on_error="skip") as loader:
+        for passes in (1, 2):
+            rows = [row for batch in loader for row in batch.rows.tolist()]
+            assert rows == [row for row in range(COUNT) if row != 7]
+            assert loader.stats()["skipped"] == passes
+
+
+def test_no_room_for_a_resident_set(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_resident, "_MOST", 1e-9)
+    with (
+        make_loader(ReIDDataset(path), 8, resident=True) as loader,
+        pytest.raises(UsageError, match=r"resident=True needs 0\.0 GB on cpu .*DecodedTier"),
+    ):
+        next(iter(loader))
+
+
+@pytest.mark.parametrize("resident", [False, True])
+def test_dtype_and_memory_format(path: Path, resident: bool) -> None:
+    def first(**options: Any) -> torch.Tensor:
+        with make_loader(ReIDDataset(path), 8, resident=resident, workers=1, **options) as loader:
+            images: torch.Tensor = next(iter(loader)).images
+            return images
+
+    plain = first()
+    assert plain.is_contiguous(memory_format=torch.channels_last)
+    contiguous = first(memory_format=torch.contiguous_format)
+    assert contiguous.is_contiguous() and torch.equal(contiguous, plain)
+    floats = first(dtype=torch.float16, memory_format=torch.channels_last)
+    assert floats.dtype == torch.float16
+    assert floats.is_contiguous(memory_format=torch.channels_last)
+    with pytest.raises(UsageError, match="memory_format"):
+        first(memory_format=torch.preserve_format)
+
+
+# -- decoded on the device
+
+
+def on_host(jpegs: list[torch.Tensor]) -> list[torch.Tensor]:
+    """A decoder as a GPU's would be, of the pixels that ours gives."""
+    try:
+        return [torch.from_numpy(codec.decode(j.numpy())).permute(2, 0, 1) for j in jpegs]
+    except ValueError as error:
+        raise RuntimeError("nvJPEG: a bad stream") from error
+
+
+def engine(dataset: ReIDDataset, decoder: Any = on_host, **options: Any) -> DeviceDecodeEngine:
+    settings = {"device": CPU, "prefetch": 3, "skip": False} | options
+    return DeviceDecodeEngine(dataset, decoder, **settings)
+
+
+def tasks(count: int = COUNT, size: int = 8) -> list[Task]:
+    order = np.random.default_rng(1).permutation(count)
+    return [Task(order[at : at + size], 0, 0, at) for at in range(0, count, size)]
+
+
+def made(one: DeviceDecodeEngine) -> list[Made]:
+    return list(one.run(tasks()))
+
+
+def test_bytes_are_decoded_by_the_given_decoder(path: Path) -> None:
+    dataset = ReIDDataset(path)
+    one = engine(dataset)
+    for _ in range(2):
+        found = made(one)
+        assert [len(batch.rows) for batch, *_ in found] == [8] * 6 + [2]
+        for (batch, corrupt, spent), task in zip(found, tasks(), strict=True):
+            assert batch.rows.tolist() == task.indices.tolist()
+            assert batch.labels.tolist() == [row % 5 for row in task.indices]
+            wanted = torch.stack([dataset[int(row)][0] for row in task.indices])
+            assert torch.equal(batch.images, wanted)
+            assert not corrupt and spent.decode > 0
+
+
+@pytest.mark.parametrize("size", [(16, 8), (64, 40), (64, 8)])
+def test_other_sizes_are_resized_on_the_device(path: Path, size: tuple[int, int]) -> None:
+    dataset = ReIDDataset(path, size=size)
+    for batch, *_ in made(engine(dataset)):
+        found = batch.images.permute(0, 2, 3, 1).numpy()
+        wanted = [codec.resize(dataset.store.at(int(row)).image, size) for row in batch.rows]
+        assert np.abs(found.astype(int) - np.stack(wanted)).max() <= 1
+
+
+def test_a_pass_that_is_left_leaves_no_thread(path: Path) -> None:
+    before = set(threading.enumerate())
+    run = engine(ReIDDataset(path)).run(tasks())
+    next(run)
+    run.close()
+    assert set(threading.enumerate()) <= before
+
+
+def test_damage_is_named_or_left_out(damaged: Path) -> None:
+    dataset = ReIDDataset(damaged)
+    with pytest.raises(CorruptSampleError, match="f007"):
+        made(engine(dataset))
+    found = made(engine(dataset, skip=True))
+    assert sum(len(batch.rows) for batch, *_ in found) == COUNT - 1
+    assert [sample.item for _, corrupt, _ in found for sample in corrupt] == [7]
+
+
+def test_what_the_device_alone_cannot_decode_is_its_error(path: Path) -> None:
+    def broken(jpegs: list[torch.Tensor]) -> list[torch.Tensor]:
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        made(engine(ReIDDataset(path), broken))
+
+
+# -- what cannot be meant
+
+
+def doubled(image: torch.Tensor) -> torch.Tensor:
+    return image
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"decode": "gpu"}, "decode='gpu'"),
+        ({"decode": "cuda"}, "needs device='cuda'"),
+        ({"decode": "cuda", "device": "cpu"}, "needs device='cuda'"),
+    ],
+)
+def test_decode_that_cannot_be_meant(path: Path, options: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        make_loader(ReIDDataset(path), **options)
+
+
+def test_transforms_of_single_images_are_refused(path: Path) -> None:
+    with pytest.raises(UsageError, match="resident=True makes whole batches on the device"):
+        make_loader(ReIDDataset(path, transform=doubled), resident=True)
+
+
+def test_no_decoder_for_a_gpu_is_an_error_with_the_pip_line(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import sys
+
+    for name in ("torchvision", "torchvision.io", "nvidia", "nvidia.nvimgcodec"):
+        monkeypatch.setitem(sys.modules, name, None)
+    with pytest.raises(UsageError, match="pip install nvidia-nvimgcodec"):
+        cuda_decoder(torch.device("cuda"))
