@@ -15,7 +15,7 @@ import numpy as np
 
 from lmdb_reid.bench import pages
 from lmdb_reid.dataset import ReIDDataset, Transform
-from lmdb_reid.loaders import Loader, make_loader
+from lmdb_reid.loaders import Loader, Moment, make_loader
 from lmdb_reid.schema import Size
 from lmdb_reid.store import Store
 
@@ -143,6 +143,22 @@ def warm_epoch(setup: Setup, *, workers: int, limit_s: float, step_s: float = 0.
         return sorted(whole, key=lambda reading: reading.samples_per_s)[len(whole) // 2]
 
     return _with_loader(setup, workers, passes)
+
+
+def watched_epoch(
+    setup: Setup, *, workers: int, limit_s: float, step_s: float = 0.0
+) -> list[Moment]:
+    """The batches of one pass of a loader whose workers run, each with what it took."""
+
+    def watch(loader: Loader) -> list[Moment]:
+        for batch in loader:
+            del batch
+            break
+        before = len(loader.moments())
+        read(loader, workers=workers, limit_s=limit_s, step_s=step_s)
+        return loader.moments()[before:]
+
+    return _with_loader(setup, workers, watch)
 
 
 def explained(setup: Setup, *, workers: int) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 from lmdb_reid.bench import loading, pages
 from lmdb_reid.bench.advice import Findings, advise, break_even_ms, gigabytes
 from lmdb_reid.bench.loading import Cold, Reading, Setup
+from lmdb_reid.bench.timeline import timeline
 from lmdb_reid.bench.transforms import Pipeline, PipelineCost, load_pipeline, pipeline_cost
 from lmdb_reid.cli._survey import free_memory
 from lmdb_reid.dataset import ReIDDataset, Transform
@@ -49,6 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--pil", action="store_true", help="give the pipeline PIL images, not uint8 tensors")
     add("--seconds", type=float, default=30.0, help="most time to take (default: %(default)g)")
     add("--no-cold", action="store_true", help="leave the store in the page cache")
+    add("--plot", metavar="PNG", help="draw an epoch's timeline: waits, batches ready, work")
     add("--json", action="store_true", help="print one JSON object")
     parser.epilog = """example:
   lmdb-reid bench games.lmdb --workers 1,2,4 --step-ms 80 --transform my.pipeline:train
@@ -62,6 +64,8 @@ def run(args: argparse.Namespace) -> int:
     """Measure, print, advise."""
     if args.batch_size < 1 or args.seconds <= 0 or (args.step_ms is not None and args.step_ms <= 0):
         raise UsageError("--batch-size, --seconds and --step-ms: give numbers above 0")
+    if args.plot and Path(args.plot).suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise UsageError(f"--plot {args.plot}: give a name that ends in .png or .jpg")
     if args.pil and not args.transform:
         raise UsageError("--pil says what --transform is given: give that too")
     pipeline = Pipeline(load_pipeline(args.transform), pil=args.pil) if args.transform else None
@@ -73,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
         transform=_transform(pipeline),
     )
     found = _measured(setup, pipeline, args)
+    if args.plot:
+        _plot(setup, found, args)
     if args.json:
         even = [break_even_ms(reading, found.batch_size) for reading in found.warm]
         print(
@@ -123,18 +129,18 @@ def _measured(setup: Setup, pipeline: Pipeline | None, args: argparse.Namespace)
     limit_s = args.seconds / (parts + 1)  # one for starting workers and reading in
     most, cold, step, cost = counts[-1], None, None, None
     if not args.no_cold:
-        _say(f"a cold epoch, {limit_s:.1f} s at most")
+        _say(f"measuring a cold epoch, {limit_s:.1f} s at most")
         cold = loading.cold_epoch(setup, workers=most, limit_s=limit_s)
     pages.read_in(setup.store, limit_s=limit_s)
     warm = []
     for workers in counts:
-        _say(f"warm epochs with workers={workers}, {limit_s:.1f} s at most")
+        _say(f"measuring warm epochs with workers={workers}, {limit_s:.1f} s at most")
         warm.append(loading.warm_epoch(setup, workers=workers, limit_s=limit_s))
     if args.step_ms:
-        _say(f"epochs with steps of {args.step_ms:g} ms, {limit_s:.1f} s at most")
+        _say(f"measuring epochs with steps of {args.step_ms:g} ms, {limit_s:.1f} s at most")
         step = loading.warm_epoch(setup, workers=most, limit_s=limit_s, step_s=args.step_ms / 1e3)
     if pipeline is not None:
-        _say(f"each transform, {limit_s:.1f} s at most")
+        _say(f"measuring each transform, {limit_s:.1f} s at most")
         cost = pipeline_cost(setup.store, pipeline, size=setup.size, limit_s=limit_s)
     return Findings(
         store=str(setup.store),
@@ -150,6 +156,16 @@ def _measured(setup: Setup, pipeline: Pipeline | None, args: argparse.Namespace)
         step=step,
         pipeline=cost,
     )
+
+
+def _plot(setup: Setup, found: Findings, args: argparse.Namespace) -> None:
+    """One more epoch, watched and drawn."""
+    workers, step_s = found.warm[-1].workers, (args.step_ms or 0.0) / 1e3
+    _say("measuring an epoch for the timeline")
+    moments = loading.watched_epoch(setup, workers=workers, limit_s=args.seconds, step_s=step_s)
+    engine = found.engine.partition(":")[0]
+    title = f"{setup.store.name}: {engine}, {workers} workers, batches of {setup.batch_size}"
+    _say(f"drawn: {timeline(moments, title).save(args.plot)}")
 
 
 def _transform(pipeline: Pipeline | None) -> Transform | None:
@@ -222,4 +238,4 @@ def _counts(text: str) -> list[int]:
 
 
 def _say(what: str) -> None:
-    print(f"measuring {what}", file=sys.stderr, flush=True)
+    print(what, file=sys.stderr, flush=True)

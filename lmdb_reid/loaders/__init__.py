@@ -3,5 +3,6 @@
 from lmdb_reid.loaders._engine import Batch, Engine, Task
 from lmdb_reid.loaders._loader import Loader
 from lmdb_reid.loaders._make import make_loader
+from lmdb_reid.loaders._stats import Moment
 
-__all__ = ["Batch", "Engine", "Loader", "Task", "make_loader"]
+__all__ = ["Batch", "Engine", "Loader", "Moment", "Task", "make_loader"]

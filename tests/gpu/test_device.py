@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from lmdb_reid import ReIDDataset, StoreWriter, codec, make_loader
+from lmdb_reid.errors import UsageError
 
 pytestmark = [
     pytest.mark.gpu,
@@ -64,3 +65,36 @@ def test_device_memory_does_not_grow_over_fifty_epochs(store):
             gc.collect()
             held.append(torch.cuda.memory_reserved())
     assert held[-1] <= held[4]
+
+
+@pytest.mark.parametrize("dtype", [None, torch.float16])
+def test_a_resident_set_equals_what_is_sent(store, dtype):
+    dataset = ReIDDataset(store)
+    with (
+        make_loader(dataset, 32, shuffle=True, device="cuda", dtype=dtype, resident=True) as there,
+        make_loader(dataset, 32, shuffle=True, device="cuda", dtype=dtype, workers=2) as sent,
+    ):
+        for _ in range(2):
+            for one, other in zip(there, sent, strict=True):
+                assert one.images.is_cuda
+                assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_jpeg_is_decoded_on_the_device(store):
+    dataset = ReIDDataset(store)
+    try:
+        there = make_loader(dataset, 32, shuffle=True, device="cuda", decode="cuda")
+    except UsageError as error:
+        pytest.skip(str(error))
+    with there, make_loader(dataset, 32, shuffle=True, device="cuda", workers=2) as sent:
+        for _ in range(2):
+            for one, other in zip(there, sent, strict=True):
+                assert one.images.is_cuda
+                assert torch.equal(one.rows, other.rows) and torch.equal(one.labels, other.labels)
+                assert (one.images.int() - other.images.int()).abs().float().mean() < 3
+
+
+def test_the_transfer_is_timed(store):
+    with make_loader(ReIDDataset(store), 32, workers=2, device="cuda") as loader:
+        list(loader)
+        assert loader.stats()["transfer_ms_p50"] > 0

@@ -19,10 +19,13 @@ from lmdb_reid import CroppedBBoxDataset, ReIDDataset, Store, make_loader
 from lmdb_reid.bench import loading, pages, transforms
 from lmdb_reid.bench.advice import Findings, advise, break_even_ms
 from lmdb_reid.bench.loading import Cold, Reading, Setup
+from lmdb_reid.bench.timeline import _STAGES, timeline
 from lmdb_reid.bench.transforms import Pipeline, PipelineCost, StageCost, load_pipeline
 from lmdb_reid.cli import bench
 from lmdb_reid.codec import encode
 from lmdb_reid.errors import StoreNotFoundError, UsageError
+from lmdb_reid.loaders import Moment
+from lmdb_reid.loaders._engine import Spent
 from lmdb_reid.store import StoreWriter
 
 COUNT, HEIGHT, WIDTH = 40, 64, 32
@@ -504,6 +507,36 @@ def test_json_has_all_that_was_measured(store: Path, capsys: pytest.CaptureFixtu
     assert told["advice"]
 
 
+@pytest.mark.parametrize("engine", ["threads", "processes", "dataloader"])
+def test_a_timeline_is_drawn(store: Path, tmp_path: Path, engine: str) -> None:
+    out = tmp_path / "epoch.png"
+    words = ["--workers", "1", "--seconds", "2", "--no-cold", "--batch-size", "8", "--step-ms", "5"]
+    assert bench.run(parsed(store, *words, "--engine", engine, "--plot", out)) == 0
+    drawn = np.asarray(Image.open(out))
+    colours = {tuple(colour) for colour in np.unique(drawn.reshape(-1, 3), axis=0).tolist()}
+    waiting, step, decode = (214, 69, 65), (190, 205, 220), (26, 127, 90)
+    assert {waiting, step, decode} <= colours
+    # Once in the legend, and on its own lane.
+    assert (drawn == decode).all(2).any(1).sum() > 20
+
+
+def test_a_timeline_shows_who_took_what() -> None:
+    spent = [Spent(gather=0.01), Spent(decode=0.02), Spent(transform=0.03)]
+    moments = [
+        Moment(asked=at, got=at + 0.5, samples=8, ready=at, spent=of) for at, of in enumerate(spent)
+    ]
+    image = timeline(moments, "three batches").image
+    lane = image[300:350]  # the lower part of the last lane
+    found = [np.flatnonzero((lane == colour).all(2).any(0)) for colour in _STAGES.values()]
+    assert all(len(columns) for columns in found)
+    assert found[0].max() < found[1].min() and found[1].max() < found[2].min()
+
+
+def test_no_timeline_of_nothing() -> None:
+    with pytest.raises(UsageError, match="no batch was read"):
+        timeline([], "nothing")
+
+
 def test_it_takes_about_as_long_as_it_may(store: Path) -> None:
     limits: list[float] = []
 
@@ -528,6 +561,7 @@ def test_it_takes_about_as_long_as_it_may(store: Path) -> None:
         ["--pil"],
         ["--size", "256"],
         ["--engine", "no-such-engine"],
+        ["--plot", "epoch.gif"],
     ],
 )
 def test_wrong_use(store: Path, words: list[str]) -> None:
