@@ -58,8 +58,8 @@ class PyTurboJpeg:
         above, below = _scale(height, width, size)
         return -(-height * above // below), -(-width * above // below)
 
-    def decode(self, data: Buffer, out: Pixels, fast_dct: bool, size: Size | None) -> None:
-        """Decode into `out`, which fits, scaled for `size`; warnings of the decoder raise."""
+    def decode(self, data: Buffer, out: Pixels, fast_dct: bool, size: Size | None) -> Size:
+        """See `SimpleJpeg.decode`."""
         height, width, _, _ = self.header(data)
         scale = _scale(height, width, size) if size else (1, 1)
         flags = turbojpeg.TJFLAG_FASTDCT | turbojpeg.TJFLAG_FASTUPSAMPLE if fast_dct else 0
@@ -69,8 +69,11 @@ class PyTurboJpeg:
             )
         except (OSError, Warning) as error:
             raise ValueError(str(error)) from None
+        if made.size > out.size:
+            raise ValueError("the buffer is too small")
         if not np.shares_memory(made, out):
-            out[...] = made
+            out.reshape(-1)[: made.size] = made.reshape(-1)
+        return made.shape[0], made.shape[1]
 
     def encode(self, image: Pixels, quality: int, subsampling: Subsampling) -> bytes:
         """A baseline JPEG."""

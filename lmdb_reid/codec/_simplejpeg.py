@@ -29,10 +29,13 @@ class SimpleJpeg:
         height, width, _, _ = simplejpeg.decode_jpeg_header(data, *size, _SHRINK)
         return height, width
 
-    def decode(self, data: Buffer, out: Pixels, fast_dct: bool, size: Size | None) -> None:
-        """Decode into `out`, which fits, scaled for `size`; warnings of the decoder raise."""
+    def decode(self, data: Buffer, out: Pixels, fast_dct: bool, size: Size | None) -> Size:
+        """Decode into the memory of `out`, scaled for `size`; returns (height, width) of what came.
+
+        Warnings of the decoder raise, as does a picture that needs more memory.
+        """
         height, width = size or (0, 0)
-        simplejpeg.decode_jpeg(
+        made = simplejpeg.decode_jpeg(
             data,
             "RGB",
             fastdct=fast_dct,
@@ -43,6 +46,7 @@ class SimpleJpeg:
             buffer=out,
             strict=True,
         )
+        return made.shape[0], made.shape[1]
 
     def encode(self, image: Pixels, quality: int, subsampling: Subsampling) -> bytes:
         """A baseline JPEG."""

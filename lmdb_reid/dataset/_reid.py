@@ -167,11 +167,14 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
     def _decode_all(
         self, rows: Rows, places: Sequence[int], out: Pixels, corrupt: list[int] | None
     ) -> None:
-        with self.store.reading() as jpeg_of:
-            for place in places:
-                row = int(rows[place])
+        columns, chosen = self.store.columns, rows[places]
+        sizes = zip(
+            columns["height"][chosen].tolist(), columns["width"][chosen].tolist(), strict=True
+        )
+        with self.store._reading() as jpeg_of:
+            for place, row, size in zip(places, chosen.tolist(), sizes, strict=True):
                 try:
-                    self._decode(row, jpeg_of(row), out[place])
+                    self._decode(row, jpeg_of(row), size, out[place])
                 except CorruptSampleError:
                     if corrupt is None:
                         raise
@@ -218,10 +221,9 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
             f" {_told(self._labels_as)})"
         )
 
-    def _decode(self, row: int, jpeg: memoryview, slot: Pixels) -> None:
-        columns = self.store.columns
+    def _decode(self, row: int, jpeg: memoryview, size: Size, slot: Pixels) -> None:
         try:
-            if (columns["height"].item(row), columns["width"].item(row)) == self.size:
+            if size == self.size:
                 codec.decode(jpeg, slot, fast_dct=self.fast_dct)
             else:
                 larger = codec.decode_scaled(jpeg, self.size, fast_dct=self.fast_dct)

@@ -29,7 +29,9 @@ class Sealed(Protocol):
     def digest(self) -> str: ...
     def __len__(self) -> int: ...
     def record_bytes(self, row: int) -> bytes: ...
-    def reading(self) -> AbstractContextManager[Callable[[int], memoryview]]: ...
+    def _reading(
+        self, *, again: bool = False
+    ) -> AbstractContextManager[Callable[[int], memoryview]]: ...
 
 
 @dataclass(slots=True)
@@ -87,7 +89,7 @@ def _verify_samples(store: Sealed, findings: Findings, *, deep: bool) -> None:
     for row in range(len(store)):
         try:
             record = store.record_bytes(row)
-            with store.reading() as jpeg_of:
+            with store._reading(again=True) as jpeg_of:
                 jpeg = bytes(jpeg_of(row))
         except (CorruptSampleError, StoreDamagedError) as error:
             findings.add(str(error))

@@ -85,7 +85,7 @@ def test_a_view_with_gaps_is_not_taken_for_one_without(jpeg: Jpegs) -> None:
 @pytest.mark.parametrize(
     "out",
     [
-        np.zeros((16, 32, 3), np.uint8),
+        np.zeros((16, 31, 3), np.uint8),
         np.zeros((32, 16), np.uint8),
         np.zeros((32, 16, 4), np.uint8),
         np.zeros((1, 32, 16, 3), np.uint8),
@@ -101,6 +101,14 @@ def test_an_array_that_does_not_fit_is_refused_untouched(out: np.ndarray, jpeg: 
     with pytest.raises(ImageError, match="does not fit the given array"):
         codec.decode(jpeg(), out)
     assert not out.any()
+
+
+@pytest.mark.parametrize("shape", [(16, 32, 3), (64, 8, 3), (33, 16, 3), (64, 32, 3)])
+def test_an_array_of_another_shape_is_refused_however_large(
+    shape: tuple[int, int, int], jpeg: Jpegs
+) -> None:
+    with pytest.raises(ImageError, match="32x16 does not fit the given array"):
+        codec.decode(jpeg(), np.zeros(shape, np.uint8))
 
 
 def test_a_read_only_array_is_refused(jpeg: Jpegs) -> None:
