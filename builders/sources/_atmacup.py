@@ -67,7 +67,11 @@ class AtmaCup:
         images = images_by_stem(self.img_root)
         table, reasons = _typed(_parse_csv(self.train_meta, text))
         table["number"] = table.groupby(_FRAME, sort=False, dropna=False).cumcount()
-        table["key"] = [_frame_name(key, images) for key in table[_FRAME].itertuples(index=False)]
+        names: dict[Any, str] = {}  # a frame has many rows
+        for frame in table[_FRAME].drop_duplicates().itertuples(index=False, name=None):
+            names[frame] = _frame_name(frame, images)
+        frames = table[_FRAME].itertuples(index=False, name=None)
+        table["key"] = [names.get(frame) or _frame_name(frame, images) for frame in frames]
         absent = (reasons == "") & ~table["key"].isin(images)
         reasons[absent] = "its frame " + table["key"][absent] + f" is not in {self.img_root}"
         usable = table[reasons == ""]
