@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
+import sys
+from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from builders.pipeline import build
-from builders.plan import plan
-from builders.progress import shown
-from builders.report import Report
 from builders.settings import BuildSettings
-from builders.skipping import check_skipped
-from builders.sources import AtmaCup, Source
 from lmdb_reid.errors import UsageError
 from lmdb_reid.schema import parse_size
+
+if TYPE_CHECKING:
+    from builders.report import Report
+    from builders.sources import Source
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -97,6 +100,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Build, and print what was done."""
+    # Here, so that --help needs nothing that building takes.
+    from builders.pipeline import build
+    from builders.plan import plan
+    from builders.progress import shown
+    from builders.skipping import check_skipped
+
     settings = BuildSettings(
         size=parse_size(args.size),
         expand=args.expand,
@@ -108,7 +117,9 @@ def run(args: argparse.Namespace) -> int:
     if not 0 <= args.max_skipped <= 1:
         raise UsageError(f"--max-skipped {args.max_skipped}: give a share from 0 to 1")
     source = _source(args)
-    with shown("reading headers" if args.dry_run else "cutting") as progress:
+    if args.dry_run and Path(args.out).exists() and not args.overwrite:
+        print(f"note: {args.out} is there already: building needs --overwrite", file=sys.stderr)
+    with shown("reading headers" if args.dry_run else "cutting") as progress, _told(args):
         if args.dry_run:
             report = plan(
                 source,
@@ -137,7 +148,20 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
+@contextlib.contextmanager
+def _told(args: argparse.Namespace) -> Iterator[None]:
+    """Say after Ctrl-C what is left, and how to go on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if not args.dry_run and Path(f"{args.out}.partial").exists():
+            print(f"{args.out}.partial has what is done: --resume goes on", file=sys.stderr)
+        raise
+
+
 def _source(args: argparse.Namespace) -> Source:
+    from builders.sources import AtmaCup
+
     if not args.train_meta or not args.img_root:
         raise UsageError("--format atmacup needs --train-meta CSV and --img-root DIR")
     return AtmaCup(args.train_meta, args.img_root, bbox_mode=args.bbox_mode)

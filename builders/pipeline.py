@@ -8,6 +8,7 @@ Threads do the work, for file reading, libjpeg-turbo, the resizer and SHA-256 al
 
 from __future__ import annotations
 
+import hashlib
 import os
 import time
 from collections import Counter, deque
@@ -81,6 +82,10 @@ def build(
         ResumeError: the unfinished build has other settings, or an input changed since.
         StoreError: the store cannot be written; see `StoreWriter`.
     """
+    if not callable(getattr(source, "read", None)):
+        raise UsageError(f"build reads a source, such as AtmaCup(csv, frames), not {source!r}")
+    if settings is not None and not isinstance(settings, BuildSettings):
+        raise UsageError(f"settings are BuildSettings(...), not {settings!r}")
     settings = settings or BuildSettings()
     workers = checked_workers(workers)
     if not 0 <= max_skipped <= 1:
@@ -91,17 +96,32 @@ def build(
     _check_listing(listing)
     listing, negatives_of = chosen_negatives(listing, settings, negatives)
     tally = _Tally(listing, strict=strict, max_skipped=max_skipped)
+    stamps = _stamps(listing.frames)
     with StoreWriter(
         out,
         settings=settings.as_json() | dict(listing.settings) | {"inputs": dict(listing.inputs)},
-        source=_provenance(source, listing),
+        source=_provenance(source, listing) | {"frames": stamps},
         resume=resume,
         overwrite=overwrite,
     ) as writer:
-        if not writer.complete:
+        if writer.complete:
+            if writer.source.get("frames") != stamps:
+                raise ResumeError(
+                    "cannot resume: a frame changed, or was touched, since the build was begun;"
+                    " give --overwrite"
+                )
+        else:
             todo = list(_not_done(listing.frames, writer.marks(), tally))
             cutter = FrameCutter(settings, negatives_of)
-            report = _write_frames(writer, todo, cutter, tally, workers=workers, progress=progress)
+            try:
+                report = _write_frames(
+                    writer, todo, cutter, tally, workers=workers, progress=progress
+                )
+            except SourceError as error:
+                raise type(error)(
+                    f"{error}. What was cut so far stays in {writer.path}.partial: mend the source"
+                    " and give --overwrite, which discards it"
+                ) from None
             report.out = str(writer.path)
             _finish(report, tally, began)
             writer.attach(REPORT, report.to_json())
@@ -181,7 +201,8 @@ def _not_done(frames: Sequence[Frame], marks: Mapping[str, Any], tally: _Tally) 
             continue
         if note["stamp"] != _stamp(frame.path):
             raise ResumeError(
-                f"cannot resume: {frame.path} changed since the build was begun; give --overwrite"
+                f"cannot resume: {frame.path} changed, or was touched, since the build was begun;"
+                " give --overwrite"
             )
         kinds = {int(kind): count for kind, count in note["kinds"]}
         tally.add(kinds, note["labels"], [LeftOut(*row) for row in note["skipped"]])
@@ -314,6 +335,12 @@ class FrameCutter:
 
     def _encode(self, crop: npt.NDArray[np.uint8]) -> bytes:
         return codec.encode(crop, quality=self._settings.quality)
+
+
+def _stamps(frames: Sequence[Frame]) -> str:
+    """A digest of the stamps of all frames."""
+    told = ((frame.key, *_stamp(frame.path)) for frame in frames)
+    return hashlib.sha256(repr(sorted(told)).encode("utf-8", "backslashreplace")).hexdigest()
 
 
 def _stamp(path: Path) -> list[int]:

@@ -20,6 +20,6 @@ def checked_workers(workers: int | None) -> int:
     """
     if workers is None:
         return available_cores()
-    if workers < 1:
-        raise UsageError(f"workers {workers}: give 1 or more")
+    if not isinstance(workers, int) or workers < 1:
+        raise UsageError(f"workers {workers!r}: give 1 or more")
     return workers

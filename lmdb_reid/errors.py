@@ -16,6 +16,7 @@
     │   └── UnknownColumnError (KeyError)
     ├── SampleError
     │   ├── UnknownSampleError (KeyError)
+    │   ├── UnknownRowError (IndexError)
     │   ├── DuplicateSampleError (ValueError)
     │   ├── InvalidSampleError (ValueError)         an id, image or record no store can hold
     │   └── CorruptSampleError (ValueError)         stored bytes are not what was written
@@ -104,6 +105,10 @@ class SampleError(LmdbReidError):
 
 class UnknownSampleError(SampleError, KeyError):
     """No sample of this id."""
+
+
+class UnknownRowError(SampleError, IndexError):
+    """No sample in this row, or item of this number."""
 
 
 class DuplicateSampleError(SampleError, ValueError):

@@ -131,10 +131,22 @@ def _parse_csv(path: Path, text: bytes) -> pd.DataFrame:
         )
     except (ValueError, UnicodeDecodeError) as error:  # pandas' parser errors are ValueErrors
         raise SourceError(f"{path} is no usable csv: {error}") from None
+    header = pd.read_csv(
+        io.BytesIO(text),
+        header=None,
+        nrows=1,
+        dtype=str,
+        keep_default_na=False,
+        encoding="utf-8-sig",
+    )  # pandas renames what stands twice
+    twice = header.loc[0][header.loc[0].duplicated()].tolist() if len(header) else []
+    if twice:
+        raise SourceError(f"{path} has more than one column {', '.join(map(repr, twice))}")
     missing = [name for name in _NEEDED if name not in table.columns]
     if missing:
+        hint = " (cells are separated by commas)" if table.shape[1] == 1 else ""
         raise SourceError(
-            f"{path} lacks {', '.join(missing)}; it has {', '.join(map(str, table.columns))}"
+            f"{path} lacks {', '.join(missing)}; it has {', '.join(map(str, table.columns))}{hint}"
         )
     if not isinstance(table.index, pd.RangeIndex):  # pandas took the first cells for row names
         raise SourceError(f"{path} has more cells in its rows than names in its header")

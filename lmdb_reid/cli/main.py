@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import io
 import os
 import select
 import sys
@@ -50,6 +51,8 @@ SUMMARIES = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command and returns the exit code; `argv` is sys.argv[1:] unless given."""
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a path may hold what the terminal cannot show
+        sys.stdout.reconfigure(errors="backslashreplace")
     words = with_hyphens(sys.argv[1:] if argv is None else argv)
     prog = PROG
     try:
@@ -144,7 +147,18 @@ def _find(name: str) -> EntryPoint:
 
 
 def _run(name: str, entry: EntryPoint, words: Sequence[str]) -> int:
-    module: ModuleType = entry.load()
+    try:
+        module: ModuleType = entry.load()
+    except ModuleNotFoundError as error:
+        if not {"-h", "--help"} & set(words):
+            raise
+        # A newcomer asks for help before anything is installed that the command needs.
+        advice, _ = _explained(error)
+        print(
+            f"{PROG} {name}: {SUMMARIES.get(name, '')}\n\nits options are told where what it needs"
+        )
+        print(f"is installed: {advice}")
+        return OK
     parser = argparse.ArgumentParser(
         prog=f"{PROG} {name}",
         description=SUMMARIES.get(name),
@@ -180,7 +194,10 @@ def _report(prog: str, error: BaseException, code: int) -> int:
     """One line on stderr, after the traceback where LMDB_REID_TRACEBACK=1 asks for it."""
     if os.environ.get("LMDB_REID_TRACEBACK") == "1":
         traceback.print_exception(error)
-    message = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
+    told = str(error)
+    if isinstance(error, OSError) and not isinstance(error, LmdbReidError) and error.strerror:
+        told = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    message = "; ".join(line.strip() for line in told.splitlines() if line.strip())
     print(f"{prog}: {message or type(error).__name__}", file=sys.stderr)
     return code
 

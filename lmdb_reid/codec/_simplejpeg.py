@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+import re
+from functools import cached_property
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import simplejpeg
+from simplejpeg import _jpeg
 
 if TYPE_CHECKING:
     from lmdb_reid.codec._pixels import Buffer, Pixels, Subsampling
     from lmdb_reid.schema import Size
 
+_VERSION = re.compile(rb"libjpeg-turbo version (\d+(?:\.\d+)+)")
 _SHRINK = 2  # scales between 1/2 and 1 take longer than they save
 
 
 class SimpleJpeg:
     """The default binding."""
 
-    name = f"simplejpeg {version('simplejpeg')} (libjpeg-turbo in its wheel)"
+    @cached_property
+    def name(self) -> str:
+        """The binding and its library, each with its version."""
+        found = _VERSION.search(Path(_jpeg.__file__).read_bytes())
+        library = found[1].decode() if found else "of an unknown version"
+        return f"simplejpeg {version('simplejpeg')} (libjpeg-turbo {library} in its wheel)"
 
     def header(self, data: Buffer) -> tuple[int, int, str, str]:
         """(height, width, colour space, subsampling)."""

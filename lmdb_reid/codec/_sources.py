@@ -16,6 +16,7 @@ import numpy as np
 from lmdb_reid.codec._jpeg import decode, header
 from lmdb_reid.codec._pixels import Pixels
 from lmdb_reid.errors import ImageError, ImageTooLargeError, MissingExtraError
+from lmdb_reid.schema import Size
 
 try:
     import PIL.Image
@@ -30,6 +31,7 @@ MAX_SCANS = 100
 _OTHER_FORMATS = ("PNG", "BMP", "WEBP", "JPEG")
 _EXIF_ORIENTATION = 0x0112
 _HEAD = 1 << 16  # bytes in which most headers end
+_PROGRESSIVE = (b"\xff\xc2", b"\xff\xc6", b"\xff\xca", b"\xff\xce")
 _STANDALONE = {0x01, *range(0xD0, 0xD8)}  # markers without a length
 
 
@@ -69,8 +71,8 @@ def probe(data: bytes) -> SourceInfo:
 
 
 def probe_file(path: Path) -> SourceInfo:
-    """`probe` of a file, reading its head only where that is enough (scans behind it are then not
-    counted).
+    """`probe` of a file, reading its head only where that is enough: a progressive JPEG's scans
+    stand behind it.
 
     Raises:
         OSError: the file cannot be read.
@@ -79,12 +81,11 @@ def probe_file(path: Path) -> SourceInfo:
     with path.open("rb") as file:
         head = file.read(_HEAD)
         try:
-            return probe(head)
+            if not any(marker in head for marker in _PROGRESSIVE):
+                return probe(head)
         except ImageError:
-            rest = file.read()
-            if not rest:
-                raise
-            return probe(head + rest)
+            pass
+        return probe(head + file.read())
 
 
 def read_source(
@@ -205,14 +206,33 @@ def _rotate(image: Pixels, orientation: int) -> Pixels:
 def _open_other(data: bytes) -> PIL.Image.Image:
     if PIL is None:
         raise MissingExtraError.of("Pillow", "build", "reading PNG, BMP, WebP or CMYK images")
+    _check_pixels(*_declared_size(data))  # before Pillow warns, or refuses by a limit of its own
     try:
         return PIL.Image.open(io.BytesIO(data), formats=_OTHER_FORMATS)
-    except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:
-        raise ImageTooLargeError(str(error)) from None
     except Exception as error:  # hostile bytes make Pillow's plugins raise whatever comes
         # Its message would print the buffer's address, so only its kind is told.
         kind = type(error).__name__
         raise ImageError(f"not a JPEG, PNG, BMP or WebP image ({kind})") from None
+
+
+def _declared_size(data: bytes) -> Size:
+    """(height, width) that a PNG, BMP or WebP says it has; (1, 1) where none can be read."""
+    head = data[:32].ljust(32, b"\0")
+    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+        width, height = struct.unpack_from(">II", head, 16)
+    elif head.startswith(b"BM"):
+        width, height = map(abs, struct.unpack_from("<ii", head, 18))
+    elif head.startswith(b"RIFF") and head[8:16] == b"WEBPVP8X":
+        width = 1 + int.from_bytes(head[24:27], "little")
+        height = 1 + int.from_bytes(head[27:30], "little")
+    elif head.startswith(b"RIFF") and head[8:16] == b"WEBPVP8L":
+        bits = int.from_bytes(head[21:25], "little")
+        width, height = 1 + (bits & 0x3FFF), 1 + (bits >> 14 & 0x3FFF)
+    elif head.startswith(b"RIFF") and head[8:16] == b"WEBPVP8 ":
+        width, height = (side & 0x3FFF for side in struct.unpack_from("<HH", head, 26))
+    else:
+        return 1, 1
+    return max(1, height), max(1, width)
 
 
 def _probe_other(data: bytes) -> SourceInfo:

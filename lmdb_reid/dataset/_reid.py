@@ -15,7 +15,7 @@ from torch.utils.data import Dataset
 
 from lmdb_reid import codec
 from lmdb_reid.cache import PixelCache
-from lmdb_reid.errors import CorruptSampleError, ImageError, UsageError
+from lmdb_reid.errors import CorruptSampleError, ImageError, UnknownRowError, UsageError
 from lmdb_reid.schema import NO_LABEL, Size
 from lmdb_reid.store import Store
 
@@ -114,7 +114,7 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
         """(image, label) of one item.
 
         Raises:
-            IndexError: no such item.
+            UnknownRowError: no such item.
             CorruptSampleError: the stored bytes are damaged; names the sample.
         """
         return self.__getitems__([index])[0]
@@ -252,7 +252,7 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
         chosen = given.astype(np.int64)
         if len(chosen) and not (-len(self) <= chosen.min() and chosen.max() < len(self)):
             bad = int(chosen.max() if chosen.max() >= len(self) else chosen.min())
-            raise IndexError(f"item {bad} of a dataset of {len(self)}")
+            raise UnknownRowError(f"item {bad} of a dataset of {len(self)}")
         return np.where(chosen < 0, chosen + len(self), chosen)
 
 

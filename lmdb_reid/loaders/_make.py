@@ -19,6 +19,7 @@ from lmdb_reid.loaders._processes import ProcessesEngine, StartMethod
 from lmdb_reid.loaders._resident import ResidentEngine
 from lmdb_reid.loaders._threads import ThreadsEngine
 from lmdb_reid.sampling import FromTorch, Sampler, Sequential, Shuffled
+from lmdb_reid.store import Store
 
 EngineName = Literal["auto", "threads", "processes", "dataloader"]
 _ENGINES = ("auto", "threads", "processes", "dataloader")
@@ -93,24 +94,18 @@ def make_loader(
     Raises:
         UsageError: arguments that cannot be meant together.
     """
-    if batch_size < 1 or prefetch < 1:
-        raise UsageError(f"batch_size {batch_size} and prefetch {prefetch}: give 1 or more")
-    if seed < 0:
-        raise UsageError(f"seed {seed}: give 0 or more")
-    if on_error not in ("raise", "skip"):
-        raise UsageError(f"on_error={on_error!r}: give 'raise' or 'skip'")
+    to = None if device is None else torch.device(device)
     workers = _cores() if workers is None else workers
-    if workers < 0:
-        raise UsageError(f"workers {workers}: give 0 or more")
-    if device is not None and torch.device(device).type == "cuda" and not torch.cuda.is_available():
+    _check_dataset(dataset)
+    _check_numbers(batch_size=(batch_size, 1), prefetch=(prefetch, 1), seed=(seed, 0))
+    _check_numbers(workers=(workers, 0))
+    _check_choices(on_error=(on_error, "raise", "skip"), decode=(decode, "cpu", "cuda"))
+    if to is not None and to.type == "cuda" and not torch.cuda.is_available():
         raise UsageError(
             f"device={str(device)!r}: this torch sees no GPU (lmdb-reid doctor tells what is there)"
         )
-    if decode not in ("cpu", "cuda"):
-        raise UsageError(f"decode={decode!r}: give 'cpu' or 'cuda'")
     batch_size = getattr(sampler, "batch_size", None) or batch_size
     pin = torch.cuda.is_available() if pin_memory is None else pin_memory
-    to = None if device is None else torch.device(device)
     name, why = _chosen_engine(dataset, engine, workers)
     if decode == "cuda" or resident:
         _check_on_device(dataset, decode, to, resident=resident)
@@ -162,6 +157,25 @@ def make_loader(
         ranks=_ranks(rank, world_size),
         why=why,
     )
+
+
+def _check_dataset(dataset: object) -> None:
+    if isinstance(dataset, Store | str | os.PathLike):
+        raise UsageError("make_loader reads a dataset: give ReIDDataset(store)")
+
+
+def _check_numbers(**given: tuple[int, int]) -> None:
+    """Each name is a whole number, and at least so much."""
+    for name, (value, least) in given.items():
+        if not isinstance(value, int) or value < least:
+            raise UsageError(f"{name} {value!r}: give a whole number from {least} up")
+
+
+def _check_choices(**given: tuple[str, ...]) -> None:
+    """Each name is one of the words behind its value."""
+    for name, (value, *words) in given.items():
+        if value not in words:
+            raise UsageError(f"{name}={value!r}: give {' or '.join(map(repr, words))}")
 
 
 def _chosen_engine(dataset: ReIDDataset, engine: str, workers: int) -> tuple[str, str]:

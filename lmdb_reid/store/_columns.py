@@ -26,6 +26,7 @@ from lmdb_reid.errors import (
     StoreDamagedError,
     StoreError,
     UnknownColumnError,
+    UnknownRowError,
     UsageError,
 )
 from lmdb_reid.store._format import (
@@ -39,6 +40,7 @@ from lmdb_reid.store._format import (
     write_synced,
 )
 
+AGAIN = "; copy the store again, or build it anew"
 Column = npt.NDArray[Any]
 _EXACT_IN_FLOAT = 1 << 53
 
@@ -115,7 +117,9 @@ class Columns(Mapping[str, Column]):
             except OSError as error:
                 raise StoreDamagedError(f"{file} cannot be read: {error.strerror}") from None
             if found != wanted:
-                raise StoreDamagedError(f"{file} has {found} bytes; its manifest says {wanted}")
+                raise StoreDamagedError(
+                    f"{file} has {found} bytes; its manifest says {wanted}{AGAIN}"
+                )
 
     def all_names(self) -> list[str]:
         """Every column in the manifest, the two that hold the ids included."""
@@ -144,7 +148,7 @@ class Columns(Mapping[str, Column]):
         if self._is_replaced():
             where = self._folder.parent
             return StoreChangedError(f"the store at {where} was replaced since it was opened")
-        return StoreDamagedError(message)
+        return StoreDamagedError(message + AGAIN)
 
 
 class Ids(Sequence[str]):
@@ -163,7 +167,7 @@ class Ids(Sequence[str]):
             return [self.key(i).decode() for i in range(*row.indices(self._count))]
         at = operator.index(row)
         if not -self._count <= at < self._count:
-            raise IndexError(f"row {at} of a store of {self._count} samples")
+            raise UnknownRowError(f"row {at} of a store of {self._count} samples")
         return self.key(at % self._count).decode()
 
     def __contains__(self, sample_id: object) -> bool:
@@ -180,6 +184,11 @@ class Ids(Sequence[str]):
         """The row of an id's utf-8 bytes, or -1: a binary search, some microseconds among ten
         million.
         """
+        low = self.place(key)
+        return low if low < self._count and self.key(low) == key else -1
+
+    def place(self, key: bytes) -> int:
+        """The row that an id's utf-8 bytes have, or would have."""
         get = self._key or self._open()
         low, high = 0, self._count
         while low < high:
@@ -188,7 +197,7 @@ class Ids(Sequence[str]):
                 low = middle + 1
             else:
                 high = middle
-        return low if low < self._count and get(low) == key else -1
+        return low
 
     def _open(self) -> Callable[[int], bytes]:
         # memoryviews of the two maps: several times faster to index than numpy arrays

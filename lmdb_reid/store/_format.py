@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgpack
+import numpy as np
 
 from lmdb_reid.errors import (
     CorruptSampleError,
@@ -126,7 +127,10 @@ def pack_record(sample_id: str, record: Mapping[str, Any]) -> bytes:
         InvalidSampleError: a value or name that msgpack cannot hold, a bad kind, or a label that
             does not fit it.
     """
-    fields = {"label": NO_LABEL, "kind": int(Kind.PLAYER)} | dict(record)
+    fields = {"label": NO_LABEL, "kind": int(Kind.PLAYER)} | {
+        name: value.item() if isinstance(value, np.generic) else value
+        for name, value in record.items()
+    }
     label, kind = fields["label"], fields["kind"]
     if isinstance(label, bool) or not isinstance(label, int) or not -1 <= label < 1 << 63:
         raise InvalidSampleError(f"{sample_id}: label {label!r}: an integer from -1 up is needed")
@@ -142,7 +146,7 @@ def pack_record(sample_id: str, record: Mapping[str, Any]) -> bytes:
     if not all(map(_can_be_stored, fields.values())):
         raise InvalidSampleError(
             f"{sample_id}: the record has a value that is not None, bool, int, float, str, bytes,"
-            f" or a list or map (with str keys) of these: {fields}"
+            f" a NumPy scalar, or a list or map (with str keys) of the former: {fields}"
         )
     if not all(isinstance(name, str) and name for name in fields):
         raise InvalidSampleError(
@@ -189,7 +193,7 @@ def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
     """A manifest as its file holds it: JSON, with a checksum over itself."""
     fields = {name: value for name, value in manifest.items() if name != "crc32"}
     return (
-        json.dumps(fields | {"crc32": _json_crc(fields)}, indent=1, ensure_ascii=False).encode()
+        _utf8(json.dumps(fields | {"crc32": _json_crc(fields)}, indent=1, ensure_ascii=False))
         + b"\n"
     )
 
@@ -272,7 +276,12 @@ def sync_directory(path: Path) -> None:
 
 
 def _json_crc(fields: Mapping[str, Any]) -> int:
-    return zlib.crc32(json.dumps(fields, sort_keys=True, ensure_ascii=False).encode())
+    return zlib.crc32(_utf8(json.dumps(fields, sort_keys=True, ensure_ascii=False)))
+
+
+def _utf8(text: str) -> bytes:
+    # A path that is no utf-8 has lone surrogates, which JSON writes as escapes.
+    return text.encode("utf-8", "backslashreplace")
 
 
 def _why_not_found(path: Path) -> str:

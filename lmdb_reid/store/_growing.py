@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import mmap
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
@@ -27,7 +28,7 @@ class Growing:
             file.unlink()
             size = 0
         self.env = lmdb.open(
-            str(file),
+            os.fsencode(file),
             subdir=False,
             lock=False,
             sync=sync,

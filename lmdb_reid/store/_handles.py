@@ -37,7 +37,7 @@ class Handle:
         file = path / DATA
         size = file.stat().st_size
         self.env = lmdb.open(
-            str(file),
+            os.fsencode(file),
             subdir=False,
             readonly=True,
             lock=False,

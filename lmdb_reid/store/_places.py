@@ -14,7 +14,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from lmdb_reid.errors import StoreBusyError, StoreExistsError
-from lmdb_reid.store._format import FORMAT, MANIFEST, partial_of, replaced_of, sync_directory
+from lmdb_reid.store._format import (
+    FORMAT,
+    MANIFEST,
+    PARTIAL_SUFFIX,
+    REPLACED_SUFFIX,
+    partial_of,
+    replaced_of,
+    sync_directory,
+)
 
 try:
     import fcntl
@@ -24,6 +32,8 @@ except ImportError:  # Windows: two builds of one store at a time are not caught
 WORK = "work"
 _REPLACES = "replaces"  # in an unfinished build that may take the place of a sealed store
 _REPLACED = "replaced"  # in a sealed store that another has replaced: it may be removed
+RESERVED = (PARTIAL_SUFFIX, REPLACED_SUFFIX)
+"""What no store's name may end in: a sealed one would be taken for what its neighbour left."""
 TAKEN = (WORK, _REPLACES, _REPLACED)
 """Names in a store's directory that nothing may be attached as."""
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2

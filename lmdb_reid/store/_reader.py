@@ -25,12 +25,13 @@ from lmdb_reid.errors import (
     StoreClosedError,
     StoreDamagedError,
     StoreNotFoundError,
+    UnknownRowError,
     UnknownSampleError,
     UsageError,
 )
 from lmdb_reid.schema import Kind, Size
 from lmdb_reid.store import _format, _handles, _places, _tables
-from lmdb_reid.store._columns import Columns, Ids
+from lmdb_reid.store._columns import AGAIN, Columns, Ids
 from lmdb_reid.store._sample import Sample, image_tag
 from lmdb_reid.store._verify import Findings, structure_problems, verify
 from lmdb_reid.store._view import View
@@ -66,6 +67,8 @@ class Store:
     ) -> None:
         if check not in ("pins", "structure"):
             raise UsageError(f"check={check!r}: give 'pins' or 'structure'")
+        if not isinstance(path, str | os.PathLike):
+            raise UsageError(f"a store is opened by its path, not {path!r}")
         self.path = Path(path).absolute()
         self.manifest: Mapping[str, Any] = _read_manifest(self.path)
         self._file = _identity(self.path)
@@ -135,18 +138,19 @@ class Store:
             raise UsageError(
                 f"samples are known by id (str), not {sample_id!r}; store.at(row) takes a row"
             )
-        row = self.ids.find(sample_id.encode("utf-8", "surrogatepass"))
+        key = sample_id.encode("utf-8", "surrogatepass")
+        row = self.ids.find(key)
         if row < 0:
-            raise UnknownSampleError(
-                f"no sample {sample_id!r} in {self.path} (ids look like {self.ids[0]!r})"
-            )
+            at = self.ids.place(key)
+            near = " and ".join(map(repr, self.ids[max(0, at - 1) : at + 1]))
+            raise UnknownSampleError(f"no sample {sample_id!r} in {self.path}; near it: {near}")
         return row
 
     def at(self, row: int) -> Sample:
         """The sample of a row, 0..len-1 (negative from the end).
 
         Raises:
-            IndexError: no such row.
+            UnknownRowError: no such row.
             CorruptSampleError: its bytes are not those that were sealed.
         """
         row = self._checked_row(row)
@@ -174,7 +178,7 @@ class Store:
     def record_bytes(self, row: int) -> bytes:
         """A row's record as stored (a msgpack map), its checksum compared."""
         if not 0 <= row < len(self):
-            raise IndexError(f"row {row} of a store of {len(self)} samples")
+            raise UnknownRowError(f"row {row} of a store of {len(self)} samples")
         key = self.ids.key(row)
         with self.view() as view:
             data = view.record_of_key(key)
@@ -213,7 +217,7 @@ class Store:
 
         def jpeg_of(row: int) -> memoryview:
             if not 0 <= row < count:
-                raise IndexError(f"row {row} of a store of {count} samples")
+                raise UnknownRowError(f"row {row} of a store of {count} samples")
             key = key_of(row)
             try:
                 data: memoryview | None = get(key, db=images)
@@ -291,7 +295,8 @@ class Store:
         kinds = "".join(
             f"<tr><th>{html.escape(k)}</th><td>{n:,}</td></tr>" for k, n in self.kinds.items()
         )
-        rows = np.linspace(0, len(self) - 1, min(_STRIP, len(self))).astype(int)
+        shown = 0 if self._closed else min(_STRIP, len(self))
+        rows = np.linspace(0, len(self) - 1, shown).astype(int)
         strip = "".join(map(self._tile, rows.tolist()))
         return (
             f"<b>{html.escape(str(self.path))}</b><table><tr><th>samples</th><td>{len(self):,}</td></tr>{kinds}"
@@ -336,7 +341,7 @@ class Store:
         except TypeError:
             raise UsageError(f"a row is a whole number, not {row!r}") from None
         if not -len(self) <= at < len(self):
-            raise IndexError(f"row {at} of a store of {len(self)} samples")
+            raise UnknownRowError(f"row {at} of a store of {len(self)} samples")
         return at % len(self)
 
     def _handle_now(self) -> _handles.Handle:
@@ -367,7 +372,9 @@ class Store:
             raise StoreDamagedError(f"{data} cannot be read: {error.strerror}") from None
         size = status.st_size
         if size != pinned["size"]:
-            raise StoreDamagedError(f"{data} has {size} bytes; its manifest says {pinned['size']}")
+            raise StoreDamagedError(
+                f"{data} has {size} bytes; its manifest says {pinned['size']}{AGAIN}"
+            )
         if structure and (problems := structure_problems(data)):
             raise StoreDamagedError(f"{data} is damaged: {problems[0]} ({len(problems)} problems)")
         if pinned.get("digest") != self.digest:
@@ -380,7 +387,7 @@ class Store:
         ]
         if differing:
             raise StoreDamagedError(
-                f"{data} is not the file that was sealed: {'; '.join(differing)}"
+                f"{data} is not the file that was sealed: {'; '.join(differing)}{AGAIN}"
             )
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from lmdb_reid.errors import MissingExtraError, UsageError
+from lmdb_reid.schema import Kind
 from lmdb_reid.store._columns import Columns, Ids
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ def query(table: pd.DataFrame, expression: str) -> Rows:
     Raises:
         UsageError: the expression cannot be evaluated, or is no condition.
     """
+    _check_kinds(table, expression)
     try:
         found = table.eval(expression, engine="python", local_dict={}, global_dict={})
     except Exception as error:  # pandas raises whatever its parser, numpy or a dtype raises
@@ -56,3 +59,24 @@ def query(table: pd.DataFrame, expression: str) -> Rows:
             " false for each sample"
         )
     return np.flatnonzero(mask).astype(np.int64)
+
+
+def _check_kinds(table: pd.DataFrame, expression: str) -> None:
+    """Refuse to compare a column of numbers with text: pandas finds nothing then, silently."""
+    try:
+        tree = ast.parse(expression, mode="eval")
+    except SyntaxError:
+        return  # pandas' dialect has more than Python's; it tells what is wrong
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Compare):
+            continue
+        parts = [node.left, *node.comparators]
+        names = [part.id for part in parts if isinstance(part, ast.Name)]
+        texts = [p.value for p in parts if isinstance(p, ast.Constant) and isinstance(p.value, str)]
+        for name in names:
+            if texts and name in table.columns and table[name].dtype.kind in "iuf":
+                hint = ": " + ", ".join(f"{kind} {kind.title}" for kind in Kind)
+                raise UsageError(
+                    f"query {expression!r}: {name} holds numbers, not {texts[0]!r}"
+                    + (hint if name == "kind" else "")
+                )

@@ -92,7 +92,7 @@ def _verify_samples(store: Sealed, findings: Findings, *, deep: bool) -> None:
             with store._reading(again=True) as jpeg_of:
                 jpeg = bytes(jpeg_of(row))
         except (CorruptSampleError, StoreDamagedError) as error:
-            findings.add(str(error))
+            findings.add(str(error).partition("; lmdb-reid verify")[0])
             continue
         if deep:
             _verify_image(store, row, jpeg, findings)

@@ -82,6 +82,11 @@ class StoreWriter:
         overwrite: bool = False,
     ) -> None:
         self.path = Path(path).resolve()  # through a link, or it would be the link that is replaced
+        if not self.path.name or self.path.name.endswith(_places.RESERVED):
+            raise UsageError(
+                f"{self.path} cannot be a store's name: names that end in"
+                f" {' or '.join(_places.RESERVED)} belong to builds under way; choose another"
+            )
         self._partial = _format.partial_of(self.path)
         self._work = self._partial / _places.WORK
         self._settings = _as_json("settings", settings)
@@ -111,6 +116,14 @@ class StoreWriter:
     def complete(self) -> bool:
         """Whether an earlier run was stopped at its very end: only `seal` is left to call."""
         return (self._partial / _format.MANIFEST).exists()
+
+    @property
+    def source(self) -> Mapping[str, Any]:
+        """Where the content comes from; of a `complete` build, as the earlier run noted it."""
+        if self.complete:
+            noted: Mapping[str, Any] = _format.read_manifest(self._partial)["source"]
+            return noted
+        return self._source
 
     def __enter__(self) -> Self:
         return self
@@ -299,7 +312,7 @@ class StoreWriter:
                 (self._work / _SETTINGS).unlink(missing_ok=True)
                 return
         told = [
-            f"{name} was {earlier.get(name)!r}, is now {self._settings.get(name)!r}"
+            _difference(name, earlier.get(name), self._settings.get(name))
             for name in sorted({*earlier, *self._settings})
             if earlier.get(name) != self._settings.get(name)
         ]
@@ -362,6 +375,13 @@ class StoreWriter:
         self._data = self._journal = None
 
 
+def _difference(name: str, was: Any, now: Any) -> str:
+    if isinstance(was, dict) and isinstance(now, dict):  # digests say nothing to people
+        changed = [key for key in sorted({*was, *now}) if was.get(key) != now.get(key)]
+        return f"{name}: {', '.join(changed)} changed"
+    return f"{name} was {was!r}, is now {now!r}"
+
+
 def _as_json(name: str, values: Mapping[str, Any] | None) -> dict[str, Any]:
     try:
         plain: dict[str, Any] = json.loads(json.dumps(dict(values or {})))
@@ -381,7 +401,14 @@ def _packed_mark(mark: str, note: Any) -> _Mark:
 
 def _prepared(sample_id: str, image: bytes, record: Mapping[str, Any]) -> _Row:
     """The four byte strings to write, all checked."""
-    key, image = check_id(sample_id), bytes(image)  # ours: it is put again when a map is full
+    key = check_id(sample_id)
+    if not isinstance(image, bytes | bytearray | memoryview):
+        raise InvalidSampleError(
+            f"{sample_id}: the image is the bytes of a JPEG, not {type(image).__name__}"
+        )
+    if not isinstance(record, Mapping):
+        raise InvalidSampleError(f"{sample_id}: a record is a dict, not {type(record).__name__}")
+    image = bytes(image)  # ours: it is put again when a map is full
     try:
         head = codec.header(image)
     except ImageError as error:
@@ -390,6 +417,11 @@ def _prepared(sample_id: str, image: bytes, record: Mapping[str, Any]) -> _Row:
     digest = _format.sample_digest(key, image, packed)
     facts = Facts(zlib.crc32(image), zlib.crc32(packed), head.height, head.width, digest)
     return key, image, packed, facts.pack()
+
+
+def _free_bytes(path: Path) -> int:
+    there = next(folder for folder in path.parents if folder.exists())
+    return shutil.disk_usage(there).free
 
 
 @contextlib.contextmanager
@@ -402,7 +434,10 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except lmdb.Error as error:
-        raise StoreWriteError(f"writing {path} failed: {error}. {advice}") from error
+        why = str(error)
+        if "Input/output error" in why and (free := _free_bytes(path)) < _growing.COMMIT_BYTES:
+            why = f"No space left on its disk ({free:,} bytes are free)"  # LMDB's short write
+        raise StoreWriteError(f"writing {path} failed: {why}. {advice}") from error
     except LmdbReidError:
         raise
     except OSError as error:

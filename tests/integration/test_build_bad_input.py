@@ -302,8 +302,12 @@ BAD_FRAMES = {
     "text": BadFrame(lambda data: b"Not Found\n" * 50, "not a JPEG, PNG, BMP or WebP image"),
     "zeros": BadFrame(lambda data: bytes(len(data)), "not a JPEG, PNG, BMP or WebP image"),
     "huge JPEG": BadFrame(lambda data: jpeg_header_of(data, 60_000, 60_000), "60000x60000"),
-    "huge PNG": BadFrame(lambda data: png_of(60_000, 60_000), "3600000000 pixels"),
-    "large PNG": BadFrame(lambda data: png_of(10_000, 10_000), "100000000 pixels"),
+    "huge PNG": BadFrame(
+        lambda data: png_of(60_000, 60_000), "60000x60000 pixels: more than 89,478,485"
+    ),
+    "large PNG": BadFrame(
+        lambda data: png_of(10_000, 10_000), "10000x10000 pixels: more than 89,478,485"
+    ),
     "2,000 scans": BadFrame(lambda data: progressive(data, 2000), "a JPEG of 2000 scans"),
 }
 
@@ -630,7 +634,7 @@ def test_resuming_with_another_bbox_mode_is_refused(own_game: Game, stopped: Pat
 
 def test_resuming_with_a_changed_csv_is_refused(own_game: Game, stopped: Path) -> None:
     with_cell(own_game, 100, "label_id", "9")
-    with pytest.raises(ResumeError, match=r"inputs was .*train_meta") as caught:
+    with pytest.raises(ResumeError, match=r"inputs: train_meta changed") as caught:
         build(source_of(own_game), stopped, SMALL, resume=True)
     assert "--overwrite" in str(caught.value)
 
@@ -641,13 +645,69 @@ def test_resuming_with_a_changed_frame_is_refused(
     frame = min(own_game.img_root.iterdir())
     before, when = frame.read_bytes(), frame.stat()
     frame.write_bytes(before[:-1])
-    with pytest.raises(ResumeError, match=f"{frame.name} changed since") as caught:
+    with pytest.raises(ResumeError, match=f"{frame.name} changed, or was touched, since") as caught:
         build(source_of(own_game), stopped, SMALL, resume=True)
     assert "--overwrite" in str(caught.value)
     frame.write_bytes(before)
     os.utime(frame, ns=(when.st_atime_ns, when.st_mtime_ns))
     build(source_of(own_game), stopped, SMALL, resume=True)
     assert digest_of(stopped) == small
+
+
+def test_resuming_when_only_the_rename_is_left_looks_at_the_frames_too(
+    own_game: Game, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "o.lmdb"
+
+    def cut_short(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr("lmdb_reid.store._places.give_name", cut_short)
+        build(source_of(own_game), out, SMALL)
+    frame = min(own_game.img_root.iterdir())
+    before, when = frame.read_bytes(), frame.stat()
+    frame.write_bytes(before[:-1])
+    with pytest.raises(ResumeError, match=r"a frame changed.*--overwrite"):
+        build(source_of(own_game), out, SMALL, resume=True)
+    assert not out.exists()
+    frame.write_bytes(before)
+    os.utime(frame, ns=(when.st_atime_ns, when.st_mtime_ns))
+    build(source_of(own_game), out, SMALL, resume=True)
+    assert Store(out).verify(deep=True).ok
+
+
+def test_what_a_strict_build_leaves_is_told(own_game: Game, tmp_path: Path) -> None:
+    min(own_game.img_root.iterdir()).write_bytes(b"no image")
+    with pytest.raises(SourceError, match=r"o\.lmdb\.partial: mend .* --overwrite, which discards"):
+        build(source_of(own_game), tmp_path / "o.lmdb", SMALL, strict=True)
+
+
+def test_a_column_that_stands_twice_is_refused(own_game: Game, tmp_path: Path) -> None:
+    lines = own_game.train_meta.read_text().splitlines()
+    own_game.train_meta.write_text("\n".join(f"{line},{line.split(',')[4]}" for line in lines))
+    with pytest.raises(SourceError, match="more than one column 'x'"):
+        build(source_of(own_game), tmp_path / "o.lmdb", SMALL)
+
+
+def test_a_csv_with_semicolons_is_refused_with_a_hint(own_game: Game, tmp_path: Path) -> None:
+    own_game.train_meta.write_text(own_game.train_meta.read_text().replace(",", ";"))
+    with pytest.raises(SourceError, match="separated by commas"):
+        build(source_of(own_game), tmp_path / "o.lmdb", SMALL)
+
+
+@pytest.mark.parametrize(
+    ("source", "settings", "told"),
+    [
+        ("train.csv", None, "build reads a source"),
+        (None, {"size": 3}, "settings are BuildSettings"),
+    ],
+)
+def test_arguments_of_build_that_are_something_else(
+    source: Any, settings: Any, told: str, own_game: Game, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match=told):
+        build(source or source_of(own_game), tmp_path / "o.lmdb", settings)
 
 
 def test_resuming_without_a_frame_that_was_cut_is_refused(own_game: Game, stopped: Path) -> None:

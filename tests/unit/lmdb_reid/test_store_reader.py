@@ -22,6 +22,7 @@ from lmdb_reid.errors import (
     StoreDamagedError,
     StoreNotFoundError,
     StoreVersionError,
+    UnknownRowError,
     UnknownSampleError,
     UsageError,
 )
@@ -635,3 +636,36 @@ def test_crc32_is_the_one_of_zlib(store_path: Path, jpeg: Jpegs) -> None:
     records = [zlib.crc32(store.record_bytes(row)) for row in range(8)]
     assert store.columns["record_crc32"].tolist() == records
     assert store.at(0).kind is Kind.PLAYER
+
+
+@pytest.mark.parametrize(
+    "expression", ["kind == 'player'", "'3' == label", "x > 1 and kind != 'a'"]
+)
+def test_numbers_are_not_compared_with_text(expression: str, store_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"holds numbers, not '"):
+        Store(store_path).query(expression)
+
+
+def test_an_id_that_is_not_there_is_told_with_its_neighbours(store_path: Path) -> None:
+    with pytest.raises(UnknownSampleError, match="near it: 'f000#003' and 'f001#000'"):
+        _ = Store(store_path)["f000#0039"]
+
+
+def test_a_row_that_is_not_there_is_an_error_of_ours(store_path: Path) -> None:
+    store = Store(store_path)
+    for call in (lambda: store.at(8), lambda: store.record(-1), lambda: store.ids[99]):
+        with pytest.raises(UnknownRowError, match="of a store of 8 samples"):
+            call()
+
+
+@pytest.mark.parametrize("path", [None, 3, b"a.lmdb"])
+def test_what_is_no_path(path: Any) -> None:
+    with pytest.raises(UsageError, match="opened by its path"):
+        Store(path)
+
+
+def test_a_closed_store_still_tells_its_counts_in_a_notebook(store_path: Path) -> None:
+    with Store(store_path) as store:
+        assert "<img" in store._repr_html_()
+    assert "samples</th><td>8" in store._repr_html_()
+    assert "<img" not in store._repr_html_()

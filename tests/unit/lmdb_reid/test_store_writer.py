@@ -151,7 +151,8 @@ def test_images_that_are_no_jpeg(image: bytes, tmp_path: Path) -> None:
         {"label": True},
         {"label": -2},
         {"label": 1 << 63},
-        {"label": np.int64(3)},
+        {"label": np.float64(3)},
+        {"label": np.int64(-2)},
         {"kind": 5},
         {"kind": -1},
         {"kind": "player"},
@@ -160,7 +161,7 @@ def test_images_that_are_no_jpeg(image: bytes, tmp_path: Path) -> None:
         {"kind": 2, "label": 0},
         {"kind": 3, "label": 9},
         {"x": object()},
-        {"x": np.float32(1)},
+        {"x": np.zeros(1)},
         {"x": {1, 2}},
         {"x": 1 << 64},
         {"x": "\ud800"},
@@ -939,7 +940,8 @@ def test_what_happens_to_be_called_replaced_is_not_removed(
     build(tmp_path / "a.lmdb", groups)
     mine = tmp_path / "a.lmdb.replaced"
     if kind == "store":
-        build(mine, groups[:1])
+        build(tmp_path / "b.lmdb", groups[:1])
+        (tmp_path / "b.lmdb").rename(mine)
     else:
         mine.mkdir()
     (mine / "precious.txt").write_text("mine")
@@ -948,3 +950,40 @@ def test_what_happens_to_be_called_replaced_is_not_removed(
             build(tmp_path / "a.lmdb", groups, overwrite=overwrite)
     assert Store(tmp_path / "a.lmdb").verify(deep=True).ok
     assert (mine / "precious.txt").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["a.lmdb.partial", "a.replaced", "/"])
+def test_names_of_builds_under_way_are_no_stores(name: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="choose another"):
+        StoreWriter(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+def test_numpys_scalars_are_plain_numbers(tmp_path: Path, groups: list[Group]) -> None:
+    jpeg = groups[0][1][0][1]
+    with StoreWriter(tmp_path / "a.lmdb") as writer:
+        writer.put("a", jpeg, {"label": np.int64(3), "x": np.float32(1.5), "ok": np.bool_(True)})
+        writer.seal()
+    record = Store(tmp_path / "a.lmdb")["a"].record
+    assert record == {"label": 3, "kind": 0, "x": 1.5, "ok": True}
+    assert all(type(value) in (int, float, bool) for value in record.values())
+
+
+@pytest.mark.parametrize(("image", "record"), [("text", {}), (None, {}), (b"", None), (b"", [1])])
+def test_what_is_no_image_or_record(image: Any, record: Any, tmp_path: Path) -> None:
+    with (
+        StoreWriter(tmp_path / "a.lmdb") as writer,
+        pytest.raises(InvalidSampleError, match=r"^a: "),
+    ):
+        writer.put("a", image, record)
+
+
+def test_a_path_that_is_no_utf8(tmp_path: Path, groups: list[Group]) -> None:
+    path = Path(os.fsdecode(os.fsencode(tmp_path) + b"/b\xff.lmdb"))
+    with StoreWriter(path, source={"img_root": str(path)}) as writer:
+        for mark, samples in groups:
+            writer.put_group(mark, samples)
+        writer.seal()
+    store = Store(path)
+    assert store.verify(deep=True).ok
+    assert store.manifest["source"]["img_root"] == str(path)
