@@ -20,7 +20,6 @@ from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from multiprocessing.reduction import DupFd
 from typing import Any, Literal
 
 import numpy as np
@@ -37,43 +36,13 @@ from lmdb_reid.loaders._engine import (
     make_batch,
     sample_output,
 )
+from lmdb_reid.loaders._shared import SharedBuffer
 
 StartMethod = Literal["forkserver", "fork", "spawn"]
 
 _SPARE = 6  # slots that a consumer may hold before batches are copied out
 _PAGE = mmap.PAGESIZE
 _PATIENCE = 5.0  # seconds that a worker is given to end
-
-
-class SharedBuffer:
-    """Anonymous shared memory, cut into slots of one size. Pickles to a worker as its
-    descriptor.
-    """
-
-    def __init__(self, slots: int, slot_bytes: int) -> None:
-        self.slot_bytes = -(-slot_bytes // _PAGE) * _PAGE
-        self._size = slots * self.slot_bytes
-        self._descriptor = os.memfd_create("lmdb_reid", os.MFD_CLOEXEC)
-        os.ftruncate(self._descriptor, self._size)
-        self._map()
-
-    def slot(self, number: int, count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
-        """The first `count` bytes of a slot; the array that everything made of it keeps alive."""
-        return np.frombuffer(self._memory, np.uint8, count, number * self.slot_bytes)
-
-    def __getstate__(self) -> tuple[int, int, Any]:
-        return self.slot_bytes, self._size, DupFd(self._descriptor)
-
-    def __setstate__(self, state: tuple[int, int, Any]) -> None:
-        self.slot_bytes, self._size, descriptor = state
-        self._descriptor = descriptor.detach()
-        self._map()
-
-    def __del__(self) -> None:
-        os.close(self._descriptor)  # the map stays for as long as an array of it does
-
-    def _map(self) -> None:
-        self._memory = mmap.mmap(self._descriptor, self._size)
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,14 +12,16 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from lmdb_reid.errors import StoreBusyError, StoreExistsError
+from lmdb_reid.errors import StoreBusyError, StoreExistsError, StoreNotFoundError
 from lmdb_reid.store._format import (
     FORMAT,
     MANIFEST,
     PARTIAL_SUFFIX,
     REPLACED_SUFFIX,
     partial_of,
+    read_manifest,
     replaced_of,
     sync_directory,
 )
@@ -60,6 +62,22 @@ def settle(path: Path) -> None:
         (path / _REPLACES).unlink(missing_ok=True)
         if (replaced / _REPLACED).exists() or _is_empty_directory(replaced):
             _remove(replaced)
+
+
+def settled_manifest(path: Path) -> dict[str, Any]:
+    """The manifest of the store at `path`; what a crash cut in two is settled first if need be.
+
+    Raises:
+        StoreError: as `read_manifest`.
+    """
+    try:
+        return read_manifest(path)
+    except StoreNotFoundError:
+        if not replaced_of(path).exists():
+            raise
+        with contextlib.suppress(StoreBusyError):
+            settle(path)
+        return read_manifest(path)
 
 
 @contextlib.contextmanager

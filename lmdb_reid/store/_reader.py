@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import html
 import operator
 import os
 import zlib
@@ -19,12 +18,9 @@ import numpy.typing as npt
 from lmdb_reid import pictures
 from lmdb_reid.errors import (
     CorruptSampleError,
-    SampleError,
-    StoreBusyError,
     StoreChangedError,
     StoreClosedError,
     StoreDamagedError,
-    StoreNotFoundError,
     UnknownRowError,
     UnknownSampleError,
     UsageError,
@@ -32,7 +28,8 @@ from lmdb_reid.errors import (
 from lmdb_reid.schema import Kind, Size
 from lmdb_reid.store import _format, _handles, _places, _tables
 from lmdb_reid.store._columns import AGAIN, Columns, Ids
-from lmdb_reid.store._sample import Sample, image_tag
+from lmdb_reid.store._notebook import store_html
+from lmdb_reid.store._sample import Sample
 from lmdb_reid.store._verify import Findings, structure_problems, verify
 from lmdb_reid.store._view import View
 
@@ -40,7 +37,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Rows = npt.NDArray[np.int64]
-_STRIP = 12  # thumbnails in a notebook
 
 
 class Store:
@@ -70,7 +66,7 @@ class Store:
         if not isinstance(path, str | os.PathLike):
             raise UsageError(f"a store is opened by its path, not {path!r}")
         self.path = Path(path).absolute()
-        self.manifest: Mapping[str, Any] = _read_manifest(self.path)
+        self.manifest: Mapping[str, Any] = _places.settled_manifest(self.path)
         self._file = _identity(self.path)
         replaced = functools.partial(_is_replaced, self.path, self._file)
         self.columns = Columns(self.path, self.manifest["columns"], replaced)
@@ -292,24 +288,7 @@ class Store:
         )
 
     def _repr_html_(self) -> str:
-        kinds = "".join(
-            f"<tr><th>{html.escape(k)}</th><td>{n:,}</td></tr>" for k, n in self.kinds.items()
-        )
-        shown = 0 if self._closed else min(_STRIP, len(self))
-        rows = np.linspace(0, len(self) - 1, shown).astype(int)
-        strip = "".join(map(self._tile, rows.tolist()))
-        return (
-            f"<b>{html.escape(str(self.path))}</b><table><tr><th>samples</th><td>{len(self):,}</td></tr>{kinds}"
-            f"<tr><th>identities</th><td>{self.manifest['identities']:,}</td></tr></table>"
-            f'<div style="display:flex;gap:2px">{strip}</div>'
-        )
-
-    def _tile(self, row: int) -> str:
-        try:
-            sample = self.at(row)
-        except (SampleError, StoreDamagedError) as error:
-            return f"<i>{html.escape(str(error))}</i>"
-        return image_tag(sample.jpeg, f"{sample.id} label {sample.label}", 96)
+        return store_html(self, closed=self._closed)
 
     # -- lifetime
 
@@ -406,17 +385,6 @@ def _is_replaced(path: Path, file: tuple[int, int]) -> bool:
         return _identity(path) != file
     except StoreDamagedError:
         return True
-
-
-def _read_manifest(path: Path) -> dict[str, Any]:
-    try:
-        return _format.read_manifest(path)
-    except StoreNotFoundError:
-        if not _format.replaced_of(path).exists():
-            raise
-        with contextlib.suppress(StoreBusyError):
-            _places.settle(path)
-        return _format.read_manifest(path)
 
 
 def _reopened(path: str, digest: str) -> Store:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import html
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import numpy.typing as npt
 from lmdb_reid import codec
 from lmdb_reid.errors import CorruptSampleError, ImageError
 from lmdb_reid.schema import Kind
+from lmdb_reid.store._notebook import image_tag
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,10 +64,3 @@ class Sample:
             f"{image_tag(self.jpeg, self.id, 192)}"
             f"<table><caption><b>{title}</b></caption>{rows}</table></div>"
         )
-
-
-def image_tag(jpeg: bytes, title: str, height: int) -> str:
-    """An HTML image that carries its own bytes."""
-    data = base64.b64encode(jpeg).decode()
-    source = f"data:image/jpeg;base64,{data}"
-    return f'<img src="{source}" title="{html.escape(title)}" style="height:{height}px">'

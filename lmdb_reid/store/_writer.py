@@ -15,7 +15,6 @@ import json
 import os
 import shutil
 import time
-import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -23,10 +22,8 @@ from typing import Any, Self
 import lmdb
 import msgpack
 
-from lmdb_reid import codec
 from lmdb_reid.errors import (
     DuplicateSampleError,
-    ImageError,
     InvalidSampleError,
     LmdbReidError,
     ResumeError,
@@ -34,21 +31,16 @@ from lmdb_reid.errors import (
     StoreWriteError,
     UsageError,
 )
-from lmdb_reid.schema import check_id
 from lmdb_reid.store import _format, _growing, _handles, _places, _sealing
-from lmdb_reid.store._format import IMAGES_DB, RECORDS_DB, Facts
+from lmdb_reid.store._format import IMAGES_DB, RECORDS_DB
 from lmdb_reid.store._growing import Growing
+from lmdb_reid.store._prepared import Mark, Row, as_json, difference, packed_mark, prepared
 from lmdb_reid.store._sealing import FACTS_DB, LAST, MARKS_DB, STATE_DB, UNORDERED
 
 NewSample = tuple[str, bytes, Mapping[str, Any]]
 """(id, JPEG bytes, record)."""
 
 _SETTINGS, _JOURNAL = "settings.json", "journal.mdb"
-
-_Row = tuple[bytes, bytes, bytes, bytes]
-"""(key, image, record, facts)."""
-_Mark = tuple[bytes, bytes] | None
-"""(key, packed note)."""
 
 
 class StoreWriter:
@@ -89,9 +81,9 @@ class StoreWriter:
             )
         self._partial = _format.partial_of(self.path)
         self._work = self._partial / _places.WORK
-        self._settings = _as_json("settings", settings)
-        self._source = _as_json("source", source)
-        self._pending: list[tuple[list[_Row], _Mark]] = []
+        self._settings = as_json("settings", settings)
+        self._source = as_json("source", source)
+        self._pending: list[tuple[list[Row], Mark]] = []
         self._pending_bytes = 0
         self._committed = time.monotonic()
         self._attached: dict[str, bytes] = {}
@@ -156,8 +148,8 @@ class StoreWriter:
         remembered. `note` is any msgpack value, given back by `marks`.
         """
         self._envs()
-        rows = sorted(_prepared(*sample) for sample in samples)
-        packed = _packed_mark(mark, note)
+        rows = sorted(prepared(*sample) for sample in samples)
+        packed = packed_mark(mark, note)
         with self._writing():
             self._put_rows(rows, packed)
             self._pending.append((rows, packed))
@@ -227,7 +219,7 @@ class StoreWriter:
 
     # -- putting
 
-    def _put_rows(self, rows: list[_Row], mark: _Mark) -> None:
+    def _put_rows(self, rows: list[Row], mark: Mark) -> None:
         """Put into the transactions; a full map is grown, however often it takes."""
         while True:
             try:
@@ -236,7 +228,7 @@ class StoreWriter:
             except lmdb.MapFullError:
                 self._grow_and_replay()
 
-    def _put_into_txns(self, rows: list[_Row], mark: _Mark) -> None:
+    def _put_into_txns(self, rows: list[Row], mark: Mark) -> None:
         data, journal = self._envs()
         images, records, facts_db = (
             data.dbs[IMAGES_DB],
@@ -312,7 +304,7 @@ class StoreWriter:
                 (self._work / _SETTINGS).unlink(missing_ok=True)
                 return
         told = [
-            _difference(name, earlier.get(name), self._settings.get(name))
+            difference(name, earlier.get(name), self._settings.get(name))
             for name in sorted({*earlier, *self._settings})
             if earlier.get(name) != self._settings.get(name)
         ]
@@ -373,50 +365,6 @@ class StoreWriter:
             if env is not None:
                 env.close()
         self._data = self._journal = None
-
-
-def _difference(name: str, was: Any, now: Any) -> str:
-    if isinstance(was, dict) and isinstance(now, dict):  # digests say nothing to people
-        changed = [key for key in sorted({*was, *now}) if was.get(key) != now.get(key)]
-        return f"{name}: {', '.join(changed)} changed"
-    return f"{name} was {was!r}, is now {now!r}"
-
-
-def _as_json(name: str, values: Mapping[str, Any] | None) -> dict[str, Any]:
-    try:
-        plain: dict[str, Any] = json.loads(json.dumps(dict(values or {})))
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"{name}: JSON values are needed: {error}") from None
-    return plain
-
-
-def _packed_mark(mark: str, note: Any) -> _Mark:
-    if not mark:
-        return None
-    try:
-        return check_id(mark), msgpack.packb(note)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidSampleError(f"mark {mark[:80]!r} cannot be noted: {error}") from None
-
-
-def _prepared(sample_id: str, image: bytes, record: Mapping[str, Any]) -> _Row:
-    """The four byte strings to write, all checked."""
-    key = check_id(sample_id)
-    if not isinstance(image, bytes | bytearray | memoryview):
-        raise InvalidSampleError(
-            f"{sample_id}: the image is the bytes of a JPEG, not {type(image).__name__}"
-        )
-    if not isinstance(record, Mapping):
-        raise InvalidSampleError(f"{sample_id}: a record is a dict, not {type(record).__name__}")
-    image = bytes(image)  # ours: it is put again when a map is full
-    try:
-        head = codec.header(image)
-    except ImageError as error:
-        raise InvalidSampleError(f"{sample_id}: a store holds JPEG only: {error}") from None
-    packed = _format.pack_record(sample_id, record)
-    digest = _format.sample_digest(key, image, packed)
-    facts = Facts(zlib.crc32(image), zlib.crc32(packed), head.height, head.width, digest)
-    return key, image, packed, facts.pack()
 
 
 def _free_bytes(path: Path) -> int:
