@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import hashlib
 import struct
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
 
-from lmdb_reid.errors import UsageError
+from lmdb_reid.errors import UnknownRowError, UsageError
 from lmdb_reid.schema import NO_LABEL
 
 Rows = npt.NDArray[np.int64]
@@ -124,6 +124,17 @@ class FromTorch:
     """
 
     def __init__(self, sampler: Iterable[int]) -> None:
+        if not isinstance(sampler, Iterable):
+            raise UsageError(
+                f"sampler={sampler!r}: give an object with rows(epoch), or a torch sampler"
+            )
+        if isinstance(sampler, Iterator):
+            raise UsageError(
+                "this sampler is an iterator, which has one epoch in it: give a list, a torch"
+                " sampler, or an object with rows(epoch)"
+            )
+        self.is_shared = hasattr(sampler, "num_replicas")
+        """Whether it gives each rank its own part, as torch's DistributedSampler does."""
         self._sampler = sampler
         self._drawn: tuple[int, Rows] | None = None
 
@@ -133,12 +144,39 @@ class FromTorch:
             set_epoch = getattr(self._sampler, "set_epoch", None)
             if callable(set_epoch):
                 set_epoch(epoch)
-            self._drawn = epoch, np.fromiter(self._sampler, np.int64)
+            try:
+                self._drawn = epoch, np.fromiter(self._sampler, np.int64)
+            except (TypeError, ValueError) as error:
+                raise UsageError(
+                    f"the sampler gives no positions in the dataset ({error}): a batch sampler's"
+                    " place is taken by batch_size"
+                ) from None
         return self._drawn[1]
 
     def restore(self, epoch: int, rows: Rows) -> None:
         """Take an order from a saved state instead of drawing one."""
         self._drawn = epoch, rows
+
+
+def checked_order(rows: object, count: int) -> Rows:
+    """What a sampler gave, int64 [N].
+
+    Raises:
+        UsageError: something else than whole numbers.
+        UnknownRowError: no positions in a dataset of `count`.
+    """
+    order = np.asarray(rows)
+    if order.ndim != 1 or (len(order) and not np.issubdtype(order.dtype, np.integer)):
+        raise UsageError(
+            f"rows(epoch) of the sampler gave {order.dtype} of shape {order.shape}: it has to give"
+            " whole numbers, one for each sample"
+        )
+    if len(order) and (order.min() < 0 or order.max() >= count):
+        raise UnknownRowError(
+            f"rows(epoch) of the sampler gave {order.min()} to {order.max()}: not all are items of"
+            f" a dataset of {count}"
+        )
+    return order.astype(np.int64, copy=False)
 
 
 def position_seed(seed: int, epoch: int, position: int) -> int:
@@ -149,19 +187,22 @@ def position_seed(seed: int, epoch: int, position: int) -> int:
     return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1
 
 
-def rank_share(rows: Rows, rank: int, world_size: int, *, drop_last: bool) -> Rows:
+def rank_share(
+    rows: Rows, rank: int, world_size: int, *, drop_last: bool, together: int = 1
+) -> Rows:
     """Every world_size-th row, from `rank` on; all ranks get equally many.
 
     Rows that do not divide evenly are left out under `drop_last`, else the first ones are repeated.
+    Of a sampler that makes batches, `together` is their size, and whole batches are shared so.
 
     Raises:
         UsageError: no such rank.
     """
     if not 0 <= rank < world_size:
         raise UsageError(f"rank {rank} of world size {world_size}: ranks are 0..{world_size - 1}")
-    over = len(rows) % world_size
+    over = len(rows) % (world_size * together)
     if over and drop_last:
         rows = rows[: len(rows) - over]
     elif over:
-        rows = np.resize(rows, len(rows) + world_size - over)
-    return rows[rank::world_size]
+        rows = np.resize(rows, len(rows) + world_size * together - over)
+    return rows.reshape(-1, world_size, together)[:, rank].reshape(-1)

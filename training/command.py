@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
 import json
 import os
+import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +27,7 @@ examples:
   lmdb-reid train --store games.lmdb --fold 1 -- --model.margin 0.4 --data.engine dataloader
   lmdb-reid train --resume runs/fold0 --max-epochs 40"""
 
+_RUN = "LMDB_REID_RUN"  # the folder, for the processes that Lightning starts
 _LAST = Path("checkpoints", "last.ckpt")
 
 # The named options, and what LightningCLI calls them.
@@ -70,7 +73,11 @@ def run(args: argparse.Namespace) -> int:
     # Here, so that --help and wrong use need not wait seconds for torch and Lightning.
     from training.fitting import fit_fold
 
-    best = fit_fold(words, (folder / _LAST).parent, folder / _LAST if args.resume else None)
+    try:
+        best = fit_fold(words, (folder / _LAST).parent, folder / _LAST if args.resume else None)
+    except BaseException:
+        _give_up(folder, is_named=bool(args.out or args.resume))
+        raise
     if best is not None:
         _print(best, as_json=args.json)
     return 0
@@ -90,15 +97,36 @@ def _words(args: argparse.Namespace, folder: Path) -> list[str]:
 
 
 def _new(out: str | None, fold: int) -> Path:
-    """The folder of a new run, not made yet."""
+    """The folder of a new run, made now where its name was not given: it is nobody else's then."""
+    if os.environ.get("LOCAL_RANK", "0") != "0" and _RUN in os.environ:
+        return Path(os.environ[_RUN])  # as the first process of the run chose it
     if out is None:
-        names = (f"fold{fold}" if n == 1 else f"fold{fold}_{n}" for n in itertools.count(1))
-        return next(path for path in (Path("runs") / name for name in names) if not path.exists())
-    folder = Path(out)
-    is_first = os.environ.get("LOCAL_RANK", "0") == "0"  # the others find what it has begun
-    if is_first and folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-        raise UsageError(f"--out {out} is there and not empty: choose another name")
+        folder = _claimed(fold)
+    else:
+        folder = Path(out)
+        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+            raise UsageError(f"--out {out} is there and not empty: choose another name")
+    os.environ[_RUN] = os.fspath(folder)
     return folder
+
+
+def _claimed(fold: int) -> Path:
+    for number in itertools.count(1):
+        folder = Path("runs") / (f"fold{fold}" if number == 1 else f"fold{fold}_{number}")
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(parents=True)
+            break
+    return folder
+
+
+def _give_up(folder: Path, *, is_named: bool) -> None:
+    """After an error or Ctrl-C: no empty folder stays, and what stays is told."""
+    with contextlib.suppress(OSError):  # it holds something, or is not there
+        folder.rmdir()
+        if not is_named:
+            folder.parent.rmdir()
+    if (folder / _LAST).is_file():
+        print(f"lmdb-reid train --resume {folder} goes on with this run", file=sys.stderr)
 
 
 def _resumed(run: str) -> Path:

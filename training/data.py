@@ -22,16 +22,18 @@ class PlayerReIDDataModuleCV(FoldDataModule):
     background and partial negatives are.
 
     Fed by a store, or by a csv and its frames: then the store is built once, beside the csv, and
-    built anew when the csv or these settings changed. Batches are `(images, classes, rows)`: images
-    uint8 [B, 3, H, W], RGB, or what a transform makes of them; classes int64 [B], places in
-    `classes`, -1 for nobody known; rows int64 [B], of `pictures`. A trainer's run keeps the fold in
-    its folder, as fold.csv.
+    built anew when the csv or these settings changed. Batches are `(images, classes)`, as the
+    guide's code has them: images float32 [B, 3, H, W], RGB, 0..1, or what a transform makes of
+    them; classes int64 [B], places in `classes`, -1 for nobody known. With `with_rows` they are
+    `(images, classes, rows)`, images uint8 and rows int64 [B], of `pictures`. A trainer's run keeps
+    the fold in its folder, as fold.csv.
 
     Args:
         train_meta_path: a csv in the atmaCup layout.
         img_root: the folder of its frames.
         batch_size: samples in a batch.
-        num_workers: threads, or processes, that decode; 0 decodes in the caller's thread.
+        num_workers: threads, or processes, that decode; 0 decodes in the caller's thread; 4, or as
+            many as there are cores if these are fewer, unless given.
         train_ratio: the share of every known identity's samples to train on.
         bbox_mode: what happens to boxes much larger than their track's median: "drop", "interp" or
             "keep".
@@ -55,6 +57,8 @@ class PlayerReIDDataModuleCV(FoldDataModule):
         transform: called with each training image, uint8 [3, H, W]; see `ReIDDataset`.
         val_transform: likewise of validation.
         seed: of the order of training samples, and of what is random about them.
+        with_rows: batches with rows, and with bytes that the model scales by itself.
+        saved_fold: a fold.csv that a run kept: its parts, instead of a split by the above.
 
     Raises:
         UsageError: a value that cannot be meant.
@@ -66,7 +70,7 @@ class PlayerReIDDataModuleCV(FoldDataModule):
         img_root: Place | None = None,
         *,
         batch_size: int = 64,
-        num_workers: int = 4,
+        num_workers: int | None = None,
         train_ratio: float = TRAIN_RATIO,
         bbox_mode: BboxMode = "drop",
         image_size: ImageSize = 224,
@@ -86,6 +90,8 @@ class PlayerReIDDataModuleCV(FoldDataModule):
         transform: Transform | None = None,
         val_transform: Transform | None = None,
         seed: int = 0,
+        with_rows: bool = False,
+        saved_fold: Place | None = None,
     ) -> None:
         super().__init__(
             _source(train_meta_path, img_root, bbox_mode),
@@ -98,6 +104,7 @@ class PlayerReIDDataModuleCV(FoldDataModule):
                 pin_memory=pin_memory,
                 engine=engine,
                 seed=seed,
+                with_rows=with_rows,
             ),
             image_size=image_size,
             expand_ratio=expand_ratio,
@@ -106,6 +113,7 @@ class PlayerReIDDataModuleCV(FoldDataModule):
             angle=angle,
             transform=transform,
             val_transform=val_transform,
+            saved_fold=saved_fold,
         )
         self._train_ratio = train_ratio
         self._n_folds = n_folds
@@ -113,7 +121,7 @@ class PlayerReIDDataModuleCV(FoldDataModule):
         self._unknown_per_fold = unknown_per_fold
         self._cv_seed = cv_seed
 
-    def split(self, labels: Rows) -> Fold:
+    def split(self, labels: Rows, order: Rows) -> Fold:
         """See `training.folds.open_set_fold`."""
         return open_set_fold(
             labels,
@@ -122,6 +130,7 @@ class PlayerReIDDataModuleCV(FoldDataModule):
             unknown_per_fold=self._unknown_per_fold,
             train_ratio=self._train_ratio,
             seed=self._cv_seed,
+            order=order,
         )
 
 
@@ -143,7 +152,7 @@ class PlayerReIDDataModule(FoldDataModule):
         img_root: Place | None = None,
         *,
         batch_size: int = 64,
-        num_workers: int = 4,
+        num_workers: int | None = None,
         train_ratio: float = TRAIN_RATIO,
         bbox_mode: BboxMode = "drop",
         area_multiplier: float = 2.0,
@@ -160,6 +169,8 @@ class PlayerReIDDataModule(FoldDataModule):
         transform: Transform | None = None,
         val_transform: Transform | None = None,
         seed: int = 0,
+        with_rows: bool = False,
+        saved_fold: Place | None = None,
     ) -> None:
         super().__init__(
             _source(train_meta_path, img_root, bbox_mode, area_multiplier),
@@ -172,6 +183,7 @@ class PlayerReIDDataModule(FoldDataModule):
                 pin_memory=pin_memory,
                 engine=engine,
                 seed=seed,
+                with_rows=with_rows,
             ),
             image_size=image_size,
             expand_ratio=expand_ratio,
@@ -180,12 +192,13 @@ class PlayerReIDDataModule(FoldDataModule):
             angle=angle,
             transform=transform,
             val_transform=val_transform,
+            saved_fold=saved_fold,
         )
         self._train_ratio = train_ratio
 
-    def split(self, labels: Rows) -> Fold:
+    def split(self, labels: Rows, order: Rows) -> Fold:
         """See `training.folds.split_known`."""
-        train, val = split_known(labels, train_ratio=self._train_ratio)
+        train, val = split_known(labels, train_ratio=self._train_ratio, order=order)
         known = np.unique(labels[labels > NO_LABEL]).tolist()
         none = np.empty(0, np.int64)
         return Fold(train=train, val=val, unknown=none, known_labels=known, unknown_labels=[])

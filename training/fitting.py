@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 from jsonargparse import ArgumentError
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
@@ -52,7 +53,7 @@ def fit_fold(words: Sequence[str], checkpoints: Path, resume: Path | None = None
         UsageError: a word that is no setting, or nothing was validated.
         KeyboardInterrupt: the user wanted no more.
     """
-    with _plain_output():
+    with _plain_output(), _told_briefly():
         cli = _Cli(
             PlayerReIDModule,
             PlayerReIDDataModuleCV,
@@ -82,7 +83,8 @@ class _Cli(LightningCLI):
     """Trainer, model and data from their signatures, with defaults of this command."""
 
     def add_arguments_to_parser(self, parser: LightningArgumentParser) -> None:
-        parser.set_defaults({"data.image_size": None})  # the store's own: nothing is resized
+        # The store's own size: nothing is resized; what the module's steps take.
+        parser.set_defaults({"data.image_size": None, "data.with_rows": True})
         parser.link_arguments("seed_everything", "data.seed", compute_fn=int)
 
     def parse_arguments(self, parser: LightningArgumentParser, args: Any) -> None:
@@ -140,6 +142,15 @@ def _best(trainer: Trainer) -> Best:
         epochs=trainer.current_epoch,
         checkpoint=kept.best_model_path,
     )
+
+
+@contextlib.contextmanager
+def _told_briefly() -> Iterator[None]:
+    """What Lightning finds wrong with the settings, in a line."""
+    try:
+        yield
+    except MisconfigurationException as error:
+        raise UsageError(str(error)) from None
 
 
 @contextlib.contextmanager

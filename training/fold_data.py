@@ -18,7 +18,7 @@ from lmdb_reid.dataset import Rows, Transform
 from lmdb_reid.errors import UsageError
 from lmdb_reid.schema import NO_LABEL, Kind
 from lmdb_reid.store import Store
-from training.folds import Fold, save_fold
+from training.folds import Fold, load_fold, save_fold
 from training.loading import EpochLoader, Loading
 from training.pictures import Pictures, cut_at_run_time, stored
 from training.stores import ready_store
@@ -46,6 +46,7 @@ class FoldDataModule(LightningDataModule):
         angle: see there.
         transform: see there.
         val_transform: see there.
+        saved_fold: see there.
 
     Raises:
         UsageError: arguments that cannot be meant together.
@@ -64,6 +65,7 @@ class FoldDataModule(LightningDataModule):
         angle: str | None,
         transform: Transform | None,
         val_transform: Transform | None,
+        saved_fold: Place | None,
     ) -> None:
         super().__init__()
         if (source is None) == (store is None):
@@ -80,13 +82,14 @@ class FoldDataModule(LightningDataModule):
         self._angle = angle
         self._transform = transform
         self._val_transform = val_transform
+        self._saved = saved_fold
         self._pictures: Pictures | None = None
         self._fold: Fold | None = None
         self._loaders: list[EpochLoader] = []
 
     @abstractmethod
-    def split(self, labels: Rows) -> Fold:
-        """The fold of samples that have these labels, int64 [N]."""
+    def split(self, labels: Rows, order: Rows) -> Fold:
+        """The fold of samples that have these labels, int64 [N], gone through in this order."""
 
     @property
     def pictures(self) -> Pictures:
@@ -121,14 +124,10 @@ class FoldDataModule(LightningDataModule):
         """
         if self._pictures is None:
             self._pictures = self._opened()
-            chosen = self._chosen(self._pictures)
-            fold = self.split(self._pictures.labels[chosen])
-            self._fold = Fold(
-                train=chosen[fold.train],
-                val=chosen[fold.val],
-                unknown=chosen[fold.unknown],
-                known_labels=fold.known_labels,
-                unknown_labels=fold.unknown_labels,
+            self._fold = (
+                self._split_now(self._pictures)
+                if self._saved is None
+                else load_fold(self._saved, self._pictures.ids)
             )
         if stage == "fit" and self.trainer is not None and self.trainer.loggers:
             folder = self.trainer.log_dir  # asks all ranks
@@ -136,20 +135,36 @@ class FoldDataModule(LightningDataModule):
                 Path(folder).mkdir(parents=True, exist_ok=True)
                 self.save_fold(Path(folder) / FOLD_CSV)
 
+    def _split_now(self, pictures: Pictures) -> Fold:
+        chosen = self._chosen(pictures)
+        place = np.full(len(pictures.ids), -1)
+        place[chosen] = np.arange(len(chosen))
+        order = place[pictures.order]
+        fold = self.split(pictures.labels[chosen], order[order >= 0])
+        return Fold(
+            train=chosen[fold.train],
+            val=chosen[fold.val],
+            unknown=chosen[fold.unknown],
+            known_labels=fold.known_labels,
+            unknown_labels=fold.unknown_labels,
+        )
+
     def save_fold(self, path: Place) -> None:
         """Write the fold as a csv, for `training.folds.load_fold`."""
         save_fold(path, self.fold, self.pictures.ids, self.pictures.labels)
 
     def train_dataloader(self) -> EpochLoader:
-        """Shuffled `(images, classes, rows)` of the training part."""
+        """Shuffled batches of the training part."""
         return self._loader(self.fold.train, self._transform, shuffle=True)
 
     def val_dataloader(self) -> EpochLoader:
-        """`(images, classes, rows)` of the rest of the fold, in the order of rows; class -1 is
-        nobody known.
-        """
+        """Batches of the rest of the fold, in the order of rows; class -1 is nobody known."""
         rows = np.sort(np.concatenate([self.fold.val, self.fold.unknown]))
         return self._loader(rows, self._val_transform, shuffle=False)
+
+    def predict_dataloader(self) -> EpochLoader:
+        """The same as in validation: what the model of a fold has not seen."""
+        return self.val_dataloader()
 
     def teardown(self, stage: str) -> None:
         """End the workers of the loaders that were made."""
@@ -181,7 +196,8 @@ class FoldDataModule(LightningDataModule):
             self.prepare_data()
         assert self._store is not None
         store = self._store if isinstance(self._store, Store) else Store(self._store)
-        return stored(store, self._size)
+        listing = self._source.read() if self._source is not None else None
+        return stored(store, self._size, listing)
 
     def _chosen(self, pictures: Pictures) -> Rows:
         """The rows that folds are made of."""

@@ -7,10 +7,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 
+from builders.workers import available_cores
 from lmdb_reid.dataset import ReIDDataset
 from lmdb_reid.errors import UsageError
 from lmdb_reid.loaders import Batch, Loader, make_loader
@@ -29,8 +30,8 @@ class Loading:
     """
 
     batch_size: int = 64
-    num_workers: int = 4
-    """0 decodes in the caller's thread."""
+    num_workers: int | None = None
+    """0 decodes in the caller's thread; None is 4, or as many as there are cores."""
     prefetch_factor: int | None = 2
     """None is 2; without workers it is not used."""
     persistent_workers: bool = True
@@ -40,9 +41,20 @@ class Loading:
     engine: EngineName = "auto"
     seed: int = 0
     """Of the order, and of what is random about an image."""
+    with_rows: bool = False
+    """Batches are (images, labels, rows), and images without a transform uint8; else (images,
+    labels), and such images float32 in 0..1."""
 
     def __post_init__(self) -> None:
-        if self.num_workers < 0:
+        for name in ("num_workers", "prefetch_factor", "batch_size"):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, int):
+                raise UsageError(f"{name}={value!r}: give a whole number")
+        if self.engine not in get_args(EngineName):
+            raise UsageError(
+                f"engine={self.engine!r}: give one of {', '.join(get_args(EngineName))}"
+            )
+        if self.num_workers is not None and self.num_workers < 0:
             raise UsageError(f"num_workers={self.num_workers}: give 0 or more")
         if self.prefetch_factor is not None and self.prefetch_factor < 1:
             raise UsageError(f"prefetch_factor={self.prefetch_factor}: give 1 or more")
@@ -53,20 +65,24 @@ class Loading:
         self, dataset: ReIDDataset, *, shuffle: bool, device: torch.device | None
     ) -> EpochLoader:
         """A loader over `dataset`, whose batches go to `device`; None leaves them in memory."""
-        return EpochLoader(
-            make_loader(
-                dataset,
-                self.batch_size,
-                shuffle=shuffle,
-                engine=self.engine,
-                workers=self.num_workers,
-                prefetch=self.prefetch_factor or 2,
-                device=device,
-                seed=self.seed,
-                pin_memory=self.pin_memory,
-                persistent_workers=self.persistent_workers,
-            )
+        scaled = not self.with_rows and dataset.transform is None
+        workers = min(4, available_cores()) if self.num_workers is None else self.num_workers
+        loader = make_loader(
+            dataset,
+            self.batch_size,
+            shuffle=shuffle,
+            engine=self.engine,
+            workers=workers,
+            prefetch=self.prefetch_factor or 2,
+            device=device,
+            dtype=torch.float32 if scaled else None,
+            mean=(0, 0, 0) if scaled else None,
+            std=(1, 1, 1) if scaled else None,
+            seed=self.seed,
+            pin_memory=self.pin_memory,
+            persistent_workers=self.persistent_workers,
         )
+        return EpochLoader(loader, with_rows=self.with_rows)
 
 
 class EpochLoader:
@@ -78,9 +94,10 @@ class EpochLoader:
     batch what it reads.
     """
 
-    def __init__(self, loader: Loader) -> None:
+    def __init__(self, loader: Loader, *, with_rows: bool = True) -> None:
         self.loader = loader
         """What it drives."""
+        self._with_rows = with_rows
 
     @property
     def dataset(self) -> ReIDDataset:
@@ -107,8 +124,10 @@ class EpochLoader:
     def __len__(self) -> int:
         return len(self.loader)
 
-    def __iter__(self) -> Iterator[Batch]:
-        yield from self.loader
+    def __iter__(self) -> Iterator[Batch | tuple[Any, torch.Tensor]]:
+        for batch in self.loader:
+            yield batch if self._with_rows else (batch.images, batch.labels)
+            del batch  # or its buffer could not return while the next is waited for
 
     def state_dict(self) -> dict[str, Any]:
         """Where the consumer stands; see `Loader.state_dict`."""

@@ -54,6 +54,9 @@ class PlayerReIDModule(LightningModule):
         margin: of ArcFace, in radians.
         lr: AdamW's learning rate, at the start; it falls to 0 along a cosine over the epochs.
         weight_decay: AdamW's.
+
+    Raises:
+        UsageError: a number that cannot be meant.
     """
 
     classes: torch.Tensor
@@ -71,6 +74,12 @@ class PlayerReIDModule(LightningModule):
         weight_decay: float = 0.05,
     ) -> None:
         super().__init__()
+        for name, value, least in (("lr", lr, 0.0), ("scale", scale, 0.0)):
+            if not value > least:
+                raise UsageError(f"{name}={value}: give a number above {least:g}")
+        for name, value in (("margin", margin), ("weight_decay", weight_decay)):
+            if not value >= 0:
+                raise UsageError(f"{name}={value}: give 0 or more")
         self.save_hyperparameters()
         self.backbone = Embedder(embedding, width)
         self.head: ArcFace | None = None

@@ -15,9 +15,10 @@ import torch
 
 from builders import AtmaCup, BuildSettings
 from builders.negatives import list_negatives, made_negatives
-from builders.samples import BoxSample, box_samples
+from builders.pipeline import outside
+from builders.samples import BoxSample, box_samples, sample_id
 from builders.sizes import frame_sizes
-from builders.skipping import check_skipped
+from builders.sources import LeftOut, Listing
 from builders.workers import checked_workers
 from lmdb_reid import codec
 from lmdb_reid.dataset import FromCache, Pixels, ReIDDataset, Rows, Transform
@@ -25,6 +26,7 @@ from lmdb_reid.errors import ImageError
 from lmdb_reid.schema import Box, Size
 from lmdb_reid.store import Store
 from training.runtime import PlayerReIDDataset
+from training.stores import accept_skipped, source_order
 
 _ANGLE = "angle"
 
@@ -40,12 +42,17 @@ class Pictures:
     """[N], see `lmdb_reid.schema.Kind`."""
     angles: npt.NDArray[np.str_] | None
     """[N], the camera's name; None where the source has none."""
+    order: Rows
+    """All rows, int64 [N], as the csv has them: splits go through samples in this order."""
     dataset: Callable[[Rows, Rows, Transform | None], ReIDDataset]
     """(rows, their labels, transform) -> what a loader reads."""
 
 
-def stored(store: Store, size: Size | None) -> Pictures:
-    """The samples of a store, as images of `size`, (height, width); None is the store's own."""
+def stored(store: Store, size: Size | None, listing: Listing | None = None) -> Pictures:
+    """The samples of a store, as images of `size`, (height, width); None is the store's own.
+
+    Their order is that of the listing's csv; without one, that of a csv sorted by frame.
+    """
     columns = store.columns
 
     def dataset(rows: Rows, labels: Rows, transform: Transform | None) -> ReIDDataset:
@@ -57,6 +64,7 @@ def stored(store: Store, size: Size | None) -> Pictures:
         labels=columns["label"],
         kinds=columns["kind"],
         angles=None if angles is None else np.array([*angles, ""])[columns[_ANGLE]],
+        order=source_order(store) if listing is None else _listed_order(listing, store.ids),
         dataset=dataset,
     )
 
@@ -71,7 +79,15 @@ def cut_at_run_time(source: AtmaCup, settings: BuildSettings) -> Pictures:
         )
     }
     negatives, unread = list_negatives(listing, made_negatives(settings))
-    check_skipped([*listing.skipped, *unread], listing.rows)
+    nowhere = [
+        LeftOut(row.line, frame.key, outside(row.box, size))
+        for frame in listing.frames
+        for row in frame.rows
+        if row.box is not None
+        and not isinstance(size := sizes[str(frame.path)], str)
+        and row.box.clipped(size).area <= 0
+    ]
+    accept_skipped([*listing.skipped, *unread, *nowhere], listing.rows)
     samples = [sample for sample in box_samples(listing) if _can_be_cut(sample, sizes)]
     samples = sorted([*samples, *negatives], key=lambda sample: sample.id.encode())
 
@@ -79,13 +95,22 @@ def cut_at_run_time(source: AtmaCup, settings: BuildSettings) -> Pictures:
         crops = FrameCrops(samples, rows, labels, settings=settings, transform=transform)
         return cast(ReIDDataset, crops)  # it has all of it that a loader asks for
 
+    ids = [sample.id for sample in samples]
     return Pictures(
-        ids=[sample.id for sample in samples],
+        ids=ids,
         labels=np.array([sample.label_id for sample in samples], np.int64),
         kinds=np.array([sample.kind for sample in samples], np.uint8),
         angles=np.array([sample.angle for sample in samples]),
+        order=_listed_order(listing, ids),
         dataset=dataset,
     )
+
+
+def _listed_order(listing: Listing, ids: Sequence[str]) -> Rows:
+    """Rows of these ids in the order of the csv's lines; those that stand on none come last."""
+    lines = {sample_id(frame, row): row.line for frame in listing.frames for row in frame.rows}
+    last = 1 + max(lines.values(), default=0)
+    return np.argsort([lines.get(each, last) for each in ids], kind="stable").astype(np.int64)
 
 
 def _can_be_cut(sample: BoxSample, sizes: Mapping[str, Size | str]) -> bool:

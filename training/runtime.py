@@ -5,6 +5,7 @@ Kept for scripts that have these names, and as the baseline that reading a store
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -91,7 +92,14 @@ def _cut(sample: BoxSample, expand_ratio: float) -> Image.Image:
             frame.load()
     except FileNotFoundError:
         raise SourceNotFoundError(f"no frame at {path}") from None
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise SourceError(
+                f"{path} cannot be opened: {error.strerror}: reduce num_workers, or allow more with"
+                " `ulimit -n 4096` (see lmdb-reid doctor)"
+            ) from None
+        raise ImageError(f"{path} cannot be decoded: {error}") from error
+    except (ValueError, SyntaxError, Image.DecompressionBombError) as error:
         raise ImageError(f"{path} cannot be decoded: {error}") from error
     size = (frame.height, frame.width)
     if box.clipped(size).area <= 0:

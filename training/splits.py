@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Generic, NamedTuple, TypeVar
 
@@ -13,8 +12,7 @@ import numpy as np
 
 from builders import AtmaCup, BuildSettings, Listing
 from builders.negatives import list_negatives, load_negatives_from_csv, made_negatives
-from builders.samples import FRAME_FIELDS, BoxSample, box_samples
-from builders.skipping import check_skipped
+from builders.samples import BoxSample, box_samples
 from builders.sources import LeftOut
 from builders.tracks import BboxMode
 from lmdb_reid.errors import UsageError
@@ -29,6 +27,7 @@ from training.folds import (
     unknown_rows,
     with_labels,
 )
+from training.stores import accept_skipped, source_order
 
 NEG_CSV = "inputs/train_negatives.csv"
 
@@ -157,16 +156,6 @@ def build_open_set_splits_cv(
     )
 
 
-def source_order(store: Store) -> Rows:
-    """All rows of a store in the order of a csv that is sorted by quarter, angle, session, frame.
-
-    Key order is another where frame numbers differ in length: "…__100" stands before "…__99".
-    """
-    names = [name for name in FRAME_FIELDS if name in store.columns]
-    keys = [store.columns[name] for name in reversed(names)]
-    return np.lexsort([np.arange(len(store)), *keys]).astype(np.int64)
-
-
 class _Negatives(NamedTuple):
     """Which negatives join the unknown, and where a csv's samples take them from."""
 
@@ -201,7 +190,7 @@ def _split(
         raise UsageError("give train_meta_path and img_root, or a store")
     listing = AtmaCup(train_meta_path, img_root, bbox_mode=bbox_mode).read()
     beside, unread = _samples_of(negatives, listing, train_meta_path, img_root)
-    _accept_skipped([*listing.skipped, *unread], listing.rows)
+    accept_skipped([*listing.skipped, *unread], listing.rows)
     broken = {row.frame for row in unread}
     frames = [frame for frame in listing.frames if frame.key not in broken]
     samples = box_samples(dataclasses.replace(listing, frames=frames))
@@ -249,14 +238,3 @@ def _samples_of(
     else:
         found, unread = list_negatives(listing, made_negatives(BuildSettings()))
     return [sample for sample in found if sample.kind in negatives.kinds], unread
-
-
-def _accept_skipped(skipped: Sequence[LeftOut], rows: int) -> None:
-    """Go on without rows that cannot be used, where they are few; never without a word."""
-    check_skipped(skipped, rows)
-    if skipped:
-        warnings.warn(
-            f"{len(skipped):,} of {rows:,} rows cannot be used and are left out; the first, line"
-            f" {skipped[0].line}: {skipped[0].reason}",
-            stacklevel=4,
-        )

@@ -7,12 +7,18 @@ import hashlib
 import json
 import logging
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from builders import AtmaCup, BuildSettings, build
+import numpy as np
+
+from builders import AtmaCup, BuildSettings, LeftOut, build
 from builders.progress import shown
+from builders.samples import FRAME_FIELDS
+from builders.skipping import check_skipped
+from lmdb_reid.dataset import Rows
 from lmdb_reid.errors import ResumeError, StoreError, StoreNotFoundError, StoreWriteError
 from lmdb_reid.store import Store
 
@@ -100,6 +106,7 @@ def _build(source: AtmaCup, settings: BuildSettings, path: Path) -> None:
         except ResumeError:  # what was stopped there had other settings
             report = build(source, path, settings, overwrite=True, progress=progress)
     _log.info("\n".join(report.lines()))
+    accept_skipped(report.skipped, report.rows)
 
 
 @contextlib.contextmanager
@@ -118,3 +125,24 @@ def _alone(path: Path) -> Iterator[None]:
         if fcntl is not None:
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def source_order(store: Store) -> Rows:
+    """All rows of a store in the order of a csv that is sorted by quarter, angle, session, frame.
+
+    Key order is another where frame numbers differ in length: "…__100" stands before "…__99".
+    """
+    names = [name for name in FRAME_FIELDS if name in store.columns]
+    keys = [store.columns[name] for name in reversed(names)]
+    return np.lexsort([np.arange(len(store)), *keys]).astype(np.int64)
+
+
+def accept_skipped(skipped: Sequence[LeftOut], rows: int) -> None:
+    """Go on without rows that cannot be used, where they are few; never without a word."""
+    check_skipped(skipped, rows)
+    if skipped:
+        warnings.warn(
+            f"{len(skipped):,} of {rows:,} rows cannot be used and are left out; the first, line"
+            f" {skipped[0].line}: {skipped[0].reason}",
+            stacklevel=4,
+        )

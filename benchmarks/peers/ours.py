@@ -44,9 +44,8 @@ def decode_as_ffcv() -> None:
     """
     original = simplejpeg.decode_jpeg
 
-    def decode(*args: Any, **options: Any) -> Any:
-        options["fastupsample"] = False
-        return original(*args, **options)
+    def decode(data: Any, colorspace: str, fast: bool, _upsampling: bool, *others: Any) -> Any:
+        return original(data, colorspace, fast, False, *others)
 
     simplejpeg.decode_jpeg = decode
 

@@ -23,6 +23,9 @@ from builders.samples import BoxSample
 from lmdb_reid.errors import SourceError, SourceNotFoundError
 from lmdb_reid.schema import NO_LABEL, Kind
 
+TRAIN_META = "inputs/atmaCup22_2nd_meta/train_meta.csv"
+IMG_ROOT = "inputs/images"
+"""Where the guide's code has its csv and frames: the defaults of `lmdb-reid negatives`."""
 FIRST_LINE = 2
 """The line that the first sample of a csv stands on."""
 
@@ -56,8 +59,8 @@ def write_negatives_csv(path: str | os.PathLike[str], samples: Iterable[BoxSampl
 def load_negatives_from_csv(
     neg_csv_path: str | os.PathLike[str],
     *,
-    train_meta: str | os.PathLike[str] = "train_meta.csv",
-    img_root: str | os.PathLike[str] = "images",
+    train_meta: str | os.PathLike[str] = TRAIN_META,
+    img_root: str | os.PathLike[str] = IMG_ROOT,
 ) -> list[BoxSample]:
     """The negatives of a csv, in its order.
 

@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 from collections import defaultdict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 
 from builders.negatives._boxes import background_id, partial_id
@@ -37,7 +37,7 @@ def chosen_negatives(
     """
     if path is None:
         return listing, made_negatives(settings)
-    negatives = taken_negatives(path, listing.frames)
+    negatives = taken_negatives(path, listing.frames, listing.places)
     digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
     undecided = dict.fromkeys(("num_bg_per_frame", "num_partial_per_box", "seed"))
     listing = dataclasses.replace(
@@ -49,8 +49,12 @@ def chosen_negatives(
     return listing, negatives
 
 
-def taken_negatives(path: str | os.PathLike[str], frames: Sequence[Frame]) -> Negatives:
+def taken_negatives(
+    path: str | os.PathLike[str], frames: Sequence[Frame], places: Mapping[str, str] | None = None
+) -> Negatives:
     """The negatives of a csv, for the frames of a source.
+
+    `places` is the listing's: named in the command that makes a csv which is not there.
 
     Samples keep the csv's boxes, kinds and ids. Where the csv has no ids, the backgrounds of a
     frame are numbered in its order; a partial is numbered after the box of the frame that it
@@ -65,7 +69,9 @@ def taken_negatives(path: str | os.PathLike[str], frames: Sequence[Frame]) -> Ne
     by_name = {_name(frame): frame for frame in frames}
     found: dict[str, list[Negative]] = defaultdict(list)
     lines: dict[str, int] = {}
-    for line, sample in enumerate(load_negatives_from_csv(path), FIRST_LINE):
+    known = places or {}
+    named = {name: known[name] for name in ("train_meta", "img_root") if name in known}
+    for line, sample in enumerate(load_negatives_from_csv(path, **named), FIRST_LINE):
         frame = by_name.get((sample.quarter, sample.angle, sample.session, sample.frame))
         if frame is None:
             raise SourceError(

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 
 from builders.negatives import list_negatives, made_negatives, store_negatives, write_negatives_csv
+from builders.negatives._csv import IMG_ROOT, TRAIN_META
 from builders.progress import shown
 from builders.samples import BoxSample
 from builders.settings import BuildSettings
@@ -18,8 +19,6 @@ from builders.sources import AtmaCup, LeftOut
 from lmdb_reid.errors import UsageError
 from lmdb_reid.store import Store
 
-_TRAIN_META = "inputs/atmaCup22_2nd_meta/train_meta.csv"
-_IMG_ROOT = "inputs/images"
 _SHOWN = 8
 
 
@@ -31,9 +30,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add(
         "--train-meta",
         metavar="CSV",
-        help=f"quarter,angle,session,frame,x,y,w,h,label_id (default: {_TRAIN_META})",
+        help=f"quarter,angle,session,frame,x,y,w,h,label_id (default: {TRAIN_META})",
     )
-    add("--img-root", metavar="DIR", help=f"the folder of the frames (default: {_IMG_ROOT})")
+    add("--img-root", metavar="DIR", help=f"the folder of the frames (default: {IMG_ROOT})")
     add("--from", dest="store", metavar="STORE", help="write the negatives of this store instead")
     add(
         "--output",
@@ -116,8 +115,8 @@ def _of_frames(args: argparse.Namespace) -> tuple[list[BoxSample], Sequence[Left
         else made_negatives(settings, max_iou_partial=args.max_iou_partial)
     )
     source = AtmaCup(
-        args.train_meta or _TRAIN_META,
-        args.img_root or _IMG_ROOT,
+        args.train_meta or TRAIN_META,
+        args.img_root or IMG_ROOT,
         bbox_mode=args.bbox_mode or "drop",
     )
     listing = source.read()

@@ -91,7 +91,7 @@ def read(
         now = time.perf_counter()
         if now - began > limit_s:
             break
-    seconds = time.perf_counter() - began
+    seconds = now - began  # leaving a pass early is no part of it
     of = len(loader.dataset)
     p50, p99 = np.percentile(waits, [50, 99]) if waits else (0.0, 0.0)
     return Reading(
@@ -100,11 +100,11 @@ def read(
         whole=samples == of,
         seconds=seconds,
         epoch_s=seconds * of / samples if samples else 0.0,
-        samples_per_s=samples / seconds,
+        samples_per_s=samples / seconds if seconds else 0.0,
         first_batch_ms=1e3 * waits[0] if waits else 0.0,
         wait_ms_p50=1e3 * float(p50),
         wait_ms_p99=1e3 * float(p99),
-        wait_share=sum(waits) / seconds,
+        wait_share=sum(waits) / seconds if seconds else 0.0,
         step_ms=1e3 * step_s,
     )
 

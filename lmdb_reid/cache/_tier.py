@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
 import threading
+import weakref
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,11 +48,13 @@ class DecodedTier:
         self.path = (
             Path(dir) if dir is not None else store.path.with_name(store.path.name + ".decoded")
         )
+        self._own = dir is None  # a folder of a user's may hold whatever else
         self.digest = store.digest
         self.count = len(store)
         self._files: dict[str, _Files] = {}
         self._lock = threading.Lock()
         self._served = self._kept = self._missed = 0
+        _tiers.add(self)
 
     def fill(self, source: str, rows: Rows, out: Pixels) -> Rows:
         """See `PixelCache`: one gather over the memory map.
@@ -90,12 +94,16 @@ class DecodedTier:
             os.fsync(files.pixels_fd)
             os.fsync(files.done_fd)
             if files.done.all():
-                (files.folder / _META).write_text(json.dumps({"boot": None}))
+                _write_meta(files.folder, None)
 
     def clear(self) -> None:
-        """Remove the files from the disk. Nobody else may be reading them."""
+        """Remove this store's files from the disk. Nobody else may be reading them."""
         self._files.clear()
-        shutil.rmtree(self.path, ignore_errors=True)
+        for folder in self.path.glob(f"{self.digest}-*"):
+            shutil.rmtree(folder, ignore_errors=True)
+        if self._own:
+            with contextlib.suppress(OSError):  # another store's are there too, or nothing is
+                self.path.rmdir()
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_lock"} | {
@@ -105,6 +113,7 @@ class DecodedTier:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         self._lock = threading.Lock()
+        _tiers.add(self)
 
     def __repr__(self) -> str:
         return f"DecodedTier({str(self.path)!r})"
@@ -155,14 +164,31 @@ def _open(folder: Path, count: int, nbytes: int) -> _Files:
             f" {count * nbytes / 1e9:,.2f} GB (give DecodedTier another dir, or use"
             " LRUCache(bytes=...))"
         ) from None
-    flags = os.O_RDWR | getattr(os, "O_CLOEXEC", 0)
     return _Files(
         folder,
         np.memmap(folder / _PIXELS, np.uint8, "r", shape=(count, nbytes)),
         np.memmap(folder / _DONE, np.uint8, "r", shape=(count,)),
-        os.open(folder / _PIXELS, flags),
-        os.open(folder / _DONE, flags),
+        _opened(folder / _PIXELS),
+        _opened(folder / _DONE),
     )
+
+
+def _opened(file: Path) -> int:
+    """To write, or where that is not allowed to read: a whole tier of somebody else's is of use."""
+    close = getattr(os, "O_CLOEXEC", 0)
+    try:
+        return os.open(file, os.O_RDWR | close)
+    except OSError as error:
+        if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        return os.open(file, os.O_RDONLY | close)
+
+
+def _write_meta(folder: Path, boot: str | None) -> None:
+    """In one step: another process may be reading it."""
+    draft = folder / f"{_META}.{os.getpid()}"
+    draft.write_text(json.dumps({"boot": boot}))
+    draft.replace(folder / _META)
 
 
 def _usable(folder: Path, count: int, nbytes: int) -> bool:
@@ -184,7 +210,7 @@ def _make(folder: Path, count: int, nbytes: int) -> None:
         for name, size in ((_PIXELS, count * nbytes), (_DONE, count)):
             with (draft / name).open("wb") as file:
                 _reserve(file.fileno(), size)
-        (draft / _META).write_text(json.dumps({"boot": _boot_id()}))
+        _write_meta(draft, _boot_id())
         draft.rename(folder)
     except BaseException:
         shutil.rmtree(draft, ignore_errors=True)
@@ -222,3 +248,16 @@ def _boot_id() -> str:
         return _BOOT.read_text().strip()
     except OSError:
         return "unknown"
+
+
+_tiers: weakref.WeakSet[DecodedTier] = weakref.WeakSet()
+
+
+def _after_fork_in_child() -> None:
+    """A thread of the parent may hold a lock that nobody in the child would give back."""
+    for tier in list(_tiers):
+        tier._lock = threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -19,6 +19,7 @@ from pathlib import Path
 
 import lmdb
 
+from lmdb_reid._memory import cgroup, free_memory
 from lmdb_reid._version import __version__
 from lmdb_reid.errors import LmdbReidError
 
@@ -118,7 +119,7 @@ def _usable_cpus() -> int:
         cores = len(os.sched_getaffinity(0))
     else:
         cores = os.cpu_count() or 1
-    quota, _, period = _cgroup("cpu.max").partition(" ")
+    quota, _, period = cgroup("cpu.max").partition(" ")
     return max(1, min(cores, int(quota) // int(period))) if quota.isdigit() else cores
 
 
@@ -128,32 +129,8 @@ def _usable_memory() -> int | None:
         total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (OSError, ValueError):
         return None
-    limit = _cgroup("memory.max")
+    limit = cgroup("memory.max")
     return min(total, int(limit)) if limit.isdigit() else total
-
-
-def free_memory() -> int | None:
-    """Bytes that programs may still take, in this container; None where the system cannot tell."""
-    try:
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = int(dict(line.split(":", 1) for line in lines)["MemAvailable"].split()[0]) * 1024
-    except (OSError, KeyError, ValueError):
-        return None
-    limit, used = _cgroup("memory.max"), _cgroup("memory.current")
-    if not (limit.isdigit() and used.isdigit()):
-        return free
-    # The page cache counts as used, and is given up as soon as somebody needs it.
-    stat = dict(line.split() for line in _cgroup("memory.stat").splitlines())
-    cached = int(stat.get("file", 0)) - int(stat.get("shmem", 0))
-    return max(0, min(free, int(limit) - int(used) + cached))
-
-
-def _cgroup(name: str) -> str:
-    """A limit that a container sets on itself; "" where there is none to read."""
-    try:
-        return (Path("/sys/fs/cgroup") / name).read_text().strip()
-    except OSError:
-        return ""
 
 
 def _gpus() -> list[str]:

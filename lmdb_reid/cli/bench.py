@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import pickle
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from lmdb_reid._memory import free_memory
 from lmdb_reid.bench import loading, pages
 from lmdb_reid.bench.advice import Findings, advise, break_even_ms, gigabytes
 from lmdb_reid.bench.loading import Cold, Reading, Setup
 from lmdb_reid.bench.timeline import timeline
 from lmdb_reid.bench.transforms import Pipeline, PipelineCost, load_pipeline, pipeline_cost
-from lmdb_reid.cli._survey import free_memory
 from lmdb_reid.dataset import ReIDDataset, Transform
 from lmdb_reid.errors import UsageError
 from lmdb_reid.schema import parse_size
@@ -66,6 +67,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--batch-size, --seconds and --step-ms: give numbers above 0")
     if args.plot and Path(args.plot).suffix.lower() not in (".png", ".jpg", ".jpeg"):
         raise UsageError(f"--plot {args.plot}: give a name that ends in .png or .jpg")
+    if args.plot and not Path(args.plot).absolute().parent.is_dir():
+        raise UsageError(f"--plot {args.plot}: there is no folder {Path(args.plot).parent}")
     if args.pil and not args.transform:
         raise UsageError("--pil says what --transform is given: give that too")
     pipeline = Pipeline(load_pipeline(args.transform), pil=args.pil) if args.transform else None
@@ -76,6 +79,8 @@ def run(args: argparse.Namespace) -> int:
         size=parse_size(args.size),
         transform=_transform(pipeline),
     )
+    if pipeline is not None:
+        _check_pipeline(setup, pipeline)
     found = _measured(setup, pipeline, args)
     if args.plot:
         _plot(setup, found, args)
@@ -156,6 +161,20 @@ def _measured(setup: Setup, pipeline: Pipeline | None, args: argparse.Namespace)
         step=step,
         pipeline=cost,
     )
+
+
+def _check_pipeline(setup: Setup, pipeline: Pipeline) -> None:
+    """Refuse before anything is measured what would fail in the workers."""
+    pipeline_cost(setup.store, pipeline, size=setup.size, limit_s=0.0)  # names a stage that raises
+    if setup.engine == "threads":
+        return
+    try:
+        pickle.dumps(setup.transform)
+    except Exception as error:  # pickle raises whatever comes
+        raise UsageError(
+            f"the pipeline cannot be sent to worker processes ({error}): define its transforms"
+            " with def or class in a module"
+        ) from None
 
 
 def _plot(setup: Setup, found: Findings, args: argparse.Namespace) -> None:

@@ -6,7 +6,16 @@ carries it) or, with LMDB_REID_CODEC=pyturbojpeg in the environment, through PyT
 system's libturbojpeg 3.
 """
 
-from lmdb_reid.codec._jpeg import Header, codec_name, decode, decode_scaled, encode, header
+from lmdb_reid.codec._jpeg import (
+    Header,
+    codec_id,
+    codec_name,
+    decode,
+    decode_into,
+    decode_scaled,
+    encode,
+    header,
+)
 from lmdb_reid.codec._pixels import Subsampling
 from lmdb_reid.codec._resize import resize
 from lmdb_reid.codec._scratch import scratch
@@ -25,8 +34,10 @@ __all__ = [
     "Header",
     "SourceInfo",
     "Subsampling",
+    "codec_id",
     "codec_name",
     "decode",
+    "decode_into",
     "decode_scaled",
     "encode",
     "header",

@@ -29,6 +29,8 @@ class _Backend(Protocol):
     ValueError.
     """
 
+    id: str
+
     @property
     def name(self) -> str: ...
     def header(self, data: Buffer) -> tuple[int, int, str, str]: ...
@@ -56,6 +58,11 @@ _codec = _backend()
 def codec_name() -> str:
     """The binding in use and its version, as `doctor` prints it."""
     return _codec.name
+
+
+def codec_id() -> str:
+    """The binding alone, in one word: its pixels are its own."""
+    return _codec.id
 
 
 def header(data: Buffer) -> Header:
@@ -102,6 +109,21 @@ def decode(data: Buffer, out: Pixels | None = None, *, fast_dct: bool = False) -
     if out.shape != (*found, 3):
         raise _does_not_fit(header(data), out)
     return out
+
+
+def decode_into(data: Buffer, out: Pixels, fast_dct: bool) -> None:
+    """`decode` into an array that is known to be C-contiguous uint8 [H, W, 3], its checks left out.
+
+    Raises:
+        ImageError: as `decode`, also where the picture has another shape.
+    """
+    try:
+        found = _codec.decode(data, out, fast_dct, None)
+    except ValueError:
+        decode(data, out, fast_dct=fast_dct)  # says what is wrong
+        raise
+    if out.shape[:2] != found:
+        raise _does_not_fit(header(data), out)
 
 
 def _does_not_fit(head: Header, out: Pixels) -> ImageError:

@@ -35,6 +35,8 @@ _SUBSAMPLING = {0: "444", 1: "422", 2: "420", 3: "Gray", 4: "440", 5: "411"}  # 
 class PyTurboJpeg:
     """The binding over the system's library."""
 
+    id = "pyturbojpeg"
+
     def __init__(self) -> None:
         try:
             self._turbo = turbojpeg.TurboJPEG()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
@@ -14,6 +15,7 @@ import torch
 from torch.utils.data import Dataset
 
 from lmdb_reid import codec
+from lmdb_reid._memory import page_aligned
 from lmdb_reid.cache import PixelCache
 from lmdb_reid.errors import CorruptSampleError, ImageError, UnknownRowError, UsageError
 from lmdb_reid.schema import NO_LABEL, Size
@@ -123,7 +125,7 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
         """A list of items, for torch's own loader."""
         chosen = self._checked_indices(indices)
         labels = self.labels[chosen].tolist()
-        out = np.empty((len(chosen), *self.size, 3), np.uint8)
+        out = page_aligned((len(chosen), *self.size, 3))
         self.read_into(chosen, out)
         images = (
             self.transformed(torch.from_numpy(pixels).permute(2, 0, 1), None) for pixels in out
@@ -167,27 +169,69 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
     def _decode_all(
         self, rows: Rows, places: Sequence[int], out: Pixels, corrupt: list[int] | None
     ) -> None:
-        columns, chosen = self.store.columns, rows[places]
-        sizes = zip(
-            columns["height"][chosen].tolist(), columns["width"][chosen].tolist(), strict=True
-        )
+        chosen = rows if len(places) == len(rows) else rows[places]
+        decode, fast_dct, keeps = codec.decode_into, self.fast_dct, self.cache is not None
         with self.store._reading() as jpeg_of:
-            for place, row, size in zip(places, chosen.tolist(), sizes, strict=True):
+            # All bytes first: the loop below holds the GIL for as short as can be between two
+            # decodings, or threads would wait for each other (14 % with two of them).
+            found = self._found(jpeg_of, places, chosen.tolist(), corrupt)
+            for (place, row, jpeg), is_of_own_size in zip(
+                found, self._of_own_size(chosen), strict=False
+            ):
+                if jpeg is None:
+                    continue
                 try:
-                    self._decode(row, jpeg_of(row), size, out[place])
-                except CorruptSampleError:
+                    if is_of_own_size:
+                        decode(jpeg, out[place], fast_dct)
+                    else:
+                        larger = codec.decode_scaled(jpeg, self.size, fast_dct=fast_dct)
+                        codec.resize(larger, self.size, out[place])
+                except ImageError as error:
                     if corrupt is None:
-                        raise
+                        raise CorruptSampleError(f"{self.store.ids[row]}: {error}") from None
                     corrupt.append(place)
                     continue
-                if self.cache is not None:
-                    self.cache.keep(self._source, rows[place : place + 1], out[place : place + 1])
+                if keeps:
+                    self._keep(rows[place : place + 1], out[place : place + 1])
+
+    def _found(
+        self,
+        jpeg_of: Callable[[int], memoryview],
+        places: Sequence[int],
+        rows: list[int],
+        corrupt: list[int] | None,
+    ) -> list[tuple[int, int, memoryview | None]]:
+        """(place, row, JPEG) of each; None for those that are noted as damaged."""
+        if corrupt is None:
+            return list(zip(places, rows, map(jpeg_of, rows), strict=True))
+        found: list[tuple[int, int, memoryview | None]] = []
+        for place, row in zip(places, rows, strict=True):
+            try:
+                found.append((place, row, jpeg_of(row)))
+            except CorruptSampleError:
+                corrupt.append(place)
+                found.append((place, row, None))
+        return found
+
+    def _of_own_size(self, rows: Rows) -> Iterable[bool]:
+        """Whether each image has the dataset's size and needs no resizing."""
+        if self.store.size is not None:
+            return itertools.repeat(self.store.size == self.size)
+        columns = self.store.columns
+        heights, widths = columns["height"][rows], columns["width"][rows]
+        own: list[bool] = ((heights == self.size[0]) & (widths == self.size[1])).tolist()
+        return own
+
+    def _keep(self, rows: Rows, pixels: Pixels) -> None:
+        if self.cache is not None:
+            self.cache.keep(self._source, rows, pixels)
 
     @property
     def _source(self) -> str:
         """What decides the pixels of a row: caches keep them under this name."""
         height, width = self.size
-        return f"{self.store.digest}-{height}x{width}-{'fast' if self.fast_dct else 'accurate'}"
+        decoder = f"{codec.codec_id()}-{'fast' if self.fast_dct else 'accurate'}"
+        return f"{self.store.digest}-{height}x{width}-{decoder}"
 
     def store_rows(self, indices: Rows) -> Rows:
         """The store's rows of some items, int64."""
@@ -221,16 +265,6 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
             f" {_told(self._labels_as)})"
         )
 
-    def _decode(self, row: int, jpeg: memoryview, size: Size, slot: Pixels) -> None:
-        try:
-            if size == self.size:
-                codec.decode(jpeg, slot, fast_dct=self.fast_dct)
-            else:
-                larger = codec.decode_scaled(jpeg, self.size, fast_dct=self.fast_dct)
-                codec.resize(larger, self.size, slot)
-        except ImageError as error:
-            raise CorruptSampleError(f"{self.store.ids[row]}: {error}") from None
-
     def _stored_labels(self) -> Rows:
         column: Rows = self.store.columns["label"]
         return column if self._rows is None else column[self._rows]
@@ -249,11 +283,14 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
         given = np.asarray(indices)
         if given.size and not np.issubdtype(given.dtype, np.integer):
             raise UsageError(f"items are whole numbers, not {given.dtype}: {indices!r}")
-        chosen = given.astype(np.int64)
-        if len(chosen) and not (-len(self) <= chosen.min() and chosen.max() < len(self)):
-            bad = int(chosen.max() if chosen.max() >= len(self) else chosen.min())
+        chosen = given.astype(np.int64, copy=False)
+        if not len(chosen):
+            return chosen
+        least, most = np.minimum.reduce(chosen), np.maximum.reduce(chosen)
+        if least < -len(self) or most >= len(self):
+            bad = int(most if most >= len(self) else least)
             raise UnknownRowError(f"item {bad} of a dataset of {len(self)}")
-        return np.where(chosen < 0, chosen + len(self), chosen)
+        return chosen if least >= 0 else np.where(chosen < 0, chosen + len(self), chosen)
 
 
 def _checked_size(size: Size | None) -> Size | None:

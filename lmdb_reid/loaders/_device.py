@@ -80,7 +80,7 @@ class Transfer:
         if self._stream is None:
             for made in batches:
                 began = time.perf_counter()
-                batch = self._converted(made.batch)
+                batch = self._converted(self._moved(made.batch))
                 yield _with_transfer(made, batch, time.perf_counter() - began)
                 del made, batch  # or its buffer could not return while the next is waited for
             return
@@ -92,6 +92,12 @@ class Transfer:
             ahead = sent
         if ahead is not None:
             yield self._arrived(ahead)
+
+    def _moved(self, batch: Batch) -> Batch:
+        """On a device that has no streams (a GPU's way is `_sent`)."""
+        if self._device is None or self._device.type == "cpu":
+            return batch
+        return Batch(*(part.to(self._device) for part in batch))
 
     def _sent(self, made: Made, stream: torch.cuda.Stream) -> _Sent:
         with torch.cuda.stream(stream):
@@ -111,6 +117,11 @@ class Transfer:
 
     def _converted(self, batch: Batch) -> Batch:
         images = batch.images
+        if self._dtype is not None and not isinstance(images, torch.Tensor):
+            raise UsageError(
+                f"dtype={self._dtype} converts images that are one tensor; the transform gives"
+                f" {type(images).__name__}: leave dtype out"
+            )
         if self._dtype is not None:
             images = ((images.float() / 255 - self._mean) / self._std).to(self._dtype)
         if self._memory_format is not None and isinstance(images, torch.Tensor):

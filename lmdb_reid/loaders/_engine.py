@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from lmdb_reid._memory import page_aligned
 from lmdb_reid.dataset import Pixels, ReIDDataset
 from lmdb_reid.sampling import position_seed
 
@@ -135,7 +136,7 @@ def make_batch(
         CorruptSampleError: a sample's stored bytes are damaged.
     """
     if pixels is None:
-        pixels = np.empty((len(task.indices), *dataset.size, 3), np.uint8)
+        pixels = page_aligned((len(task.indices), *dataset.size, 3))
     corrupt, spent = read_span(dataset, task, pixels, skip=skip)
     if dataset.transform is None:
         return finished(dataset, task, pixels, corrupt, spent)
@@ -203,17 +204,21 @@ def finished(
     return Made(Batch(collated, labels, rows), corrupt, spent)
 
 
-def sample_output(dataset: ReIDDataset) -> Any:
-    """What one item's image looks like: [H, W, 3] uint8, or what the transform makes of a black
-    one.
+def sample_output(dataset: ReIDDataset, item: int) -> Any:
+    """What an item's image looks like: [H, W, 3] uint8, or what the transform makes of it; None
+    where that fails, which whoever makes its batch will tell.
 
     The global random generators are left as they were.
     """
     if dataset.transform is None:
         return torch.zeros((*dataset.size, 3), dtype=torch.uint8)
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()
+    pixels = np.empty((1, *dataset.size, 3), np.uint8)
     try:
-        return dataset.transformed(torch.zeros((3, *dataset.size), dtype=torch.uint8), 0)
+        dataset.read_into([item], pixels)
+        return dataset.transformed(torch.from_numpy(pixels[0]).permute(2, 0, 1), 0)
+    except Exception:  # of the sample, or whatever a user's transform raises
+        return None
     finally:
         torch.set_rng_state(states[0])
         random.setstate(states[1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
+import zlib
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Self
 
@@ -14,7 +15,7 @@ from lmdb_reid.errors import CorruptSampleError, UsageError
 from lmdb_reid.loaders._device import Transfer
 from lmdb_reid.loaders._engine import Batch, Corrupt, Engine, Task
 from lmdb_reid.loaders._stats import Clock, Moment
-from lmdb_reid.sampling import FromTorch, Sampler, rank_share
+from lmdb_reid.sampling import FromTorch, Sampler, checked_order, rank_share
 
 _SKIPPED_SHARE, _SKIPPED_LEAST = 0.01, 10  # most damaged samples of a pass that are left out
 
@@ -64,7 +65,7 @@ class Loader:
         if self._engine is None:
             raise UsageError("this loader was closed")
         self._end_pass()
-        self._taken, self._resume_at = self._resume_at, 0
+        self._taken = self._resume_at
         running = self._run(self._engine, self._pass)
         self._running = weakref.ref(running)
         return running
@@ -81,6 +82,7 @@ class Loader:
             for taken in range(start + 1, start + len(tasks) + 1):
                 asked, ready = self._clock.begin(), engine.ready()
                 batch, corrupt, spent = next(batches)
+                self._resume_at = 0  # now that the position is used, and not before
                 self._count_skipped(skipped, corrupt)
                 self._clock.end(asked, len(batch.labels), ready, spent)
                 # Counted before it is handed out: a state saved in the loop's body holds this batch
@@ -110,9 +112,13 @@ class Loader:
             )
 
     def set_epoch(self, epoch: int) -> None:
-        """Read this epoch next, from its first batch."""
+        """Read this epoch next, from its first batch; from where it stopped, if a state of it was
+        just loaded.
+        """
         if epoch < 0:
             raise UsageError(f"epoch {epoch}: epochs are counted from 0")
+        if epoch == self.epoch and self._resume_at:  # `for epoch in range(start, n)` after a resume
+            return
         self._end_pass()
         self.epoch, self._taken, self._resume_at = epoch, 0, 0
 
@@ -126,19 +132,27 @@ class Loader:
         state: dict[str, Any] = {"epoch": self.epoch, "batches": self._taken, **self._identity()}
         if isinstance(self._sampler, FromTorch):
             state["order"] = self._sampler.rows(self.epoch).tolist()
+        else:
+            state["crc32"] = self._order_crc(self.epoch)
         return state
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state, with any number of workers.
 
         Raises:
-            UsageError: the state is of another order: other samples, batch size, seed or number of
-                ranks.
+            UsageError: no state of a loader, or one of another order: other samples, batch size,
+                seed, sampler or number of ranks.
         """
+        epoch, batches = state.get("epoch"), state.get("batches")
+        if not (isinstance(epoch, int) and isinstance(batches, int) and min(epoch, batches) >= 0):
+            raise UsageError(f"this is no state of a loader: epoch {epoch!r}, batches {batches!r}")
+        wanted = self._identity()
+        if isinstance(self._sampler, FromTorch):
+            order = checked_order(state.get("order", [None]), len(self.dataset))
+        else:
+            wanted["crc32"] = self._order_crc(epoch)
         differing = {
-            name: (state.get(name), now)
-            for name, now in self._identity().items()
-            if state.get(name) != now
+            name: (state.get(name), now) for name, now in wanted.items() if state.get(name) != now
         }
         if differing:
             told = "; ".join(
@@ -146,10 +160,11 @@ class Loader:
             )
             raise UsageError(f"this state belongs to another order of batches: {told}")
         if isinstance(self._sampler, FromTorch):
-            self._sampler.restore(state["epoch"], np.asarray(state["order"], np.int64))
+            self._sampler.restore(epoch, order)
+        if batches > len(self._tasks(epoch)):
+            raise UsageError(f"this state took {batches} batches of an epoch that has fewer")
         self._end_pass()
-        self.epoch = state["epoch"]
-        self._taken = self._resume_at = state["batches"]
+        self.epoch, self._taken, self._resume_at = epoch, batches, batches
 
     def stats(self) -> dict[str, Any]:
         """What happened since the loader was made.
@@ -182,9 +197,9 @@ class Loader:
     def close(self) -> None:
         """Stop the workers. The loader cannot be read again."""
         engine, self._engine = self._engine, None
-        self._end_pass()
         if engine is not None:
-            engine.close()
+            engine.close()  # first, so that nothing under way is waited for
+        self._end_pass()
 
     def _end_pass(self) -> None:
         self._pass += 1
@@ -212,21 +227,41 @@ class Loader:
             "seed": self._seed,
             "world_size": self._world_size,
             "drop_last": self._drop_last,
+            "sampler": type(self._sampler).__name__,
         }
+
+    def _order_crc(self, epoch: int) -> int:
+        """Of the store's rows in the order of an epoch: tells one order from another."""
+        order = checked_order(self._sampler.rows(epoch), len(self.dataset))
+        return zlib.crc32(np.ascontiguousarray(self.dataset.store_rows(order)).data)
 
     def _tasks(self, epoch: int, start: int = 0) -> _Tasks:
         """The tasks of an epoch from batch `start` on."""
-        rows = self._sampler.rows(epoch)
-        order = rank_share(rows, self._rank, self._world_size, drop_last=self._drop_last)
-        plain = Task(order, self._seed, epoch, self._rank, self._world_size)
-        return _Tasks(plain, self.batch_size, start, drop_last=self._drop_last)
+        order = checked_order(self._sampler.rows(epoch), len(self.dataset))
+        rank, ranks, drop_last = self._rank, self._world_size, self._drop_last
+        if isinstance(self._sampler, FromTorch) and self._sampler.is_shared:
+            plain = Task(order, self._seed, epoch, rank, ranks)
+        elif ranks > 1 and hasattr(self._sampler, "batch_size"):
+            # Its batches stay whole, batch b goes to rank b % ranks.
+            size = self.batch_size
+            order = rank_share(order, rank, ranks, drop_last=drop_last, together=size)
+            plain = Task(order, self._seed, epoch, rank * size)
+            return _Tasks(plain, size, start, drop_last=drop_last, apart=ranks * size)
+        else:
+            order = rank_share(order, rank, ranks, drop_last=drop_last)
+            plain = Task(order, self._seed, epoch, rank, ranks)
+        apart = self.batch_size * plain.stride
+        return _Tasks(plain, self.batch_size, start, drop_last=drop_last, apart=apart)
 
 
 class _Tasks(Sequence[Task]):
     """An epoch cut into batches, each as it is asked for: no Python object stands for a sample."""
 
-    def __init__(self, epoch: Task, batch_size: int, start: int, *, drop_last: bool) -> None:
+    def __init__(
+        self, epoch: Task, batch_size: int, start: int, *, drop_last: bool, apart: int
+    ) -> None:
         self._epoch = epoch
+        self._apart = apart  # positions from one batch's first sample to the next one's
         self._batch_size = batch_size
         self._start = start
         whole, rest = divmod(len(epoch.indices), batch_size)
@@ -238,8 +273,9 @@ class _Tasks(Sequence[Task]):
     def __getitem__(self, at: Any) -> Any:
         if not 0 <= at < len(self):
             raise IndexError(at)
-        first = (self._start + at) * self._batch_size
+        number = self._start + at
+        first = number * self._batch_size
         return self._epoch._replace(
             indices=self._epoch.indices[first : first + self._batch_size],
-            first=self._epoch.first + first * self._epoch.stride,
+            first=self._epoch.first + number * self._apart,
         )

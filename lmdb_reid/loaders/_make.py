@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Iterable, Sequence
 from typing import Literal
@@ -96,6 +97,7 @@ def make_loader(
     """
     to = None if device is None else torch.device(device)
     workers = _cores() if workers is None else workers
+    ranks = _ranks(rank, world_size)
     _check_dataset(dataset)
     _check_numbers(batch_size=(batch_size, 1), prefetch=(prefetch, 1), seed=(seed, 0))
     _check_numbers(workers=(workers, 0))
@@ -119,7 +121,6 @@ def make_loader(
             dataset,
             workers=workers,
             prefetch=prefetch,
-            batch_size=batch_size,
             pin=pin and torch.cuda.is_available(),  # page-locked memory is CUDA's to give
             skip=skip,
         )
@@ -128,7 +129,6 @@ def make_loader(
             dataset,
             workers=workers,
             prefetch=prefetch,
-            batch_size=batch_size,
             skip=skip,
             start_method=start_method,
         )
@@ -149,12 +149,12 @@ def make_loader(
     return Loader(
         dataset,
         made,
-        _checked_sampler(dataset, sampler, shuffle=shuffle, seed=seed),
+        _checked_sampler(dataset, sampler, shuffle=shuffle, seed=seed, ranks=ranks),
         transfer=Transfer(moves, dtype, mean, std, memory_format, made_on=to),
         batch_size=batch_size,
         drop_last=drop_last,
         seed=seed,
-        ranks=_ranks(rank, world_size),
+        ranks=ranks,
         why=why,
     )
 
@@ -167,7 +167,7 @@ def _check_dataset(dataset: object) -> None:
 def _check_numbers(**given: tuple[int, int]) -> None:
     """Each name is a whole number, and at least so much."""
     for name, (value, least) in given.items():
-        if not isinstance(value, int) or value < least:
+        if not isinstance(value, numbers.Integral) or int(value) < least:
             raise UsageError(f"{name} {value!r}: give a whole number from {least} up")
 
 
@@ -223,13 +223,27 @@ def _check_on_device(
 
 
 def _checked_sampler(
-    dataset: ReIDDataset, sampler: Sampler | Iterable[int] | None, *, shuffle: bool, seed: int
+    dataset: ReIDDataset,
+    sampler: Sampler | Iterable[int] | None,
+    *,
+    shuffle: bool,
+    seed: int,
+    ranks: tuple[int, int],
 ) -> Sampler:
     if sampler is None:
         return Shuffled(len(dataset), seed) if shuffle else Sequential(len(dataset))
     if shuffle:
         raise UsageError("shuffle and sampler both decide the order: give one of them")
-    return sampler if isinstance(sampler, Sampler) else FromTorch(sampler)
+    if isinstance(sampler, Sampler):
+        return sampler
+    theirs = FromTorch(sampler)
+    in_order = isinstance(sampler, torch.utils.data.SequentialSampler | Sequence)
+    if ranks[1] > 1 and not (theirs.is_shared or in_order):
+        raise UsageError(
+            f"{type(sampler).__name__} draws another order on each rank: give shuffle=True, a"
+            " DistributedSampler, or an object with rows(epoch)"
+        )
+    return theirs
 
 
 def _ranks(rank: int | None, world_size: int | None) -> tuple[int, int]:

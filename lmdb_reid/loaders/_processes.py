@@ -8,7 +8,7 @@ that could be left behind, and takes nothing from /dev/shm.
 from __future__ import annotations
 
 import contextlib
-import mmap
+import errno
 import multiprocessing
 import os
 import pickle
@@ -25,6 +25,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
+from lmdb_reid._memory import free_memory
 from lmdb_reid.dataset import ReIDDataset
 from lmdb_reid.errors import UsageError, WorkerDiedError
 from lmdb_reid.loaders._engine import (
@@ -41,7 +42,6 @@ from lmdb_reid.loaders._shared import SharedBuffer
 StartMethod = Literal["forkserver", "fork", "spawn"]
 
 _SPARE = 6  # slots that a consumer may hold before batches are copied out
-_PAGE = mmap.PAGESIZE
 _PATIENCE = 5.0  # seconds that a worker is given to end
 
 
@@ -78,7 +78,6 @@ class ProcessesEngine:
         dataset: what to read, with any transform; it is pickled to the workers.
         workers: processes.
         prefetch: batches made or being made ahead of the consumer, beside one for each worker.
-        batch_size: samples in a whole batch.
         skip: leave damaged samples out instead of raising.
         start_method: how workers begin. Under forkserver (the default) and spawn, a script's own
             code must stand under `if __name__ == "__main__":`.
@@ -93,7 +92,6 @@ class ProcessesEngine:
         *,
         workers: int,
         prefetch: int,
-        batch_size: int,
         skip: bool,
         start_method: StartMethod = "forkserver",
     ) -> None:
@@ -104,20 +102,20 @@ class ProcessesEngine:
         self._dataset = dataset
         self._workers = workers
         self._ahead = prefetch + workers
-        self._batch_size = batch_size
         self._skip = skip
         self._method = start_method
         self._crew: _Crew | None = None
 
     def run(self, tasks: Sequence[Task]) -> Generator[Made, None, None]:
         """One pass; see `Engine`."""
-        crew = self._started()
-        crew.forget()
+        if not tasks:
+            return
+        crew = self._started(tasks[0])  # the first batch is the longest
         waiting: deque[int] = deque()
         begun = 0
         try:
             while begun < len(tasks) or waiting:
-                while begun < len(tasks) and len(waiting) < self._ahead and crew.free:
+                while begun < len(tasks) and len(waiting) < self._ahead and crew.has_room(waiting):
                     waiting.append(crew.order(tasks[begun]))
                     begun += 1
                 yield self._made(crew, crew.answer_to(waiting.popleft()))
@@ -141,22 +139,37 @@ class ProcessesEngine:
         if crew is not None:
             crew.stop()
 
-    def _started(self) -> _Crew:
-        if self._crew is None or self._crew.pid != os.getpid():
-            slots = self._ahead + _SPARE
-            output = sample_output(self._dataset)
-            slot_bytes = output.nbytes * self._batch_size if isinstance(output, torch.Tensor) else 1
-            _check_memory(slots * slot_bytes)
-            self._crew = _Crew(
+    def _started(self, longest: Task) -> _Crew:
+        crew, count = self._crew, len(longest.indices)
+        if crew is not None and crew.pid == os.getpid():
+            if count <= crew.longest:
+                return crew
+            self.close()
+        slots = self._ahead + _SPARE
+        output = sample_output(self._dataset, int(longest.indices[0]))
+        slot_bytes = output.nbytes * count if isinstance(output, torch.Tensor) else 1
+        _check_memory(slots * slot_bytes)
+        try:
+            crew = _Crew(
                 self._dataset,
                 self._workers,
                 SharedBuffer(slots, slot_bytes),
                 slots,
+                longest=count,
                 skip=self._skip,
                 method=self._method,
             )
-            weakref.finalize(self, self._crew.stop)
-        return self._crew
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE):
+                raise
+            raise UsageError(
+                f"too many open files to start {self._workers} worker processes: reduce workers"
+                " (num_workers), or allow more files with `ulimit -n 4096` (lmdb-reid doctor tells"
+                " the limit)"
+            ) from error
+        weakref.finalize(self, crew.stop)
+        self._crew = crew
+        return crew
 
     def _made(self, crew: _Crew, answer: _Answer) -> Made:
         if answer.error is not None:
@@ -192,15 +205,18 @@ class _Crew:
         buffer: SharedBuffer,
         slots: int,
         *,
+        longest: int,
         skip: bool,
         method: StartMethod,
     ) -> None:
         self.pid = os.getpid()
+        self.longest = longest  # batch that a slot holds
         self.buffer = buffer
         self.free: deque[int] = deque(range(slots))
         self._slots = slots
         self._answers: dict[int, _Answer] = {}
         self._unanswered: set[int] = set()
+        self._stale: set[int] = set()  # of passes that were ended: answers that nobody wants
         self._numbers = 0
         self._pipes: list[Connection] = []
         self._processes: list[BaseProcess] = []
@@ -225,11 +241,18 @@ class _Crew:
 
     def lent(self) -> int:
         """Slots that the consumer holds."""
-        return self._slots - len(self.free) - len(self._unanswered) - len(self._answers) - 1
+        under_way = len(self._unanswered) + len(self._stale) + len(self._answers)
+        return self._slots - len(self.free) - under_way - 1
 
     def answered(self) -> int:
         """Batches that are whole."""
         return len(self._answers) + sum(pipe.poll() for pipe in self._pipes)
+
+    def has_room(self, waiting: Sequence[int]) -> bool:
+        """Whether a slot is free; where nothing of this pass is under way, one is waited for."""
+        while not self.free and not waiting and self._stale:
+            self._receive()
+        return bool(self.free)
 
     def order(self, task: Task) -> int:
         """Give a batch to the worker with the fewest; returns its number."""
@@ -254,12 +277,11 @@ class _Crew:
         return self._answers.pop(number)
 
     def forget(self) -> None:
-        """Wait for what an ended pass still has under way, and free its slots."""
-        while self._unanswered and not self._stopped:
-            try:
-                self._receive()
-            except WorkerDiedError:
-                return  # whoever asks next will be told
+        """Let go what an ended pass still has under way: its slots are free when it is done."""
+        if self.pid != os.getpid():  # the pipes are the parent's
+            return
+        self._stale |= self._unanswered
+        self._unanswered.clear()
         for answer in self._answers.values():
             self.free.append(answer.slot)
         self._answers.clear()
@@ -290,8 +312,12 @@ class _Crew:
             except (EOFError, ConnectionResetError):
                 raise self._death(worker) from None
             self._loads[worker] -= 1
-            self._unanswered.discard(answer.number)
-            self._answers[answer.number] = answer
+            if answer.number in self._stale:
+                self._stale.remove(answer.number)
+                self.free.append(answer.slot)
+            else:
+                self._unanswered.discard(answer.number)
+                self._answers[answer.number] = answer
             return
         for worker, sentinel in enumerate(sentinels):
             if sentinel in ready:
@@ -370,8 +396,8 @@ def _failed(order: _Order, error: BaseException) -> _Answer:
 
 
 def _check_memory(needed: int) -> None:
-    available = os.sysconf("SC_AVPHYS_PAGES") * _PAGE
-    if needed > available:
+    available = free_memory()
+    if available is not None and needed > available:
         raise UsageError(
             f"engine='processes' needs {needed / 1e9:.1f} GB for its batches, and"
             f" {available / 1e9:.1f}"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Generator, Sequence
 
 import numpy as np
 import torch
 
+from lmdb_reid._memory import free_memory
 from lmdb_reid.dataset import ReIDDataset
 from lmdb_reid.errors import UsageError
 from lmdb_reid.loaders._engine import Batch, Corrupt, Engine, Made, Spent, Task
@@ -101,11 +101,9 @@ class ResidentEngine:
 
 
 def _check_memory(device: torch.device, needed: int) -> None:
-    if device.type == "cuda":
-        free = torch.cuda.mem_get_info(device)[0]
-    else:
-        free = os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    if needed > _MOST * free:
+    on_gpu = device.type == "cuda"
+    free: int | None = torch.cuda.mem_get_info(device)[0] if on_gpu else free_memory()
+    if free is not None and needed > _MOST * free:
         raise UsageError(
             f"resident=True needs {needed / 1e9:.1f} GB on {device} for all decoded pixels, and"
             f" {free / 1e9:.1f} GB are free: select fewer rows, a smaller size, or take"

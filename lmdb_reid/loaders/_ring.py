@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from lmdb_reid._memory import page_aligned
+
 Pixels = npt.NDArray[np.uint8]
 
 
@@ -27,6 +29,7 @@ class Ring:
 
     def __init__(self, shape: tuple[int, ...], *, limit: int, pin: bool) -> None:
         self._shape = shape
+        self.longest = shape[0]
         self._limit = limit
         self._pin = pin
         self._lock = threading.Lock()
@@ -46,7 +49,7 @@ class Ring:
                 base = self._new()
             else:
                 self.beyond += 1
-                return np.empty(self._shape, np.uint8)
+                return page_aligned(self._shape)
         # Made from a buffer, not from an array: a view of a view would refer to `base` alone, and
         # nobody would know that it is held.
         lent = np.frombuffer(base.data, np.uint8)
@@ -57,4 +60,4 @@ class Ring:
         if self._pin:
             pinned: Pixels = torch.empty(self._shape, dtype=torch.uint8, pin_memory=True).numpy()
             return pinned
-        return np.empty(self._shape, np.uint8)
+        return page_aligned(self._shape)

@@ -6,9 +6,12 @@ import gc
 import inspect
 import json
 import multiprocessing
+import os
 import random
 import shutil
+import signal
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +21,7 @@ import pytest
 import torch
 
 from lmdb_reid import LRUCache, ReIDDataset, Store, StoreWriter, codec, make_loader
-from lmdb_reid.errors import CorruptSampleError, UsageError
+from lmdb_reid.errors import CorruptSampleError, UnknownRowError, UsageError
 from lmdb_reid.loaders import Batch, Loader
 from lmdb_reid.sampling import PKSampler, Shuffled
 
@@ -713,3 +716,231 @@ def test_it_tells_what_came_from_a_cache(way: Way, path: Path, loader: MakeLoade
     least = 2 * COUNT if way in (("threads", 1), ("threads", 3), ("dataloader", 0)) else 1
     assert least <= stats["cached"] <= 2 * COUNT
     assert stats["gather_ms_p50"] > 0 and stats["transform_ms_p50"] > 0
+
+
+# -- orders that cannot be, and orders on ranks --------------------------------------------------
+
+
+class Given:
+    """A sampler that gives what it was told."""
+
+    def __init__(self, rows: Any, batch_size: int | None = None) -> None:
+        self._rows = rows
+        if batch_size:
+            self.batch_size = batch_size
+
+    def rows(self, epoch: int) -> Any:
+        return self._rows
+
+
+@pytest.mark.parametrize("resident", [False, True])
+@pytest.mark.parametrize(
+    "given", [[-1, -2], [1, COUNT], np.array([0.5]), np.zeros((2, 2), np.int64)], ids=str
+)
+def test_positions_that_are_none_are_refused(
+    given: Any, resident: bool, dataset: ReIDDataset, loader: MakeLoader
+) -> None:
+    with pytest.raises((UsageError, UnknownRowError), match=r"rows\(epoch\) of the sampler"):
+        list(loader(dataset, sampler=Given(given), resident=resident))
+
+
+@pytest.mark.parametrize("given", [[5, 3], np.array([5, 3], np.int32), np.array([5, 3], np.uint8)])
+def test_whole_numbers_of_any_kind_are_positions(
+    given: Any, dataset: ReIDDataset, loader: MakeLoader
+) -> None:
+    (batch,) = loader(dataset, sampler=Given(given))
+    assert batch.rows.tolist() == [5, 3]
+    assert batch.rows.dtype == torch.int64
+
+
+def test_samplers_that_cannot_be_are_refused(dataset: ReIDDataset, loader: MakeLoader) -> None:
+    with pytest.raises(UsageError, match="one epoch"):
+        loader(dataset, sampler=iter(range(10)))
+    with pytest.raises(UsageError, match="rows"):
+        loader(dataset, sampler=3)
+    batches = torch.utils.data.BatchSampler(torch.utils.data.SequentialSampler(dataset), 4, False)
+    with pytest.raises(UsageError, match="batch_size"):
+        list(loader(dataset, sampler=batches))
+    with pytest.raises(UsageError, match=r"ReIDDataset\(store\)"):
+        make_loader(dataset.store)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("ranks", [2, 3])
+def test_ranks_share_whole_batches_of_a_sampler_that_makes_them(
+    ranks: int, dataset: ReIDDataset, loader: MakeLoader
+) -> None:
+    sampler = PKSampler(dataset.labels, 3, 2)
+    alone = rows(loader(dataset, sampler=sampler))
+    shared = [
+        rows(loader(dataset, sampler=sampler, rank=rank, world_size=ranks)) for rank in range(ranks)
+    ]
+    assert len({len(share) for share in shared}) == 1
+    together = [batch for step in zip(*shared, strict=True) for batch in step]
+    assert together[: len(alone)] == alone
+    for share in shared:
+        for batch in share:
+            labels = dataset.labels[batch].reshape(3, 2)
+            assert (labels == labels[:, :1]).all() and len(set(labels[:, 0])) == 3
+
+
+def test_augmentation_of_shared_batches_is_that_of_one_rank(path: Path, loader: MakeLoader) -> None:
+    dataset = ReIDDataset(path, transform=noise)
+    sampler = PKSampler(dataset.labels, 3, 2)
+    alone = list(loader(dataset, sampler=sampler))
+    for rank in range(2):
+        share = list(loader(dataset, sampler=sampler, rank=rank, world_size=2))
+        whole = alone[rank::2]
+        assert alike(share[: len(whole)], whole)
+
+
+def test_torchs_samplers_on_ranks(dataset: ReIDDataset, loader: MakeLoader) -> None:
+    data = torch.utils.data
+    found: list[int] = []
+    for rank in range(2):
+        sampler = data.DistributedSampler(dataset, 2, rank, shuffle=True, seed=3)
+        found += flat(loader(dataset, sampler=sampler, rank=rank, world_size=2))
+    assert sorted(found) == list(range(COUNT))
+    with pytest.raises(UsageError, match="another order on each rank"):
+        loader(dataset, sampler=data.RandomSampler(dataset), rank=0, world_size=2)
+    in_order = data.SequentialSampler(dataset)
+    assert flat(loader(dataset, sampler=in_order, rank=1, world_size=2)) == list(range(1, COUNT, 2))
+
+
+# -- states that are none of this order ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"epoch": None},
+        {"batches": "2"},
+        {"batches": -3},
+        {"batches": 99_999},
+        {"epoch": -1},
+        {"crc32": 1},
+    ],
+    ids=str,
+)
+def test_a_state_that_is_none_is_refused(
+    change: dict[str, Any], dataset: ReIDDataset, loader: MakeLoader
+) -> None:
+    batches = loader(dataset, shuffle=True)
+    state = batches.state_dict() | change
+    with pytest.raises(UsageError):
+        batches.load_state_dict(state)
+    with pytest.raises(UsageError):
+        batches.load_state_dict({})
+
+
+def test_a_state_belongs_to_its_order(path: Path, loader: MakeLoader) -> None:
+    dataset, backwards = ReIDDataset(path), ReIDDataset(path, range(COUNT)[::-1])
+    drawn = loader(dataset, sampler=torch.utils.data.RandomSampler(dataset)).state_dict()
+    state = loader(dataset, shuffle=True).state_dict()
+    for other in (loader(dataset), loader(backwards, shuffle=True)):
+        with pytest.raises(UsageError, match="another order"):
+            other.load_state_dict(state)
+    with pytest.raises(UsageError):
+        loader(dataset, shuffle=True).load_state_dict(drawn)
+
+
+def test_a_position_is_not_lost_by_a_look(dataset: ReIDDataset, loader: MakeLoader) -> None:
+    batches = loader(dataset, shuffle=True)
+    whole = rows(batches)
+    state = batches.state_dict() | {"epoch": 0, "batches": 5}
+    state["crc32"] = loader(dataset, shuffle=True).state_dict()["crc32"]
+    batches.load_state_dict(state)
+    unused = iter(batches)
+    del unused
+    assert rows(batches) == whole[5:]
+    batches.load_state_dict(state)
+    batches.set_epoch(0)  # `for epoch in range(start, n): loader.set_epoch(epoch)`
+    assert rows(batches) == whole[5:]
+    batches.set_epoch(0)
+    assert rows(batches) == whole
+
+
+# -- more of what can go wrong ------------------------------------------------------------------
+
+
+@ways
+def test_a_batch_far_larger_than_the_data(
+    way: Way, dataset: ReIDDataset, loader: MakeLoader
+) -> None:
+    (batch,) = loader(dataset, 100_000_000, way=way)  # 150 GB, were it taken literally
+    assert batch.rows.tolist() == list(range(COUNT))
+
+
+def test_no_memory_for_a_batch_is_raised(dataset: ReIDDataset, loader: MakeLoader) -> None:
+    class Broken:
+        made = beyond = 0
+        longest = COUNT
+
+        def lend(self) -> None:
+            raise MemoryError("no page-locked memory")
+
+    batches = loader(dataset, way=("threads", 2))
+    batches._engine._ring_for = lambda longest: Broken()  # type: ignore[union-attr]
+    with pytest.raises(MemoryError, match="page-locked"):
+        list(batches)
+
+
+def centre_of_light(image: torch.Tensor) -> torch.Tensor:
+    """Fails on a black image."""
+    return image.nonzero().amax(0).float()
+
+
+def test_transforms_never_see_made_up_images(path: Path, loader: MakeLoader) -> None:
+    dataset = ReIDDataset(path, transform=centre_of_light)
+    assert len(list(loader(dataset, way=("processes", 1)))) == 7
+
+
+def pair(image: torch.Tensor) -> tuple[torch.Tensor, float]:
+    return image, 1.0
+
+
+def test_what_is_no_tensor_cannot_be_converted(path: Path, loader: MakeLoader) -> None:
+    with pytest.raises(UsageError, match="dtype"):
+        list(loader(ReIDDataset(path, transform=pair), dtype=torch.float32))
+
+
+@ways
+def test_batches_go_to_any_device(way: Way, dataset: ReIDDataset, loader: MakeLoader) -> None:
+    batch = next(iter(loader(dataset, way=way, device="meta")))
+    assert {part.device.type for part in batch} == {"meta"}
+
+
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way[0]}-{way[1]}")
+def test_a_loader_that_is_being_read_works_in_a_forked_child_too(
+    way: Way, dataset: ReIDDataset, loader: MakeLoader
+) -> None:
+    if way[0] == "dataloader" and way[1]:
+        pytest.skip("torch's worker processes are their parent's alone")
+    batches = loader(dataset, way=way)
+    running = iter(batches)
+    first = next(running)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(60)
+        try:
+            found = flat(batches)
+            os._exit(0 if found == list(range(COUNT)) else 1)
+        finally:
+            os._exit(2)
+    assert os.waitpid(child, 0)[1] == 0
+    assert [*first.rows.tolist(), *flat(running)] == list(range(COUNT))
+
+
+def slow(image: torch.Tensor) -> torch.Tensor:
+    time.sleep(0.2)
+    return image
+
+
+def test_leaving_a_pass_does_not_wait_for_what_is_under_way(path: Path, loader: MakeLoader) -> None:
+    dataset = ReIDDataset(path, range(40), transform=slow)
+    batches = loader(dataset, 10, way=("processes", 2))
+    next(iter(batches))
+    crew = batches._engine._crew  # type: ignore[union-attr]
+    assert len(crew._stale) > 0  # still being made
+    batches.set_epoch(0)
+    assert flat(batches) == list(range(40))
+    assert not crew._stale

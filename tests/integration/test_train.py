@@ -131,6 +131,8 @@ def test_a_csv_and_frames_train_too_and_leave_a_store(drawn: Game, tmp_path: Pat
         (["--store", "STORE", "--max-epochs", "0"], 2, "--max-epochs 0"),
         (["--store", "STORE", "--", "--data.nosuch", "1"], 2, "--data.nosuch"),
         (["--store", "STORE", "--", "--model.width", "many"], 2, "model.width"),
+        (["--store", "STORE", "--", "--model.lr", "-1"], 2, "lr=-1"),
+        (["--store", "STORE", "--", "--trainer.accelerator", "gpu"], 2, "gpu"),
         (["--store", "STORE", "--out", "full"], 2, "not empty"),
         (["--resume", "full"], 2, "no checkpoints/last.ckpt"),
         (["word"], 2, "word"),
@@ -226,7 +228,9 @@ training.module.tuned_threshold = counted
 if __name__ == "__main__":
     csv, frames, out = sys.argv[1:]
     seed_everything(0)
-    data = PlayerReIDDataModuleCV(csv, frames, image_size=(64, 32), num_workers=1, cache_dir=out)
+    data = PlayerReIDDataModuleCV(
+        csv, frames, image_size=(64, 32), num_workers=1, cache_dir=out, with_rows=True
+    )
     seen = Rows()
     trainer = Trainer(
         accelerator="cpu", devices=2, strategy="ddp", max_epochs=1, callbacks=[seen], logger=False,

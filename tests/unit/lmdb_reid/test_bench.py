@@ -143,6 +143,20 @@ def test_a_pass_that_is_out_of_time_is_told_in_proportion(clock: Clock) -> None:
     assert reading.epoch_s == pytest.approx(4.0)
 
 
+def test_leaving_a_pass_early_is_no_part_of_it(clock: Clock) -> None:
+    class Slow(Batches):
+        def __iter__(self) -> Iterator[Any]:
+            try:
+                yield from super().__iter__()
+            finally:
+                clock.sleep(100)
+
+    loader: Any = Slow(clock, [0.5] * 8)
+    reading = loading.read(loader, workers=1, limit_s=0.9)
+    assert (reading.seconds, reading.samples_per_s) == (pytest.approx(1.0), pytest.approx(20.0))
+    assert reading.wait_share == pytest.approx(1.0)
+
+
 def test_each_pass_begins_at_the_start_of_an_epoch(store: Path) -> None:
     with Store(store) as opened, make_loader(ReIDDataset(opened), 10, workers=1) as loader:
         assert loading.read(loader, workers=1, limit_s=0.0).samples == 10
@@ -493,6 +507,22 @@ def test_the_command_prints_its_tables_and_one_advice(
     assert lines[-1].startswith("advice: ")
 
 
+@pytest.mark.parametrize(
+    ("transform", "told"),
+    [
+        (lambda image: image.save, "pil|PIL"),
+        (lambda image: image.flip(0), "cannot be sent to worker processes"),
+    ],
+)
+def test_a_pipeline_that_cannot_work_is_told_before_anything_is_measured(
+    store: Path, monkeypatch: pytest.MonkeyPatch, transform: Any, told: str
+) -> None:
+    monkeypatch.setattr(bench, "load_pipeline", lambda spec: [transform])
+    monkeypatch.setattr(bench, "_measured", lambda *_: pytest.fail("it measured"))
+    with pytest.raises(UsageError, match=told):
+        bench.run(parsed(store, "--transform", "my:own", "--seconds", "1"))
+
+
 def test_json_has_all_that_was_measured(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--workers", "1", "--seconds", "1", "--no-cold", "--size", "32x16", "--json"]
     assert bench.run(parsed(store, *words)) == 0
@@ -562,6 +592,7 @@ def test_it_takes_about_as_long_as_it_may(store: Path) -> None:
         ["--size", "256"],
         ["--engine", "no-such-engine"],
         ["--plot", "epoch.gif"],
+        ["--plot", "nowhere/epoch.png"],
     ],
 )
 def test_wrong_use(store: Path, words: list[str]) -> None:

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -155,3 +157,39 @@ def test_progress_tells_the_rate_and_the_time_left(
     shown = capsys.readouterr().err
     text = "reading: 20 of 100 MB, 2 MB/s, 40 s left"
     assert shown == (f"\r\x1b[K{text}\r\x1b[K" if terminal else f"{text}\n")
+
+
+def test_clearing_a_tier_leaves_what_is_not_its_own(store: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "thesis.txt").write_text("mine")
+    with Store(store) as opened:
+        for place in (folder, None):
+            tier = DecodedTier(opened, place)
+            out = np.empty((2, HEIGHT, WIDTH, 3), np.uint8)
+            ReIDDataset(opened, cache=tier).read_into([0, 1], out)
+            assert any(tier.path.glob(f"{opened.digest}-*"))
+            tier.clear()
+            assert not any(tier.path.glob(f"{opened.digest}-*"))
+    assert [path.name for path in folder.iterdir()] == ["thesis.txt"]
+    assert not store.with_name(store.name + ".decoded").exists()
+
+
+def test_a_whole_tier_is_read_where_it_cannot_be_written(store: Path, tmp_path: Path) -> None:
+    with Store(store) as opened:
+        tier = DecodedTier(opened, tmp_path / "tier")
+        out, again = (np.empty((COUNT, HEIGHT, WIDTH, 3), np.uint8) for _ in range(2))
+        ReIDDataset(opened, cache=tier).read_into(range(COUNT), out)
+
+        def no_writing(file: Path, flags: int) -> int:
+            if flags & os.O_RDWR:
+                raise PermissionError(errno.EACCES, "no", str(file))
+            return descriptor(file, flags)
+
+        descriptor = os.open
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("lmdb_reid.cache._tier.os.open", no_writing)
+            other = DecodedTier(opened, tmp_path / "tier")
+            ReIDDataset(opened, cache=other).read_into(range(COUNT), again)
+        assert other.stats() == {"hits": COUNT, "misses": 0, "kept": 0}
+        assert np.array_equal(out, again)

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Iterable
@@ -26,12 +27,17 @@ from training.folds import load_fold
 from training.stores import ready_store
 
 SIZE = (64, 32)
-SMALL: dict[str, Any] = {"image_size": SIZE, "batch_size": 16, "num_workers": 2}
+SMALL: dict[str, Any] = {
+    "image_size": SIZE,
+    "batch_size": 16,
+    "num_workers": 2,
+    "with_rows": True,
+}
 GUIDE = {
     "train_meta_path": None,
     "img_root": None,
     "batch_size": 64,
-    "num_workers": 4,
+    "num_workers": None,
     "train_ratio": 0.8,
     "bbox_mode": "drop",
     "image_size": 224,
@@ -521,8 +527,10 @@ def _noisy(image: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
 def test_boxes_that_a_build_would_skip_are_not_cut(own_game: Game) -> None:
     text = own_game.train_meta.read_text()
     own_game.train_meta.write_text(text + "Q1-000,side,0,1,5000,5000,20,40,3\n")
-    cut = game_module(own_game, use_crop_cache=False)
-    built = game_module(own_game)
+    with pytest.warns(UserWarning, match="1 of .* rows cannot be used .*lies outside"):
+        cut = game_module(own_game, use_crop_cache=False)
+    with pytest.warns(UserWarning, match="1 of .* rows cannot be used .*lies outside"):
+        built = game_module(own_game)
     assert list(cut.pictures.ids) == list(built.pictures.ids)
     assert len(joined(cut.val_dataloader()).rows) == len(joined(built.val_dataloader()).rows)
 
@@ -533,3 +541,116 @@ def test_a_frame_that_went_away_is_told(own_game: Game) -> None:
         frame.unlink()
     with pytest.raises(SourceNotFoundError, match="no frame at"):
         joined(module.train_dataloader())
+
+
+# -- batches as the guide's code has them ------------------------------------------------------
+
+
+@pytest.mark.parametrize("use_crop_cache", [True, False])
+def test_batches_are_pairs_of_floats_unless_told_otherwise(
+    own_game: Game, use_crop_cache: bool
+) -> None:
+    plain = game_module(own_game, with_rows=False, use_crop_cache=use_crop_cache, num_workers=1)
+    bytes_ = game_module(own_game, use_crop_cache=use_crop_cache, num_workers=1)
+    for pair, batch in zip(plain.val_dataloader(), bytes_.val_dataloader(), strict=True):
+        images, labels = pair
+        assert images.dtype == torch.float32
+        torch.testing.assert_close(images, batch.images.float() / 255)
+        assert torch.equal(labels, batch.labels)
+    for module in (plain, bytes_):
+        module.teardown("fit")
+
+
+def doubled(image: torch.Tensor) -> torch.Tensor:
+    return image.float() * 2
+
+
+def test_a_transforms_own_images_are_left_as_they_are(own_game: Game) -> None:
+    module = game_module(own_game, with_rows=False, val_transform=doubled, num_workers=0)
+    images, _ = next(iter(module.val_dataloader()))
+    assert images.max() > 2
+
+
+# -- the order that splits go through ----------------------------------------------------------
+
+
+def by_the_rule(csv: Path, labels: list[int], ratio: float, seed: int) -> set[int]:
+    """Lines of the csv that are trained on, computed as the rule is written."""
+    lines: dict[int, list[int]] = {}
+    for line, row in enumerate(csv.read_text().splitlines()[1:]):
+        lines.setdefault(int(row.split(",")[-1]), []).append(line)
+    rng, train = random.Random(seed), set()
+    for label, found in lines.items():
+        if label in labels:
+            rng.shuffle(found)
+            train |= set(found[: int(len(found) * ratio)])
+    return train
+
+
+@pytest.mark.parametrize("use_crop_cache", [True, False])
+@pytest.mark.parametrize("change", ["as it is", "frames cross 100", "lines shuffled"])
+def test_splits_go_through_the_csv_in_its_own_order(
+    own_game: Game, change: str, use_crop_cache: bool
+) -> None:
+    head, *rows = own_game.train_meta.read_text().splitlines()
+    if change == "frames cross 100":
+        for image in list(own_game.img_root.iterdir()):
+            stem, number = image.stem.rsplit("__", 1)
+            image.rename(image.with_name(f"{stem}__{int(number) + 97:02d}{image.suffix}"))
+        cells = [row.split(",") for row in rows]
+        rows = [",".join([*c[:3], str(int(c[3]) + 97), *c[4:]]) for c in cells]
+    if change == "lines shuffled":
+        random.Random(5).shuffle(rows)
+    own_game.train_meta.write_text("\n".join([head, *rows]) + "\n")
+    module = game_module(own_game, bbox_mode="keep", use_crop_cache=use_crop_cache)
+    seen: dict[str, int] = {}
+    place: dict[str, int] = {}  # id -> line
+    for line, row in enumerate(rows):
+        quarter, angle, session, frame = row.split(",")[:4]
+        key = f"{quarter}__{angle}__{int(session):02d}__{int(frame):02d}"
+        seen[key] = seen.get(key, -1) + 1
+        place[f"{key}#{seen[key]:03d}"] = line
+    train = {place[module.pictures.ids[row]] for row in module.fold.train.tolist()}
+    assert train == by_the_rule(own_game.train_meta, module.fold.known_labels, 0.8, 42)
+
+
+# -- a fold that was kept ----------------------------------------------------------------------
+
+
+def test_a_saved_fold_is_used_again(own_game: Game, tmp_path: Path) -> None:
+    first = game_module(own_game, fold_idx=2)
+    first.save_fold(tmp_path / "fold.csv")
+    again = game_module(own_game, saved_fold=tmp_path / "fold.csv")
+    for part in ("train", "val", "unknown"):
+        assert np.array_equal(getattr(first.fold, part), getattr(again.fold, part))
+    assert again.fold.known_labels == first.fold.known_labels
+    predicted, validated = again.predict_dataloader(), first.val_dataloader()
+    assert torch.equal(joined(predicted).rows, joined(validated).rows)
+
+
+# -- rows that cannot be used ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("use_crop_cache", [True, False])
+def test_rows_that_are_left_out_are_told(own_game: Game, use_crop_cache: bool) -> None:
+    lines = own_game.train_meta.read_text().splitlines()
+    cells = lines[1].split(",")
+    lines[1] = ",".join([*cells[:6], "0", *cells[7:]])
+    own_game.train_meta.write_text("\n".join(lines) + "\n")
+    with pytest.warns(UserWarning, match="1 of .* rows cannot be used and are left out.*line 2"):
+        game_module(own_game, use_crop_cache=use_crop_cache)
+
+
+@pytest.mark.parametrize(
+    ("settings", "told"),
+    [
+        ({"num_workers": "2"}, "num_workers='2'"),
+        ({"batch_size": 2.5}, "batch_size=2.5"),
+        ({"engine": "foo"}, "engine='foo'"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_told_at_once(
+    settings: dict[str, Any], told: str, own_game: Game
+) -> None:
+    with pytest.raises(UsageError, match=told):
+        PlayerReIDDataModuleCV(own_game.train_meta, own_game.img_root, **settings)

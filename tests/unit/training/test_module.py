@@ -51,7 +51,13 @@ class Seen(Callback):
 
 
 def fold(store: Path, **settings: Any) -> PlayerReIDDataModuleCV:
-    given = {"store": store, "image_size": None, "batch_size": 16, "num_workers": 1}
+    given = {
+        "store": store,
+        "image_size": None,
+        "batch_size": 16,
+        "num_workers": 1,
+        "with_rows": True,
+    }
     return PlayerReIDDataModuleCV(**given | settings)
 
 
@@ -149,7 +155,9 @@ def test_a_model_needs_to_know_its_classes() -> None:
 
 
 def test_identities_that_are_all_known_are_scored_too(sealed: Path, tmp_path: Path) -> None:
-    data = PlayerReIDDataModule(store=sealed, image_size=None, batch_size=16, num_workers=0)
+    data = PlayerReIDDataModule(
+        store=sealed, image_size=None, batch_size=16, num_workers=0, with_rows=True
+    )
     run = trainer(tmp_path, enable_checkpointing=False)
     run.fit(small(), datamodule=data)
     assert 0 <= float(run.callback_metrics["val_f1"]) <= 1
