@@ -25,7 +25,6 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from lmdb_reid._memory import free_memory
 from lmdb_reid.dataset import ReIDDataset
 from lmdb_reid.errors import UsageError, WorkerDiedError
 from lmdb_reid.loaders._engine import (
@@ -37,7 +36,7 @@ from lmdb_reid.loaders._engine import (
     make_batch,
     sample_output,
 )
-from lmdb_reid.loaders._shared import SharedBuffer
+from lmdb_reid.loaders._shared import SharedBuffer, check_memory
 
 StartMethod = Literal["forkserver", "fork", "spawn"]
 
@@ -148,7 +147,7 @@ class ProcessesEngine:
         slots = self._ahead + _SPARE
         output = sample_output(self._dataset, int(longest.indices[0]))
         slot_bytes = output.nbytes * count if isinstance(output, torch.Tensor) else 1
-        _check_memory(slots * slot_bytes)
+        check_memory(slots * slot_bytes)
         try:
             crew = _Crew(
                 self._dataset,
@@ -393,13 +392,3 @@ def _failed(order: _Order, error: BaseException) -> _Answer:
         packed = pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
     nothing = None, None, [], Spent(), None, None, None  # type: ignore[var-annotated]  # of its list
     return _Answer(order.number, order.slot, *nothing, packed, trace)
-
-
-def _check_memory(needed: int) -> None:
-    available = free_memory()
-    if available is not None and needed > available:
-        raise UsageError(
-            f"engine='processes' needs {needed / 1e9:.1f} GB for its batches, and"
-            f" {available / 1e9:.1f}"
-            " GB are free: lower batch_size, workers or prefetch"
-        )

@@ -9,6 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from lmdb_reid._memory import free_memory
+from lmdb_reid.errors import UsageError
+
 _PAGE = mmap.PAGESIZE
 
 
@@ -41,3 +44,14 @@ class SharedBuffer:
 
     def _map(self) -> None:
         self._memory = mmap.mmap(self._descriptor, self._size)
+
+
+def check_memory(needed: int) -> None:
+    """Refuse a ring for which there is no memory, before anything is started."""
+    available = free_memory()
+    if available is not None and needed > available:
+        raise UsageError(
+            f"engine='processes' needs {needed / 1e9:.1f} GB for its batches, and"
+            f" {available / 1e9:.1f}"
+            " GB are free: lower batch_size, workers or prefetch"
+        )
