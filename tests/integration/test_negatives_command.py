@@ -210,9 +210,9 @@ def test_an_unfinished_build_is_not_resumed_with_another_csv(game: Game, tmp_pat
         build(source, out, SMALL, negatives=table, progress=stop)
     rows = read(table)
     edited(table, rows[:-1])
-    with pytest.raises(ResumeError, match="inputs was"):
+    with pytest.raises(ResumeError, match="inputs: negatives changed"):
         build(source, out, SMALL, negatives=table, resume=True)
-    with pytest.raises(ResumeError, match="inputs was"):
+    with pytest.raises(ResumeError, match="inputs: negatives changed"):
         build(source, out, SMALL, resume=True)
     assert command(game, table) == 0
     build(source, out, SMALL, negatives=table, resume=True)
