@@ -4,7 +4,6 @@ asked for, under the same ids, labels and rows.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -21,7 +20,7 @@ from builders.sizes import frame_sizes
 from builders.sources import LeftOut, Listing
 from builders.workers import checked_workers
 from lmdb_reid import codec
-from lmdb_reid.dataset import FromCache, Pixels, ReIDDataset, Rows, Transform
+from lmdb_reid.dataset import FromCache, Pixels, ReIDDataset, Rows, Transform, takes_generator
 from lmdb_reid.errors import ImageError
 from lmdb_reid.schema import Box, Size
 from lmdb_reid.store import Store
@@ -149,7 +148,7 @@ class FrameCrops:
         self.size = settings.size
         self.labels = labels
         self.transform = transform
-        self.wants_generator = _takes_generator(transform)
+        self.wants_generator = transform is not None and takes_generator(transform)
         self._rows = rows
         self._crops = PlayerReIDDataset(samples, None, settings.expand, use_cache=False)
 
@@ -190,12 +189,3 @@ class FrameCrops:
         if seed is not None:
             generator.manual_seed(seed)
         return self.transform(image, generator=generator)
-
-
-def _takes_generator(transform: Transform | None) -> bool:
-    if transform is None:
-        return False
-    try:
-        return "generator" in inspect.signature(transform).parameters
-    except (TypeError, ValueError):  # a builtin without a signature
-        return False

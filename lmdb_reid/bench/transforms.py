@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from lmdb_reid.dataset import Pixels, ReIDDataset
+from lmdb_reid.dataset import Pixels, ReIDDataset, takes_generator
 from lmdb_reid.errors import MissingExtraError, UsageError
 from lmdb_reid.schema import Size
 from lmdb_reid.store import Store
@@ -109,7 +109,7 @@ class Pipeline:
 
 def called(stage: Stage, value: Any) -> Any:
     """The result of one transform."""
-    if not _takes_generator(stage):
+    if not takes_generator(stage):
         return stage(value)
     return stage(value, generator=torch.Generator().manual_seed(int(torch.randint(1 << 62, ()))))
 
@@ -193,13 +193,6 @@ def _parts(found: Any) -> list[Any]:
 
 def _name(stage: Stage) -> str:
     return getattr(stage, "__name__", None) or type(stage).__name__
-
-
-def _takes_generator(stage: Stage) -> bool:
-    try:
-        return "generator" in inspect.signature(stage).parameters
-    except (TypeError, ValueError):  # a builtin without a signature
-        return False
 
 
 def _imported(name: str) -> Any:

@@ -1,6 +1,14 @@
 """Map-style datasets of (image, label): a store's samples, and files that were cut before."""
 
 from lmdb_reid.dataset._cropped import CroppedBBoxDataset
-from lmdb_reid.dataset._reid import FromCache, Pixels, ReIDDataset, Rows, Transform
+from lmdb_reid.dataset._reid import FromCache, Pixels, ReIDDataset, Rows, Transform, takes_generator
 
-__all__ = ["CroppedBBoxDataset", "FromCache", "Pixels", "ReIDDataset", "Rows", "Transform"]
+__all__ = [
+    "CroppedBBoxDataset",
+    "FromCache",
+    "Pixels",
+    "ReIDDataset",
+    "Rows",
+    "Transform",
+    "takes_generator",
+]

@@ -87,7 +87,7 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
                 f"labels={labels!r}: give 'stored', 'relabel' or one label for each row"
             )
         self._labels: Rows | None = None
-        self._wants_generator = transform is not None and _takes_generator(transform)
+        self._wants_generator = transform is not None and takes_generator(transform)
 
     @property
     def rows(self) -> Rows:
@@ -333,7 +333,8 @@ def _checked_labels(labels: Sequence[int] | Rows, count: int) -> Rows:
     return given.astype(np.int64)
 
 
-def _takes_generator(transform: Transform) -> bool:
+def takes_generator(transform: Transform) -> bool:
+    """Whether a transform has a keyword `generator`."""
     # A torch module is called through Module.__call__, which takes anything.
     called = transform.forward if isinstance(transform, torch.nn.Module) else transform
     try:
