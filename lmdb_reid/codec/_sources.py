@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import struct
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -30,8 +31,7 @@ MAX_SCANS = 100
 
 _OTHER_FORMATS = ("PNG", "BMP", "WEBP", "JPEG")
 _EXIF_ORIENTATION = 0x0112
-_HEAD = 1 << 16  # bytes in which most headers end
-_PROGRESSIVE = (b"\xff\xc2", b"\xff\xc6", b"\xff\xca", b"\xff\xce")
+_HEADS = (1 << 12, 1 << 16)  # bytes in which most headers end; with a thumbnail in them
 _STANDALONE = {0x01, *range(0xD0, 0xD8)}  # markers without a length
 
 
@@ -71,21 +71,21 @@ def probe(data: bytes) -> SourceInfo:
 
 
 def probe_file(path: Path) -> SourceInfo:
-    """`probe` of a file, reading its head only where that is enough: a progressive JPEG's scans
-    stand behind it.
+    """`probe` of a file. Of a JPEG of one scan only the head is read; what else counts may stand at
+    the end of a file: further scans, the rotation of a PNG or WebP.
 
     Raises:
         OSError: the file cannot be read.
         ImageError: as `probe`.
     """
-    with path.open("rb") as file:
-        head = file.read(_HEAD)
-        try:
-            if not any(marker in head for marker in _PROGRESSIVE):
-                return probe(head)
-        except ImageError:
-            pass
-        return probe(head + file.read())
+    with path.open("rb", buffering=0) as file:
+        head = b""
+        for length in _HEADS:
+            head += file.read(length - len(head))
+            with suppress(ImageError):  # also where the head ends too early
+                if head.startswith(b"\xff\xd8") and not _first_scan(head).several:
+                    return probe(head)
+        return probe(head + file.readall())
 
 
 def read_source(
@@ -121,12 +121,29 @@ def _check_pixels(height: int, width: int) -> None:
         raise ImageError(f"an image of {width}x{height} pixels")
 
 
+class _FirstScan(NamedTuple):
+    """What a JPEG's markers say up to its first start of scan."""
+
+    at: int
+    """Where that marker is."""
+    several: bool
+    """Whether the decoder would read further scans: of progressive files, and after a first scan
+    that does not hold all components.
+    """
+    orientation: int
+    """From EXIF, 1..8."""
+
+
 def _walk_jpeg(data: bytes) -> tuple[int, int]:
     """(EXIF orientation, number of scans) of a JPEG, from its markers.
 
-    Scans are counted only where the decoder would read more than one: progressive files, and first
-    scans that do not hold all components.
+    Scans are counted only where the decoder would read more than one.
     """
+    scan = _first_scan(data)
+    return scan.orientation, _count_scans(data, scan.at) if scan.several else 1
+
+
+def _first_scan(data: bytes) -> _FirstScan:
     orientation, components, progressive, at = 1, 0, False, 2
     while at + 4 <= len(data):
         if data[at] != 0xFF:
@@ -143,7 +160,7 @@ def _walk_jpeg(data: bytes) -> tuple[int, int]:
         body = data[at + 4 : at + 2 + length]
         if marker == 0xDA:
             several = progressive or not body or body[0] < components
-            return orientation, _count_scans(data, at) if several else 1
+            return _FirstScan(at, several, orientation)
         if marker == 0xE1 and body.startswith(b"Exif\0\0") and orientation == 1:
             orientation = _exif_orientation(body[6:])
         elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):

@@ -128,6 +128,30 @@ def test_a_header_behind_the_head_that_is_read_first(jpeg: Jpegs, tmp_path: Path
     assert codec.probe_file(tmp_path / "a.jpg") == codec.SourceInfo(32, 16, "JPEG", 1, plain=True)
 
 
+def test_a_header_may_end_anywhere_near_the_end_of_the_head(jpeg: Jpegs, tmp_path: Path) -> None:
+    data = jpeg()
+    file, found = tmp_path / "a.jpg", set()
+    for length in range((1 << 12) - len(data), 1 << 12):
+        comment = b"\xff\xfe" + struct.pack(">H", length + 2) + bytes(length)
+        file.write_bytes(data[:2] + comment + data[2:])
+        found.add(codec.probe_file(file))
+    assert found == {codec.SourceInfo(32, 16, "JPEG", 1, plain=True)}
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP"])
+def test_a_rotation_that_stands_behind_the_pixels(form: str, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (256, 300, 3), np.uint8)
+    data = saved(PIL.Image.fromarray(noise), form, exif=turned(6), quality=100)
+    if form == "PNG":  # Pillow puts it before them
+        at = data.index(b"eXIf") - 4
+        chunk = data[at : at + 12 + int.from_bytes(data[at : at + 4])]
+        data = data[:at] + data[at + len(chunk) : -12] + chunk + data[-12:]
+    assert data.lower().rindex(b"exif") > 1 << 16
+    (tmp_path / "a").write_bytes(data)
+    assert codec.probe_file(tmp_path / "a") == codec.probe(data)
+    assert codec.probe(data)[:2] == (300, 256)
+
+
 def test_probing_a_png_does_not_decode_it(picture: Pictures) -> None:
     whole = saved(PIL.Image.fromarray(picture(0, (40, 30))), "PNG")
     cut = whole[: whole.index(b"IDAT") + 10]
