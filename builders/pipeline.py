@@ -15,6 +15,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -323,7 +324,7 @@ class FrameCutter:
                 skipped.append(LeftOut(row.line, frame.key, outside(box, size)))
                 continue
             samples.append((sample_id(frame, row), self._encode(crop), _record(frame, row)))
-        for negative in self._negatives(frame, size):
+        for negative in chain(*self._negatives([frame], [size])):
             crop = cut(image, negative.box, size=settings.size)
             if crop is None:  # it comes from a csv: those that are made lie inside
                 reason = f"negatives csv: {outside(negative.box, size)}"

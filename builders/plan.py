@@ -53,7 +53,7 @@ def plan(
         if isinstance(size, str):
             report.skipped += [LeftOut(row.line, frame.key, size) for row in frame.rows]
         else:
-            boxes, skipped = _boxes(frame, size, settings, negatives_of(frame, size))
+            boxes, skipped = _boxes(frame, size, settings, *negatives_of([frame], [size]))
             report.skipped += skipped
             frame_pixels += size[0] * size[1]
         for kind, label, box in boxes:

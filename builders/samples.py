@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 from builders.sources import BoxRow, Frame, Listing
 from lmdb_reid.schema import Box, Kind
@@ -42,32 +42,31 @@ def sample_id(frame: Frame, row: BoxRow) -> str:
 
 def whole(side: float) -> float:
     """The same number, an int where it has no fraction."""
-    return int(side) if side == int(side) else side
+    number = int(side)
+    return number if number == side else side
+
+
+def samples_of(frame: Frame, boxes: Iterable[tuple[Box, int, Kind, str]]) -> list[BoxSample]:
+    """(box, label, kind, sample id) of a frame in the atmaCup layout, each as a sample."""
+    quarter, angle, session, number = (frame.fields[name] for name in FRAME_FIELDS)
+    path = str(frame.path)
+    samples = []
+    for box, label, kind, name in boxes:
+        x, y, w, h = map(whole, box)
+        samples.append(
+            BoxSample(quarter, angle, session, number, x, y, w, h, label, path, kind, name)
+        )
+    return samples
 
 
 def box_samples(listing: Listing) -> list[BoxSample]:
     """The boxes of a listing in the atmaCup layout, in the order of its csv's lines."""
-    found = [
-        (
-            row.line,
-            BoxSample(
-                **place(frame, row.box),
-                label_id=row.label,
-                kind=row.kind,
-                id=sample_id(frame, row),
-            ),
+    lines: list[int] = []
+    samples: list[BoxSample] = []
+    for frame in listing.frames:
+        boxed = [(row, row.box) for row in frame.rows if row.box is not None]
+        lines += [row.line for row, _ in boxed]
+        samples += samples_of(
+            frame, [(box, row.label, row.kind, sample_id(frame, row)) for row, box in boxed]
         )
-        for frame in listing.frames
-        for row in frame.rows
-        if row.box is not None
-    ]
-    return [sample for _, sample in sorted(found, key=lambda pair: pair[0])]
-
-
-def place(frame: Frame, box: Box) -> dict[str, Any]:
-    """What a sample says of where it lies: the frame's name and file, the box."""
-    return {
-        **{name: frame.fields[name] for name in FRAME_FIELDS},
-        **{name: whole(side) for name, side in box._asdict().items()},
-        "img_path": str(frame.path),
-    }
+    return [samples[at] for at in sorted(range(len(lines)), key=lines.__getitem__)]

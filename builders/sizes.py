@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -12,22 +13,23 @@ from lmdb_reid.errors import ImageError
 from lmdb_reid.schema import Size
 
 _CHUNK = 32
-"""Frames that a thread looks at in one go: a header of a file in memory takes 15 us, less than
-handing it to a thread.
+_SLOW = 3e-4
+"""Seconds for a header from which on threads are worth it. One that is in memory takes 15 us, less
+than handing it to a thread; one on a network drive takes milliseconds.
 """
 
 
 def frame_sizes(frames: Sequence[Frame], workers: int) -> Iterator[Size | str]:
     """(height, width) of each frame in turn, or a sentence on why its image cannot be used."""
-    paths = [frame.path for frame in frames]
-    chunks = [paths[at : at + _CHUNK] for at in range(0, len(paths), _CHUNK)]
+    slow = False
     with ThreadPoolExecutor(workers, thread_name_prefix="probe") as pool:
-        for sizes in pool.map(_sizes_of, chunks):
+        for first in range(0, len(frames), _CHUNK):
+            paths = [frame.path for frame in frames[first : first + _CHUNK]]
+            began = time.perf_counter()
+            sizes = list((pool.map if slow else map)(_size_of, paths))
+            seconds = time.perf_counter() - began
+            slow = seconds * (workers if slow else 1) > _SLOW * len(paths)
             yield from sizes
-
-
-def _sizes_of(paths: Sequence[Path]) -> list[Size | str]:
-    return [_size_of(path) for path in paths]
 
 
 def _size_of(path: Path) -> Size | str:

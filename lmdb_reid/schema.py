@@ -9,6 +9,7 @@ from __future__ import annotations
 import enum
 import math
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from lmdb_reid.errors import InvalidSampleError, UsageError
@@ -84,12 +85,14 @@ class Box(NamedTuple):
 
 def iou(a: Box, b: Box) -> float:
     """Intersection over union of two boxes; 0.0 where either has no area."""
-    w = min(a.x + a.w, b.x + b.w) - max(a.x, b.x)
-    h = min(a.y + a.h, b.y + b.h) - max(a.y, b.y)
+    ax, ay, aw, ah = a
+    bx, by, bw, bh = b
+    w = min(ax + aw, bx + bw) - max(ax, bx)
+    h = min(ay + ah, by + bh) - max(ay, by)
     if w <= 0 or h <= 0:
         return 0.0
     common = w * h
-    return common / (a.area + b.area - common)
+    return common / (aw * ah + bw * bh - common)
 
 
 def check_id(sample_id: str) -> bytes:
@@ -113,9 +116,18 @@ def check_id(sample_id: str) -> bytes:
         raise InvalidSampleError(
             f"sample id of {len(key)} bytes: 1 to {MAX_ID_BYTES} are allowed: {sample_id[:80]!r}"
         )
-    if _CONTROL.search(sample_id):
+    if not sample_id.isprintable() and _CONTROL.search(sample_id):  # printable ones have none
         raise InvalidSampleError(f"sample id {sample_id!r} has a control character")
     return key
+
+
+def check_ids(sample_ids: Sequence[str]) -> None:
+    """`check_id` of many, in a fraction of the time where all are good and none is long."""
+    if max(map(len, sample_ids), default=0) > MAX_ID_BYTES // 4 or not (
+        all(sample_ids) and "".join(sample_ids).isprintable()
+    ):
+        for sample_id in sample_ids:
+            check_id(sample_id)
 
 
 def parse_size(text: str) -> Size | None:

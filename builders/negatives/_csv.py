@@ -45,15 +45,13 @@ def write_negatives_csv(path: str | os.PathLike[str], samples: Iterable[BoxSampl
     Raises:
         StoreWriteError: the disk or its permissions stand in the way.
     """
-    cells = attrgetter(*_COLUMNS)
-    kind = _COLUMNS.index("kind")
+    samples = list(samples)
+    columns = {name: list(map(attrgetter(name), samples)) for name in _COLUMNS}
+    columns["kind"] = [kind.title for kind in columns["kind"]]
     with replacing(path) as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(_COLUMNS)
-        for sample in samples:
-            row = list(cells(sample))
-            row[kind] = sample.kind.title
-            rows.writerow(row)
+        rows.writerow(columns)
+        rows.writerows(zip(*columns.values(), strict=True))
 
 
 def load_negatives_from_csv(

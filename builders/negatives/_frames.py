@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from builders.negatives._boxes import (
-    background_boxes,
     background_id,
-    partial_boxes,
+    backgrounds,
     partial_id,
+    partials,
 )
-from builders.samples import BoxSample, place, sample_id
+from builders.samples import BoxSample, sample_id, samples_of
 from builders.settings import BuildSettings
 from builders.sizes import frame_sizes
 from builders.sources import Frame, LeftOut, Listing
 from builders.workers import checked_workers
 from lmdb_reid.schema import NO_LABEL, Box, Kind, Size
+
+_CHUNK = 256
+"""Frames whose negatives are made in one go."""
 
 
 class Negative(NamedTuple):
@@ -30,8 +34,10 @@ class Negative(NamedTuple):
     """Where it was read: the line of its csv, 1-based; 0 for one that was made."""
 
 
-Negatives = Callable[[Frame, Size], Sequence[Negative]]
-"""Gives the negatives of a frame of (height, width): the same ones whenever it is called."""
+Negatives = Callable[[Sequence[Frame], Sequence[Size]], list[list[Negative]]]
+"""Gives the negatives of each frame, whose sizes are (height, width): the same ones whenever it is
+called, and whatever other frames come with it.
+"""
 
 
 def made_negatives(settings: BuildSettings, *, max_iou_partial: float = 0.4) -> Negatives:
@@ -48,33 +54,40 @@ def made_negatives(settings: BuildSettings, *, max_iou_partial: float = 0.4) -> 
 
 
 def _made(
-    settings: BuildSettings, max_iou_partial: float, frame: Frame, size: Size
-) -> list[Negative]:
-    found: list[Negative] = []
-    for row in frame.rows:
-        if row.box is None or row.kind != Kind.PLAYER:
-            continue
-        name = sample_id(frame, row)
-        parts = partial_boxes(
-            row.box,
-            size,
-            seed=settings.seed,
-            sample_id=name,
-            count=settings.num_partial_per_box,
-            max_iou=max_iou_partial,
-        )
-        found += [Negative(partial_id(name, slot), Kind.PARTIAL, part) for slot, part in parts]
-    if all(row.box is not None for row in frame.rows):
-        parts = background_boxes(
-            frame.boxes,
-            size,
-            seed=settings.seed,
-            frame_key=frame.key,
-            count=settings.num_bg_per_frame,
-        )
-        found += [
-            Negative(background_id(frame.key, slot), Kind.BACKGROUND, part) for slot, part in parts
-        ]
+    settings: BuildSettings,
+    max_iou_partial: float,
+    frames: Sequence[Frame],
+    sizes: Sequence[Size],
+) -> list[list[Negative]]:
+    found: list[list[Negative]] = [[] for _ in frames]
+    people = [
+        (at, sample_id(frame, row), row.box)
+        for at, frame in enumerate(frames)
+        for row in frame.rows
+        if row.box is not None and row.kind == Kind.PLAYER
+    ]
+    parts = partials(
+        [box for _, _, box in people],
+        [sizes[at] for at, _, _ in people],
+        [name for _, name, _ in people],
+        seed=settings.seed,
+        count=settings.num_partial_per_box,
+        max_iou=max_iou_partial,
+    )
+    for owner, slot, box in parts:
+        at, name, _ = people[owner]
+        found[at].append(Negative(partial_id(name, slot), Kind.PARTIAL, box))
+    boxed = [at for at, frame in enumerate(frames) if all(row.box for row in frame.rows)]
+    places = backgrounds(
+        [frames[at].boxes for at in boxed],
+        [sizes[at] for at in boxed],
+        [frames[at].key for at in boxed],
+        seed=settings.seed,
+        count=settings.num_bg_per_frame,
+    )
+    for owner, slot, box in places:
+        at = boxed[owner]
+        found[at].append(Negative(background_id(frames[at].key, slot), Kind.BACKGROUND, box))
     return found
 
 
@@ -97,24 +110,22 @@ def list_negatives(
         The negatives in the order of a store's rows, and the listing's rows whose frame cannot be
         read: those give none.
     """
+    frames = listing.frames
     samples: list[BoxSample] = []
     unread: list[LeftOut] = []
-    sizes = frame_sizes(listing.frames, checked_workers(workers))
-    for done, (frame, size) in enumerate(zip(listing.frames, sizes, strict=True), 1):
-        if isinstance(size, str):
-            unread += [LeftOut(row.line, frame.key, size) for row in frame.rows]
-        else:
-            samples += _as_samples(frame, negatives(frame, size))
-        if progress:
-            progress(done, len(listing.frames), len(samples))
+    sizes = frame_sizes(frames, checked_workers(workers))
+    for first in range(0, len(frames), _CHUNK):
+        few = frames[first : first + _CHUNK]
+        chunk = list(zip(few, itertools.islice(sizes, len(few)), strict=True))
+        sized = [(frame, size) for frame, size in chunk if not isinstance(size, str)]
+        made = iter(negatives([frame for frame, _ in sized], [size for _, size in sized]))
+        for done, (frame, size) in enumerate(chunk, first + 1):
+            if isinstance(size, str):
+                unread += [LeftOut(row.line, frame.key, size) for row in frame.rows]
+            else:
+                samples += samples_of(
+                    frame, [(one.box, NO_LABEL, one.kind, one.id) for one in next(made)]
+                )
+            if progress:
+                progress(done, len(frames), len(samples))
     return sorted(samples, key=lambda sample: sample.id.encode()), unread
-
-
-def _as_samples(frame: Frame, negatives: Sequence[Negative]) -> Iterator[BoxSample]:
-    for negative in negatives:
-        yield BoxSample(
-            **place(frame, negative.box),
-            label_id=NO_LABEL,
-            kind=negative.kind,
-            id=negative.id,
-        )

@@ -92,7 +92,7 @@ def taken_negatives(
                 f"{os.fspath(path)}: lines {lines[name]} and {line} have one id: {name}"
             )
         earlier.append(Negative(name, sample.kind, box, line))
-    return lambda frame, _size: found.get(frame.key, [])
+    return lambda frames, _sizes: [found.get(frame.key, []) for frame in frames]
 
 
 def _name(frame: Frame) -> tuple[Hashable, ...]:

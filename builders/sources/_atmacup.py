@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import os
 from collections import defaultdict
 from collections.abc import Iterator
@@ -11,18 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from builders.sources._protocol import BoxRow, Frame, LeftOut, Listing
 from builders.tracks import BboxMode, clean_tracks
 from lmdb_reid.errors import DuplicateSampleError, SourceError, SourceNotFoundError
-from lmdb_reid.schema import NO_LABEL, Box
+from lmdb_reid.schema import NO_LABEL, Box, Kind
 
 _FRAME = ["quarter", "angle", "session", "frame"]
 _BOX = ["x", "y", "w", "h"]
 _NEEDED = [*_FRAME, *_BOX, "label_id"]
 _WHOLE = ["session", "frame", "label_id"]
 _FARTHEST = dict.fromkeys(_WHOLE, 1 << 53) | dict.fromkeys(_BOX, 1 << 31)
+_LEAST = {"w": 0, "h": 0, "label_id": NO_LABEL - 1}  # and more than this
 _EXTRA = "csv:"  # before the names of the csv's further columns, lest one is called as ours are
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # in this order, where a stem has several
 
@@ -66,17 +69,20 @@ class AtmaCup:
         text = _read_csv_bytes(self.train_meta)
         images = images_by_stem(self.img_root)
         table, reasons = _typed(_parse_csv(self.train_meta, text))
-        table["number"] = table.groupby(_FRAME, sort=False, dropna=False).cumcount()
-        names: dict[Any, str] = {}  # a frame has many rows
-        for frame in table[_FRAME].drop_duplicates().itertuples(index=False, name=None):
-            names[frame] = _frame_name(frame, images)
-        frames = table[_FRAME].itertuples(index=False, name=None)
-        table["key"] = [names.get(frame) or _frame_name(frame, images) for frame in frames]
-        absent = (reasons == "") & ~table["key"].isin(images)
-        reasons[absent] = "its frame " + table["key"][absent] + f" is not in {self.img_root}"
+        by_frame = table.groupby(_FRAME, sort=False, dropna=False)
+        numbers = by_frame.ngroup().to_numpy()  # of frames, as they first appear
+        firsts = table[_FRAME].iloc[np.unique(numbers, return_index=True)[1]]
+        keys = [_frame_name(frame, images) for frame in firsts.itertuples(index=False, name=None)]
+        table["key"] = np.array(keys, object)[numbers]
+        table["number"] = by_frame.cumcount()
+        absent = np.array([key not in images for key in keys])[numbers]
+        for at in np.flatnonzero(absent & (reasons == "")):
+            reasons[at] = f"its frame {keys[numbers[at]]} is not in {self.img_root}"
         usable = table[reasons == ""]
-        known = table[(reasons == "") | reasons.str.startswith("label_id")]  # frame and box are
-        _refuse_shared_images(usable)
+        nameless = [reason.startswith("label_id") for reason in reasons]  # frame and box are known
+        known = table[(reasons == "") | nameless]
+        if len({*keys}) < len(keys):
+            _refuse_shared_images(usable)
         cleaned = clean_tracks(usable, self.bbox_mode, area_multiplier=self.area_multiplier)
         outlier = cleaned["fate"] == "outlier"
         return Listing(
@@ -84,7 +90,9 @@ class AtmaCup:
             rows=len(table),
             skipped=[
                 LeftOut(line, key, reason)
-                for line, key, reason in zip(table["line"], table["key"], reasons, strict=True)
+                for line, key, reason in zip(
+                    table["line"].to_list(), table["key"].to_list(), reasons, strict=True
+                )
                 if reason
             ],
             dropped=[
@@ -124,7 +132,7 @@ def _parse_csv(path: Path, text: bytes) -> pd.DataFrame:
     try:
         table = pd.read_csv(
             io.BytesIO(text),
-            dtype=str,
+            dtype=object,
             keep_default_na=False,
             encoding="utf-8-sig",
             skip_blank_lines=False,
@@ -150,7 +158,7 @@ def _parse_csv(path: Path, text: bytes) -> pd.DataFrame:
         )
     if not isinstance(table.index, pd.RangeIndex):  # pandas took the first cells for row names
         raise SourceError(f"{path} has more cells in its rows than names in its header")
-    blank = (table == "").all(axis=1)
+    blank = np.logical_and.reduce([table[name].to_numpy() == "" for name in table.columns])
     if blank.all():
         raise SourceError(f"{path} has no rows")
     lines = np.arange(2, len(table) + 2)
@@ -161,29 +169,21 @@ def _parse_csv(path: Path, text: bytes) -> pd.DataFrame:
     return table.assign(line=lines)[~blank].reset_index(drop=True)
 
 
-def _typed(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series[str]]:
+def _typed(table: pd.DataFrame) -> tuple[pd.DataFrame, npt.NDArray[np.object_]]:
     """Numbers as numbers, and for each row why it cannot be used ("" where it can)."""
-    reasons = pd.Series("", index=table.index, dtype=object)
-
-    def note(where: pd.Series[bool], why: pd.Series[str] | str) -> None:
-        fresh = where & (reasons == "")
-        reasons[fresh] = why[fresh] if isinstance(why, pd.Series) else why
-
+    reasons = np.full(len(table), "", object)
     for name in ("quarter", "angle"):
-        note(table[name] == "", f"{name} is missing")
+        reasons[(table[name] == "") & (reasons == "")] = f"{name} is missing"
     for name in ["session", "frame", *_BOX, "label_id"]:  # the label last: see `known`
-        text = table[name].str.strip()
         # Always floats, lest the text of one row decide how the digits of all others are read.
-        number = pd.to_numeric(text, errors="coerce").astype(np.float64)
-        note(text == "", f"{name} is missing")
-        note(~np.isfinite(number), f"{name} is '" + text + "', which is no finite number")
-        note(number.abs() >= _FARTHEST[name], f"{name} is " + text + ", which is out of range")
+        number = _numbers(table[name].to_list())
+        usable = np.abs(number) < _FARTHEST[name]  # NaN is not
         if name in _WHOLE:
-            note(number % 1 != 0, f"{name} is '" + text + "', which is no whole number")
-        if name in ("w", "h"):
-            note(number <= 0, f"{name} is " + text + ", which is not above 0")
-        if name == "label_id":
-            note(number < NO_LABEL, f"{name} is " + text + ", which is below -1")
+            usable &= np.floor(number) == number
+        if name in _LEAST:
+            usable &= number > _LEAST[name]
+        for at in np.flatnonzero(~usable & (reasons == "")):
+            reasons[at] = f"{name} is {_fault(name, table[name].iloc[at].strip(), number[at])}"
         table[name] = number
     for name in _extra(table):
         cells = table[name].mask(table[name] == "")  # missing, whatever the others are
@@ -191,6 +191,36 @@ def _typed(table: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series[str]]:
         exact = number.dtype.kind in "iu" or not (number.abs() >= 1 << 53).any()
         table[name] = number if exact and number.notna().equals(cells.notna()) else cells
     return table, reasons
+
+
+def _numbers(cells: list[str]) -> npt.NDArray[np.float64]:
+    """What the cells of a column say; NaN where that is no number."""
+    if "_" not in "".join(cells):
+        try:
+            return np.array(list(map(float, cells)))
+        except ValueError:
+            pass  # one of them is at fault
+    return np.array(list(map(_number, cells)))
+
+
+def _number(text: str) -> float:
+    try:
+        return math.nan if "_" in text else float(text)  # Python would read 1_000
+    except ValueError:
+        return math.nan
+
+
+def _fault(name: str, text: str, number: float) -> str:
+    """Why an unusable cell of a column is that."""
+    if not text:
+        return "missing"
+    if not math.isfinite(number):
+        return f"'{text}', which is no finite number"
+    if abs(number) >= _FARTHEST[name]:
+        return f"{text}, which is out of range"
+    if name in _WHOLE and number % 1:
+        return f"'{text}', which is no whole number"
+    return f"{text}, which is {'below -1' if name == 'label_id' else 'not above 0'}"
 
 
 def _extra(table: pd.DataFrame) -> list[str]:
@@ -270,20 +300,17 @@ def _box_rows(table: pd.DataFrame) -> list[BoxRow]:
     own = {"label": "src_label", "kind": "src_kind"}  # names that a record uses itself
     names = [name.removeprefix(_EXTRA) for name in _extra(table)]
     names = [own.get(name, name) for name in names]
-    return [
-        BoxRow(
-            number=number,
-            line=line,
-            label=int(label),
-            box=Box(*box),
-            fields={name: cell for name, cell in zip(names, cells, strict=True) if pd.notna(cell)},
-        )
-        for number, line, label, box, cells in zip(
-            table["number"].tolist(),
-            table["line"].tolist(),
-            table["label_id"].tolist(),
-            table[_BOX].to_numpy(float).tolist(),
-            table[_extra(table)].to_numpy(object).tolist(),
-            strict=True,
-        )
-    ]
+    fields: list[dict[str, Any]] = [{} for _ in range(len(table))]
+    for name, column in zip(names, _extra(table), strict=True):
+        filled = np.flatnonzero(table[column].notna())
+        for at, cell in zip(filled, table[column].iloc[filled].tolist(), strict=True):
+            fields[at][name] = cell
+    columns = (
+        table["number"].tolist(),
+        table["line"].tolist(),
+        table["label_id"].astype(np.int64).tolist(),
+        [Box(*box) for box in table[_BOX].to_numpy(float).tolist()],
+        [Kind.PLAYER] * len(table),
+        fields,
+    )
+    return list(map(BoxRow, *columns))

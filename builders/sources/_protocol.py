@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from types import MappingProxyType
+from typing import Any, NamedTuple, Protocol
 
 from lmdb_reid.schema import Box, Kind
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BoxRow:
+class BoxRow(NamedTuple):
     """One sample to cut from a frame."""
 
     number: int
@@ -24,7 +24,7 @@ class BoxRow:
     box: Box | None
     """What to cut; None is the whole image (a source of crops)."""
     kind: Kind = Kind.PLAYER
-    fields: Mapping[str, Any] = field(default_factory=dict)
+    fields: Mapping[str, Any] = MappingProxyType({})
     """Columns of the row's own, beside the box."""
 
 

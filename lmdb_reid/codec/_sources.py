@@ -59,15 +59,20 @@ def probe(data: bytes) -> SourceInfo:
         raise ImageError("the file is empty (0 bytes)")
     if not data.startswith(b"\xff\xd8"):
         return _probe_other(data)
+    return _probe_jpeg(data)
+
+
+def _probe_jpeg(data: bytes, scan: _FirstScan | None = None) -> SourceInfo:
+    """`probe` of a JPEG whose markers may have been walked already."""
     height, width, colorspace, _ = header(data)
     _check_pixels(height, width)
-    orientation, scans = _walk_jpeg(data)
-    if scans > MAX_SCANS:
-        raise ImageTooLargeError(f"a JPEG of {scans} scans: more than {MAX_SCANS} are refused")
-    if orientation >= 5:
+    scan = scan or _first_scan(data)
+    if scan.several and (count := _count_scans(data, scan.at)) > MAX_SCANS:
+        raise ImageTooLargeError(f"a JPEG of {count} scans: more than {MAX_SCANS} are refused")
+    if scan.orientation >= 5:
         height, width = width, height
-    plain = orientation == 1 and colorspace in ("YCbCr", "Gray", "RGB")
-    return SourceInfo(height, width, "JPEG", orientation, plain)
+    plain = scan.orientation == 1 and colorspace in ("YCbCr", "Gray", "RGB")
+    return SourceInfo(height, width, "JPEG", scan.orientation, plain)
 
 
 def probe_file(path: Path) -> SourceInfo:
@@ -83,8 +88,8 @@ def probe_file(path: Path) -> SourceInfo:
         for length in _HEADS:
             head += file.read(length - len(head))
             with suppress(ImageError):  # also where the head ends too early
-                if head.startswith(b"\xff\xd8") and not _first_scan(head).several:
-                    return probe(head)
+                if head.startswith(b"\xff\xd8") and not (scan := _first_scan(head)).several:
+                    return _probe_jpeg(head, scan)
         return probe(head + file.readall())
 
 
@@ -134,16 +139,12 @@ class _FirstScan(NamedTuple):
     """From EXIF, 1..8."""
 
 
-def _walk_jpeg(data: bytes) -> tuple[int, int]:
-    """(EXIF orientation, number of scans) of a JPEG, from its markers.
-
-    Scans are counted only where the decoder would read more than one.
-    """
-    scan = _first_scan(data)
-    return scan.orientation, _count_scans(data, scan.at) if scan.several else 1
-
-
 def _first_scan(data: bytes) -> _FirstScan:
+    """Walk the markers of a JPEG up to its pixels.
+
+    Raises:
+        ImageError: there are none, or the walk loses its place.
+    """
     orientation, components, progressive, at = 1, 0, False, 2
     while at + 4 <= len(data):
         if data[at] != 0xFF:

@@ -1,17 +1,24 @@
 from __future__ import annotations
 
+import hashlib
 import math
 import random
+import struct
+from collections.abc import Iterable
+from typing import Any
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from builders.negatives import _boxes, background_boxes, background_id, partial_boxes, partial_id
+from builders.negatives._boxes import backgrounds, partials
 from lmdb_reid.errors import InvalidSampleError, UsageError
 from lmdb_reid.schema import Box, Size, iou
 
 FULL_HD = (1080, 1920)
+Spans = tuple[int, int, int, int]  # shortest, longest, start, stop
 PERSON = Box(100.0, 100.0, 70.0, 150.0)
 
 sizes = st.tuples(st.integers(1, 2200), st.integers(1, 3900))
@@ -56,10 +63,10 @@ def test_ids(made: str, expected: str) -> None:
         (
             0,
             "Q1-000__side__00__01",
-            [(484, 575, 617, 296), (1423, 1430, 1295, 641), (1036, 1170, 1257, 814)],
+            [(1091, 980, 567, 755), (1437, 1461, 857, 489), (1145, 1269, 680, 861)],
         ),
-        (42, "Q1-000__side__00__01", [(1578, 1115, 740, 673)]),
-        (0, "Q1-000__top__00__01", [(1380, 1355, 801, 593)]),
+        (42, "Q1-000__side__00__01", [(1661, 1208, 1300, 813)]),
+        (0, "Q1-000__top__00__01", [(2195, 50, 1221, 753)]),
     ],
 )
 def test_golden_backgrounds(
@@ -81,12 +88,11 @@ def test_golden_backgrounds_with_slots_given_up() -> None:
         [Box(0, 0, 300, 400)], (400, 400), seed=0, frame_key="f", count=12, max_iou=1e-9
     )
     assert found == [
-        (0, (322, 9, 51, 76)),
-        (2, (309, 106, 56, 154)),
-        (3, (332, 100, 50, 137)),
-        (7, (303, 46, 93, 81)),
-        (8, (334, 160, 66, 87)),
-        (10, (309, 177, 78, 113)),
+        (4, (312, 120, 75, 40)),
+        (5, (303, 104, 74, 159)),
+        (6, (352, 121, 40, 92)),
+        (8, (305, 172, 57, 148)),
+        (9, (334, 90, 53, 122)),
     ]
 
 
@@ -98,14 +104,14 @@ def test_golden_backgrounds_with_slots_given_up() -> None:
             (2160, 3840),
             0,
             "Q1-000__side__00__01#000",
-            [(1542, 1023, 18, 87), (1532, 995, 32, 72), (1549, 966, 27, 53)],
+            [(1547, 982, 24, 67), (1540, 965, 23, 48), (1540, 976, 31, 73)],
         ),
         (
             Box(-20.5, 100.25, 90, 200),
             FULL_HD,
             7,
             "ü/3#012",
-            [(30, 217, 39, 67), (9, 194, 44, 83)],
+            [(2, 190, 51, 94), (1, 129, 62, 103)],
         ),
     ],
 )
@@ -251,9 +257,10 @@ def test_partial_sides_reach_both_limits_and_not_beyond() -> None:
 @pytest.mark.parametrize("side", range(10, 1010, 10))
 def test_limits_are_whole_for_sides_of_whole_tens(side: int) -> None:
     # 0.7 * 90 is 62.99999999999999.
-    axis = _boxes._axis(float(side), 3, 7, 0, side)
-    assert axis.shortest == max(8, side * 3 // 10)
-    assert axis.longest == side * 7 // 10
+    sides = np.full((1, 2), float(side))
+    room = _boxes._room(sides, 3, 7, np.zeros((1, 2)), sides)
+    assert room.shortest.tolist() == [[max(8, side * 3 // 10)] * 2]
+    assert room.longest.tolist() == [[side * 7 // 10] * 2]
 
 
 def test_a_partial_of_twelve_pixels_can_only_be_eight() -> None:
@@ -302,25 +309,119 @@ def test_partials_stay_on_the_whole_pixels_inside_a_fractional_box() -> None:
 # both
 
 
+def one_by_one(
+    room: tuple[Spans, Spans], name: str, boxes: list[Box], max_iou: float, tries: int = 20
+) -> Box | None:
+    """A slot as the docstrings tell it, in plain Python: the reference for what is done at once."""
+    for attempt in range(tries):
+        digest = hashlib.blake2b(f"{name}|{attempt}".encode(), digest_size=32).digest()
+        w, h, x, y = ((word >> 11) / 2**53 for word in struct.unpack("<4Q", digest))
+        spans = []
+        for (shortest, longest, start, stop), side_draw, place_draw in zip(
+            room, (w, h), (x, y), strict=True
+        ):
+            if longest < shortest:
+                return None
+            side = shortest + math.floor(side_draw * (longest - shortest + 1))
+            spans.append((start + math.floor(place_draw * (stop - start - side + 1)), side))
+        candidate = Box(spans[0][0], spans[1][0], spans[0][1], spans[1][1])
+        if all(iou(candidate, box) < max_iou for box in boxes):
+            return candidate
+    return None
+
+
+def span(length: float, low: int, high: int, start: int, stop: int) -> Spans:
+    shortest = max(8, math.ceil(length / 10 * low))
+    return shortest, min(math.floor(length / 10 * high), stop - start), start, stop
+
+
+@settings(deadline=None)
+@given(st.lists(any_box, max_size=6), sizes, seeds, keys, st.integers(0, 5), st.floats(0.01, 1))
+def test_slots_are_those_that_are_found_one_by_one(
+    boxes: list[Box], size: Size, seed: int, key: str, count: int, max_iou: float
+) -> None:
+    height, width = size
+    everywhere = span(width, 1, 4, 0, width), span(height, 1, 4, 0, height)
+    names = [f"{seed}|{background_id(key, slot)}" for slot in range(count)]
+    expected = [one_by_one(everywhere, name, boxes, max_iou) for name in names]
+    found = background_boxes(boxes, size, seed=seed, frame_key=key, count=count, max_iou=max_iou)
+    assert found == [(slot, box) for slot, box in enumerate(expected) if box]
+    for box in boxes:
+        x, y, w, h = box.clipped(size)
+        room = (
+            span(box.w, 3, 7, math.ceil(x), math.floor(x + w)),
+            span(box.h, 3, 7, math.ceil(y), math.floor(y + h)),
+        )
+        names = [f"{seed}|{partial_id(key, slot)}" for slot in range(count)]
+        expected = [one_by_one(room, name, [box], max_iou) for name in names]
+        found = partial_boxes(box, size, seed=seed, sample_id=key, count=count, max_iou=max_iou)
+        assert found == [(slot, part) for slot, part in enumerate(expected) if part]
+
+
+@settings(deadline=None)
+@given(
+    st.lists(st.tuples(st.lists(any_box, max_size=4), sizes), max_size=5), seeds, st.integers(0, 3)
+)
+def test_many_frames_at_once_are_the_same_as_each_alone(
+    frames: list[tuple[list[Box], Size]], seed: int, count: int
+) -> None:
+    names = [f"f{number}" for number in range(len(frames))]
+    found = backgrounds(
+        [boxes for boxes, _ in frames],
+        [size for _, size in frames],
+        names,
+        seed=seed,
+        count=count,
+    )
+    assert found == [
+        (number, slot, box)
+        for number, (boxes, size) in enumerate(frames)
+        for slot, box in background_boxes(
+            boxes, size, seed=seed, frame_key=names[number], count=count
+        )
+    ]
+    people = [(box, size, f"p{at}") for boxes, size in frames for at, box in enumerate(boxes)]
+    parts = partials(
+        [box for box, _, _ in people],
+        [size for _, size, _ in people],
+        [name for _, _, name in people],
+        seed=seed,
+        count=count,
+    )
+    assert parts == [
+        (number, slot, part)
+        for number, (box, size, name) in enumerate(people)
+        for slot, part in partial_boxes(box, size, seed=seed, sample_id=name, count=count)
+    ]
+
+
 def test_a_slot_is_given_up_after_twenty_tries(monkeypatch: pytest.MonkeyPatch) -> None:
-    candidates: list[Box] = []
+    asked: list[list[str]] = []
+    draws = _boxes._draws
 
-    def always_over(candidate: Box, _other: Box) -> float:
-        candidates.append(candidate)
-        return 1.0
+    def noted(names: Iterable[str]) -> Any:
+        asked.append(list(names))
+        return draws(asked[-1])
 
-    monkeypatch.setattr(_boxes, "iou", always_over)
+    monkeypatch.setattr(_boxes, "_draws", noted)
+    monkeypatch.setattr(_boxes, "_ious", lambda one, _other: np.ones(len(one)))
     assert background_boxes([PERSON], FULL_HD, seed=0, frame_key="f", count=3) == []
-    assert len(candidates) == 60
-    assert len(set(candidates)) == 60
+    assert list(map(len, asked)) == [3] * 20
+    assert len({name for names in asked for name in names}) == 60
     assert partial_boxes(PERSON, FULL_HD, seed=0, sample_id="f#000", count=2) == []
-    assert len(candidates) == 100
+    assert len(asked) == 40
 
 
 def test_an_iou_of_exactly_the_limit_is_over_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_boxes, "iou", lambda _a, _b: 0.1)
+    monkeypatch.setattr(_boxes, "_ious", lambda one, _other: np.full(len(one), 0.1))
     assert background_boxes([PERSON], FULL_HD, seed=0, frame_key="f", count=1) == []
     assert len(partial_boxes(PERSON, FULL_HD, seed=0, sample_id="f#000", count=1)) == 1
+
+
+@given(st.lists(st.tuples(any_box, any_box), max_size=20))
+def test_ious_of_pairs_are_those_of_single_boxes(pairs: list[tuple[Box, Box]]) -> None:
+    one, other = (np.array([pair[at] for pair in pairs], float).reshape(-1, 4) for at in (0, 1))
+    assert _boxes._ious(one, other).tolist() == [iou(*pair) for pair in pairs]
 
 
 def test_the_shared_generator_is_neither_used_nor_advanced() -> None:

@@ -60,15 +60,15 @@ def test_every_cut_box_gives_its_parts_and_the_frame_its_background(tmp_path: Pa
             (PERSON, outlier, OTHER), SIZE, seed=5, frame_key=key, count=2
         )
     ]
-    assert made_negatives(settings)(one, SIZE) == expected
+    assert made_negatives(settings)([one], [SIZE]) == [expected]
     assert [negative.kind for negative in expected] == [Kind.PARTIAL] * 6 + [Kind.BACKGROUND] * 2
 
 
 def test_the_limit_on_parts_can_be_set(tmp_path: Path) -> None:
     one = frame(tmp_path, person(0, PERSON))
     settings = BuildSettings(num_bg_per_frame=0, num_partial_per_box=30)
-    usual = made_negatives(settings)(one, SIZE)
-    tighter = made_negatives(settings, max_iou_partial=0.2)(one, SIZE)
+    (usual,) = made_negatives(settings)([one], [SIZE])
+    (tighter,) = made_negatives(settings, max_iou_partial=0.2)([one], [SIZE])
     assert 0.2 < max(iou(negative.box, PERSON) for negative in usual) < 0.4
     assert 0 < max(iou(negative.box, PERSON) for negative in tighter) < 0.2
 
@@ -76,8 +76,10 @@ def test_the_limit_on_parts_can_be_set(tmp_path: Path) -> None:
 def test_only_players_have_parts_and_whole_crops_give_nothing(tmp_path: Path) -> None:
     negatives = made_negatives(BuildSettings())
     junk = frame(tmp_path, person(0, PERSON, kind=Kind.JUNK))
-    assert [negative.id for negative in negatives(junk, SIZE)] == [f"{junk.key}#bg000"]
-    assert negatives(frame(tmp_path, person(0, None)), SIZE) == []
+    assert [[one.id for one in made] for made in negatives([junk], [SIZE])] == [
+        [f"{junk.key}#bg000"]
+    ]
+    assert negatives([frame(tmp_path, person(0, None))], [SIZE]) == [[]]
 
 
 def test_a_listings_negatives_stand_in_the_order_of_a_stores_rows(tmp_path: Path) -> None:
@@ -101,7 +103,8 @@ def test_a_listings_negatives_stand_in_the_order_of_a_stores_rows(tmp_path: Path
     assert (first.quarter, first.angle, first.session, first.frame) == ("Q1-000", "side", 0, 100)
     assert (first.label_id, first.kind) == (-1, Kind.PARTIAL)
     assert first.img_path == str(frames[1].path)
-    by_id = {negative.id: negative.box for negative in made_negatives(settings)(frames[1], SIZE)}
+    (made,) = made_negatives(settings)([frames[1]], [SIZE])
+    by_id = {negative.id: negative.box for negative in made}
     assert (first.x, first.y, first.w, first.h) == by_id[first.id]
     assert {type(side) for side in (first.x, first.y, first.w, first.h)} == {int}
 

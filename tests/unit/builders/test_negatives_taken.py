@@ -41,6 +41,7 @@ def sample(number: int, kind: Kind, box: Box, sample_id: str) -> BoxSample:
 
 
 FRAMES = [frame(1), frame(2), frame(3)]
+SIZES = [SIZE] * 3
 
 
 def test_boxes_kinds_and_ids_are_those_of_the_csv(tmp_path: Path) -> None:
@@ -52,12 +53,14 @@ def test_boxes_kinds_and_ids_are_those_of_the_csv(tmp_path: Path) -> None:
     ]
     write_negatives_csv(path, samples)
     negatives = taken_negatives(path, FRAMES)
-    assert negatives(FRAMES[0], SIZE) == [
-        Negative("f1#bg007", Kind.BACKGROUND, Box(1, 2, 30, 40), 2),
-        Negative("f1#000p0", Kind.PARTIAL, Box(0.5, 4, 9.25, 8), 4),
+    assert negatives(FRAMES, SIZES) == [
+        [
+            Negative("f1#bg007", Kind.BACKGROUND, Box(1, 2, 30, 40), 2),
+            Negative("f1#000p0", Kind.PARTIAL, Box(0.5, 4, 9.25, 8), 4),
+        ],
+        [Negative("f2#001p3", Kind.PARTIAL, Box(3, 4, 50, 60), 3)],
+        [],
     ]
-    assert negatives(FRAMES[1], SIZE) == [Negative("f2#001p3", Kind.PARTIAL, Box(3, 4, 50, 60), 3)]
-    assert negatives(FRAMES[2], SIZE) == []
 
 
 def test_without_ids_backgrounds_are_counted_and_parts_belong_to_the_box_they_overlap_most(
@@ -73,15 +76,15 @@ def test_without_ids_backgrounds_are_counted_and_parts_belong_to_the_box_they_ov
     ]
     path = tmp_path / "n.csv"
     path.write_text("\n".join([f"{HEAD},kind", *rows]))
-    negatives = taken_negatives(path, FRAMES)
-    assert [(one.line, one.id) for one in negatives(FRAMES[0], SIZE)] == [
+    first, second, _ = taken_negatives(path, FRAMES)(FRAMES, SIZES)
+    assert [(one.line, one.id) for one in first] == [
         (2, "f1#bg000"),
         (3, "f1#001p0"),
         (5, "f1#000p0"),
         (6, "f1#bg001"),
         (7, "f1#001p1"),
     ]
-    assert [one.id for one in negatives(FRAMES[1], SIZE)] == ["f2#bg000"]
+    assert [one.id for one in second] == ["f2#bg000"]
 
 
 @pytest.mark.parametrize(
@@ -157,8 +160,8 @@ def test_the_csv_joins_the_inputs_and_takes_the_place_of_settings(tmp_path: Path
     }
     assert told.places == {"img_root": "/images", "negatives": str(path)}
     assert told.frames is listing.frames
-    assert len(negatives(FRAMES[0], SIZE)) == 1
+    assert len(negatives(FRAMES, SIZES)[0]) == 1
 
     same, made = chosen_negatives(listing, BuildSettings(seed=3))
     assert same is listing
-    assert made(FRAMES[0], SIZE) == made_negatives(BuildSettings(seed=3))(FRAMES[0], SIZE)
+    assert made(FRAMES, SIZES) == made_negatives(BuildSettings(seed=3))(FRAMES, SIZES)

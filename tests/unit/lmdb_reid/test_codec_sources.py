@@ -3,7 +3,6 @@ from __future__ import annotations
 import io
 import struct
 import zlib
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmdb_reid import codec
-from lmdb_reid.codec._sources import _exif_orientation, _walk_jpeg
+from lmdb_reid.codec._sources import _exif_orientation, _first_scan
 from lmdb_reid.errors import ImageError, ImageTooLargeError
 
 Pictures = Callable[..., np.ndarray]
@@ -431,11 +430,11 @@ def test_any_markers_are_walked_to_an_end(segments: list[tuple[int, bytes]], tai
     for marker, body in segments:
         data += struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
     try:
-        orientation, scans = _walk_jpeg(data + tail)
+        scan = _first_scan(data + tail)
     except ImageError:
         return
-    assert 1 <= orientation <= 8
-    assert 0 <= scans <= len(data + tail)
+    assert 1 <= scan.orientation <= 8
+    assert (data + tail)[scan.at : scan.at + 2] == b"\xff\xda"
 
 
 SOURCES = {

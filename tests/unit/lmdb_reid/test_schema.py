@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmdb_reid.errors import InvalidSampleError, UsageError
-from lmdb_reid.schema import MAX_ID_BYTES, NO_LABEL, Box, Kind, check_id, iou, parse_size
+from lmdb_reid.schema import MAX_ID_BYTES, NO_LABEL, Box, Kind, check_id, check_ids, iou, parse_size
 
 coordinate = st.floats(-500, 500)
 side = st.floats(0, 500)
@@ -123,3 +123,25 @@ def test_sizes_as_the_command_line_gives_them() -> None:
 def test_sizes_that_are_none(text: str) -> None:
     with pytest.raises(UsageError, match=r"give HEIGHTxWIDTH"):
         parse_size(text)
+
+
+@given(
+    st.lists(st.text(max_size=3) | st.sampled_from(["a" * 127, "é" * 128, "漢" * 171, "\udcff"]))
+)
+def test_many_ids_are_refused_where_one_of_them_is(ids: list[str]) -> None:
+    def refused(ids: list[str]) -> str:
+        try:
+            check_ids(ids)
+        except InvalidSampleError as error:
+            return str(error)
+        return ""
+
+    def first_refused() -> str:
+        for one in ids:
+            try:
+                check_id(one)
+            except InvalidSampleError as error:
+                return str(error)
+        return ""
+
+    assert refused(ids) == first_refused()
