@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol, get_args
 
 import numpy as np
@@ -25,7 +26,7 @@ class Header(NamedTuple):
 
 
 class _Backend(Protocol):
-    """The four calls that a binding of libjpeg-turbo has to give; every failure is a
+    """The calls that a binding of libjpeg-turbo has to give; every failure is a
     ValueError.
     """
 
@@ -36,6 +37,9 @@ class _Backend(Protocol):
     def header(self, data: Buffer) -> tuple[int, int, str, str]: ...
     def scaled(self, data: Buffer, size: Size) -> Size: ...
     def decode(self, data: Buffer, out: Pixels, fast_dct: bool, size: Size | None) -> Size: ...
+    def decode_each(
+        self, data: Sequence[Buffer], outs: Sequence[Pixels], fast_dct: bool
+    ) -> list[int]: ...
     def encode(self, image: Pixels, quality: int, subsampling: Subsampling) -> bytes: ...
 
 
@@ -111,19 +115,24 @@ def decode(data: Buffer, out: Pixels | None = None, *, fast_dct: bool = False) -
     return out
 
 
-def decode_into(data: Buffer, out: Pixels, fast_dct: bool) -> None:
-    """`decode` into an array that is known to be C-contiguous uint8 [H, W, 3], its checks left out.
+def decode_each(
+    data: Sequence[Buffer], outs: Sequence[Pixels], *, fast_dct: bool = False
+) -> list[tuple[int, ImageError]]:
+    """`decode` many JPEGs, each into an array that is known to be C-contiguous uint8 [H, W, 3].
 
-    Raises:
-        ImageError: as `decode`, also where the picture has another shape.
+    Little Python runs, and so little of the GIL is held, between one and the next.
+
+    Returns:
+        (position, error) of those that are damaged or of another shape than their array: the error
+        that `decode` would raise.
     """
-    try:
-        found = _codec.decode(data, out, fast_dct, None)
-    except ValueError:
-        decode(data, out, fast_dct=fast_dct)  # says what is wrong
-        raise
-    if out.shape[:2] != found:
-        raise _does_not_fit(header(data), out)
+    failed = []
+    for at in _codec.decode_each(data, outs, fast_dct):
+        try:
+            decode(data[at], outs[at], fast_dct=fast_dct)
+        except ImageError as error:
+            failed.append((at, error))
+    return failed
 
 
 def _does_not_fit(head: Header, out: Pixels) -> ImageError:

@@ -22,6 +22,8 @@ except ImportError as error:
     ) from error
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lmdb_reid.codec._pixels import Buffer, Pixels, Subsampling
     from lmdb_reid.schema import Size
 
@@ -76,6 +78,21 @@ class PyTurboJpeg:
         if not np.shares_memory(made, out):
             out.reshape(-1)[: made.size] = made.reshape(-1)
         return made.shape[0], made.shape[1]
+
+    def decode_each(
+        self, data: Sequence[Buffer], outs: Sequence[Pixels], fast_dct: bool
+    ) -> list[int]:
+        """See `SimpleJpeg.decode_each`."""
+        failed = []
+        for at, (jpeg, out) in enumerate(zip(data, outs, strict=True)):
+            try:
+                found = self.decode(jpeg, out, fast_dct, None)
+            except ValueError:
+                failed.append(at)
+                continue
+            if found != out.shape[:2]:
+                failed.append(at)
+        return failed
 
     def encode(self, image: Pixels, quality: int, subsampling: Subsampling) -> bytes:
         """A baseline JPEG."""

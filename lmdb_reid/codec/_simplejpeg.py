@@ -12,6 +12,8 @@ import simplejpeg
 from simplejpeg import _jpeg
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from lmdb_reid.codec._pixels import Buffer, Pixels, Subsampling
     from lmdb_reid.schema import Size
 
@@ -56,6 +58,22 @@ class SimpleJpeg:
             )
         shape: Size = made.shape[:2]
         return shape
+
+    def decode_each(
+        self, data: Sequence[Buffer], outs: Sequence[Pixels], fast_dct: bool
+    ) -> list[int]:
+        """Decode each into its array; returns the positions of those that do not become whole."""
+        failed = []
+        decode = simplejpeg.decode_jpeg
+        for at, (jpeg, out) in enumerate(zip(data, outs, strict=True)):
+            try:
+                made = decode(jpeg, "RGB", fast_dct, fast_dct, 0, 0, 1, out, True)
+            except ValueError:
+                failed.append(at)
+                continue
+            if made.shape != out.shape:
+                failed.append(at)
+        return failed
 
     def encode(self, image: Pixels, quality: int, subsampling: Subsampling) -> bytes:
         """A baseline JPEG."""

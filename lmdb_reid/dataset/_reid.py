@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import inspect
-import itertools
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from time import perf_counter
 from typing import Any, Literal, NamedTuple
 
@@ -15,7 +14,7 @@ import torch
 from torch.utils.data import Dataset
 
 from lmdb_reid import codec
-from lmdb_reid._memory import page_aligned
+from lmdb_reid._memory import pixel_memory
 from lmdb_reid.cache import PixelCache
 from lmdb_reid.errors import CorruptSampleError, ImageError, UnknownRowError, UsageError
 from lmdb_reid.schema import NO_LABEL, Size
@@ -125,7 +124,7 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
         """A list of items, for torch's own loader."""
         chosen = self._checked_indices(indices)
         labels = self.labels[chosen].tolist()
-        out = page_aligned((len(chosen), *self.size, 3))
+        out = pixel_memory((len(chosen), *self.size, 3))
         self.read_into(chosen, out)
         images = (
             self.transformed(torch.from_numpy(pixels).permute(2, 0, 1), None) for pixels in out
@@ -169,62 +168,68 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
     def _decode_all(
         self, rows: Rows, places: Sequence[int], out: Pixels, corrupt: list[int] | None
     ) -> None:
-        chosen = rows if len(places) == len(rows) else rows[places]
-        decode, fast_dct, keeps = codec.decode_into, self.fast_dct, self.cache is not None
         with self.store._reading() as jpeg_of:
-            # All bytes first: the loop below holds the GIL for as short as can be between two
+            # All bytes first: the decoder's loop holds the GIL for as short as can be between two
             # decodings, or threads would wait for each other (14 % with two of them).
-            found = self._found(jpeg_of, places, chosen.tolist(), corrupt)
-            for (place, row, jpeg), is_of_own_size in zip(
-                found, self._of_own_size(chosen), strict=False
-            ):
-                if jpeg is None:
-                    continue
-                try:
-                    if is_of_own_size:
-                        decode(jpeg, out[place], fast_dct)
-                    else:
-                        larger = codec.decode_scaled(jpeg, self.size, fast_dct=fast_dct)
-                        codec.resize(larger, self.size, out[place])
-                except ImageError as error:
-                    if corrupt is None:
-                        raise CorruptSampleError(f"{self.store.ids[row]}: {error}") from None
-                    corrupt.append(place)
-                    continue
-                if keeps:
-                    self._keep(rows[place : place + 1], out[place : place + 1])
+            places, jpegs = self._found(jpeg_of, rows, places, corrupt)
+            failed = self._decode(jpegs, rows[places], [out[place] for place in places])
+        bad = {places[at] for at, _ in failed}
+        if corrupt is not None:
+            corrupt += sorted(bad)
+        elif failed:
+            at, error = failed[0]
+            raise CorruptSampleError(f"{self.store.ids[rows[places[at]]]}: {error}") from None
+        if self.cache is not None:
+            for place in places:
+                if place not in bad:
+                    one = slice(place, place + 1)
+                    self.cache.keep(self._source, rows[one], out[one])
 
     def _found(
         self,
         jpeg_of: Callable[[int], memoryview],
+        rows: Rows,
         places: Sequence[int],
-        rows: list[int],
         corrupt: list[int] | None,
-    ) -> list[tuple[int, int, memoryview | None]]:
-        """(place, row, JPEG) of each; None for those that are noted as damaged."""
+    ) -> tuple[Sequence[int], list[memoryview]]:
+        """The JPEG at each place, and the places without those that are noted as damaged."""
         if corrupt is None:
-            return list(zip(places, rows, map(jpeg_of, rows), strict=True))
-        found: list[tuple[int, int, memoryview | None]] = []
-        for place, row in zip(places, rows, strict=True):
+            return places, list(map(jpeg_of, rows[places].tolist()))
+        whole, found = [], []
+        for place in places:
             try:
-                found.append((place, row, jpeg_of(row)))
+                found.append(jpeg_of(int(rows[place])))
+                whole.append(place)
             except CorruptSampleError:
                 corrupt.append(place)
-                found.append((place, row, None))
-        return found
+        return whole, found
 
-    def _of_own_size(self, rows: Rows) -> Iterable[bool]:
+    def _decode(
+        self, jpegs: list[memoryview], rows: Rows, outs: list[Pixels]
+    ) -> list[tuple[int, ImageError]]:
+        """Decode each to the dataset's size; returns (position, error) of those that cannot be."""
+        if self.store.size == self.size:
+            return codec.decode_each(jpegs, outs, fast_dct=self.fast_dct)
+        failed = []
+        for at, (jpeg, own, out) in enumerate(
+            zip(jpegs, self._of_own_size(rows), outs, strict=True)
+        ):
+            try:
+                if own:
+                    codec.decode(jpeg, out, fast_dct=self.fast_dct)
+                else:
+                    larger = codec.decode_scaled(jpeg, self.size, fast_dct=self.fast_dct)
+                    codec.resize(larger, self.size, out)
+            except ImageError as error:
+                failed.append((at, error))
+        return failed
+
+    def _of_own_size(self, rows: Rows) -> list[bool]:
         """Whether each image has the dataset's size and needs no resizing."""
-        if self.store.size is not None:
-            return itertools.repeat(self.store.size == self.size)
         columns = self.store.columns
         heights, widths = columns["height"][rows], columns["width"][rows]
         own: list[bool] = ((heights == self.size[0]) & (widths == self.size[1])).tolist()
         return own
-
-    def _keep(self, rows: Rows, pixels: Pixels) -> None:
-        if self.cache is not None:
-            self.cache.keep(self._source, rows, pixels)
 
     @property
     def _source(self) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lmdb_reid._memory import page_aligned
+from lmdb_reid._memory import pixel_memory
 from lmdb_reid.dataset import Pixels, ReIDDataset
 from lmdb_reid.sampling import position_seed
 
@@ -136,7 +136,7 @@ def make_batch(
         CorruptSampleError: a sample's stored bytes are damaged.
     """
     if pixels is None:
-        pixels = page_aligned((len(task.indices), *dataset.size, 3))
+        pixels = pixel_memory((len(task.indices), *dataset.size, 3))
     corrupt, spent = read_span(dataset, task, pixels, skip=skip)
     if dataset.transform is None:
         return finished(dataset, task, pixels, corrupt, spent)

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lmdb_reid._memory import page_aligned
+from lmdb_reid._memory import pixel_bytes, pixel_memory, pixels_in
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -49,7 +49,7 @@ class Ring:
                 base = self._new()
             else:
                 self.beyond += 1
-                return page_aligned(self._shape)
+                return pixel_memory(self._shape)
         # Made from a buffer, not from an array: a view of a view would refer to `base` alone, and
         # nobody would know that it is held.
         lent = np.frombuffer(base.data, np.uint8)
@@ -58,6 +58,6 @@ class Ring:
 
     def _new(self) -> Pixels:
         if self._pin:
-            pinned: Pixels = torch.empty(self._shape, dtype=torch.uint8, pin_memory=True).numpy()
-            return pinned
-        return page_aligned(self._shape)
+            pinned = torch.empty(pixel_bytes(self._shape), dtype=torch.uint8, pin_memory=True)
+            return pixels_in(pinned.numpy(), self._shape)
+        return pixel_memory(self._shape)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from lmdb_reid._memory import free_memory
+from lmdb_reid._memory import PIXELS_AT, free_memory
 from lmdb_reid.errors import UsageError
 
 _PAGE = mmap.PAGESIZE
@@ -21,21 +21,23 @@ class SharedBuffer:
     """
 
     def __init__(self, slots: int, slot_bytes: int) -> None:
-        self.slot_bytes = -(-slot_bytes // _PAGE) * _PAGE
-        self._size = slots * self.slot_bytes
+        self.slot_bytes = slot_bytes
+        self._stride = -(-(slot_bytes + PIXELS_AT) // _PAGE) * _PAGE
+        self._size = slots * self._stride
         self._descriptor = os.memfd_create("lmdb_reid", os.MFD_CLOEXEC)
         os.ftruncate(self._descriptor, self._size)
         self._map()
 
     def slot(self, number: int, count: int) -> np.ndarray[Any, np.dtype[np.uint8]]:
         """The first `count` bytes of a slot; the array that everything made of it keeps alive."""
-        return np.frombuffer(self._memory, np.uint8, count, number * self.slot_bytes)
+        start = number * self._stride + PIXELS_AT
+        return np.frombuffer(self._memory, np.uint8, count, start)
 
-    def __getstate__(self) -> tuple[int, int, Any]:
-        return self.slot_bytes, self._size, DupFd(self._descriptor)
+    def __getstate__(self) -> tuple[int, int, int, Any]:
+        return self.slot_bytes, self._stride, self._size, DupFd(self._descriptor)
 
-    def __setstate__(self, state: tuple[int, int, Any]) -> None:
-        self.slot_bytes, self._size, descriptor = state
+    def __setstate__(self, state: tuple[int, int, int, Any]) -> None:
+        self.slot_bytes, self._stride, self._size, descriptor = state
         self._descriptor = descriptor.detach()
         self._map()
 
