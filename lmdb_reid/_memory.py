@@ -11,9 +11,9 @@ import numpy.typing as npt
 _PAGE = 4096
 PIXELS_AT = 528
 """Where in a page pixels begin, in bytes. Not at a multiple of 32: libjpeg-turbo writes lines that
-begin there past the caches, which made decoding 7 % slower. Not within some 32 bytes of the page's
-beginning: copying whole pages of a mapped file there (`rep movsb` on AMD processors) ran at a quarter
-of the speed, 49,000 crops/s of 98 kB instead of 198,000; NumPy's own large arrays begin at 16.
+begin there past the caches, which made decoding 7 % slower. Not 16 bytes into the page, as NumPy's
+own large arrays begin: copying whole pages of a mapped file there (`rep movsb` on AMD processors)
+ran at a quarter of the speed, 49,000 crops/s of 98 kB instead of 198,000.
 """
 
 

@@ -286,7 +286,7 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
 
     def _checked_indices(self, indices: Sequence[int] | Rows) -> Rows:
         given = np.asarray(indices)
-        if given.size and not np.issubdtype(given.dtype, np.integer):
+        if given.size and given.dtype.kind not in "iu":
             raise UsageError(f"items are whole numbers, not {given.dtype}: {indices!r}")
         chosen = given.astype(np.int64, copy=False)
         if not len(chosen):

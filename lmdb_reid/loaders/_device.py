@@ -64,6 +64,8 @@ class Transfer:
                 f"memory_format={memory_format}: give torch.channels_last or"
                 " torch.contiguous_format"
             )
+        moves = device is not None and device.type != "cpu"
+        self._changes_something = moves or dtype is not None or memory_format is not None
         self._device = device
         self._dtype = dtype
         self._memory_format = memory_format
@@ -78,6 +80,9 @@ class Transfer:
     def over(self, batches: Iterable[Made]) -> Generator[Made, None, None]:
         """The batches on the device, in order; on a GPU one is always under way ahead."""
         if self._stream is None:
+            if not self._changes_something:
+                yield from batches
+                return
             for made in batches:
                 began = time.perf_counter()
                 batch = self._converted(self._moved(made.batch))

@@ -190,18 +190,28 @@ def finished(
     spent: Spent,
 ) -> Made:
     """The batch of a task's decoded pixels or transformed images, without the damaged ones."""
+    if corrupt:
+        bad = {sample.place for sample in corrupt}
+        whole = [place for place in range(len(task.indices)) if place not in bad]
+        images = images[whole] if isinstance(images, np.ndarray) else [images[at] for at in whole]
+    if isinstance(images, np.ndarray):
+        # Not turned by torch, which would let go of the GIL and wait for it again.
+        together = torch.from_numpy(images.transpose(0, 3, 1, 2))
+    else:
+        together = torch.utils.data.default_collate(images) if images else torch.empty(0)
+    return labelled(dataset, task, together, corrupt, spent)
+
+
+def labelled(
+    dataset: ReIDDataset, task: Task, images: Any, corrupt: list[Corrupt], spent: Spent
+) -> Made:
+    """The batch of images that stand together already, without the damaged ones."""
     indices = task.indices
     if corrupt:
-        keep = np.setdiff1d(np.arange(len(indices)), [sample.place for sample in corrupt])
-        indices = indices[keep]
-        images = images[keep] if isinstance(images, np.ndarray) else [images[at] for at in keep]
+        indices = np.delete(indices, [sample.place for sample in corrupt])
     labels = torch.from_numpy(dataset.labels[indices])
     rows = torch.from_numpy(dataset.store_rows(indices).copy())
-    if isinstance(images, np.ndarray):
-        pixels = torch.from_numpy(images).permute(0, 3, 1, 2)
-        return Made(Batch(pixels, labels, rows), corrupt, spent)
-    collated = torch.utils.data.default_collate(images) if images else torch.empty(0)
-    return Made(Batch(collated, labels, rows), corrupt, spent)
+    return Made(Batch(images, labels, rows), corrupt, spent)
 
 
 def sample_output(dataset: ReIDDataset, item: int) -> Any:

@@ -206,7 +206,7 @@ class Store:
         For this package's own engines: one transaction for the whole block, and views of LMDB's
         own that nobody watches (which would be 2 of 150 us), so that none may outlive it.
         """
-        key_of, checksums, count = self.ids.key, self.columns["crc32"].data, len(self)
+        key_of, checksums, count = self.ids.keys(), self.columns["crc32"].data, len(self)
         if self._compared is None:
             self._compared = bytearray(-(-count // 8))  # a bit for each row
         compared, handle = self._compared, self._handle_now()
@@ -216,7 +216,7 @@ class Store:
                 raise UnknownRowError(f"row {row} of a store of {count} samples")
             key = key_of(row)
             try:
-                data: memoryview | None = get(key, db=images)
+                data: memoryview | None = get(key, None, images)
             except lmdb.Error as error:
                 raise StoreDamagedError(f"LMDB cannot read {key.decode()!r}: {error}") from None
             if data is None:

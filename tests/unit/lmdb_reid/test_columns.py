@@ -175,7 +175,7 @@ def test_label_and_kind_are_core_and_nothing_else(columns_of: Callable[..., Colu
 
 def test_columns_are_read_only_maps(store_path: Path) -> None:
     column = Store(store_path).columns["label"]
-    assert isinstance(column, np.memmap)
+    assert isinstance(column.base, np.memmap)
     assert column.flags.aligned
     assert not column.flags.writeable
     with pytest.raises(ValueError, match="read-only"):
