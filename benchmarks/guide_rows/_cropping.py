@@ -1,4 +1,4 @@
-"""Pre-cropped instead of run-time cropping: crops per second, five ways."""
+"""Pre-cropped instead of run-time cropping: crops per second, six ways."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class PilFiles(Dataset[tuple[torch.Tensor, int]]):
 
 
 def cropping(inputs: Inputs, crops: int) -> Row:
-    """Crops per second, of later epochs, five ways."""
+    """Crops per second, of later epochs, six ways."""
     labels = [sample.label_id for sample in inputs.samples]
     some = np.random.default_rng(0).permutation(len(labels))[:crops]
     cut = PlayerReIDDataset(
@@ -63,6 +63,9 @@ def cropping(inputs: Inputs, crops: int) -> Row:
         _check_near([(cut[at][0], players[int(some[at])][0]) for at in range(min(20, len(some)))])
         with (
             make_loader(players, BATCH, shuffle=True, workers=inputs.workers) as ours,
+            make_loader(
+                players, BATCH, shuffle=True, workers=inputs.workers, engine="processes"
+            ) as apart,
             make_loader(decoded, BATCH, shuffle=True, workers=inputs.workers) as warm,
         ):
             runs = {
@@ -72,6 +75,7 @@ def cropping(inputs: Inputs, crops: int) -> Row:
                     inputs, CroppedBBoxDataset(inputs.files, labels)
                 ),
                 "store": lambda: rate(ours),
+                "store, worker processes": lambda: rate(apart),
                 "store, decoded tier": lambda: rate(warm),
             }
             taken = later_passes(runs, inputs.repeats)

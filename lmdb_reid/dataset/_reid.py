@@ -156,23 +156,27 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
             )
         rows = self.store_rows(chosen)
         found = FromCache()
-        missing: Sequence[int] = range(len(rows))
+        missing = None
         if self.cache is not None:
             began = perf_counter()
-            missing = self.cache.fill(self._source, rows, out).tolist()
+            missing = self.cache.fill(self._source, rows, out)
             found = FromCache(len(rows) - len(missing), perf_counter() - began)
-        if missing:
-            self._decode_all(rows, missing, out, corrupt)
+        if missing is None or len(missing) == len(rows):
+            self._decode_all(rows, list(range(len(rows))), out, corrupt)
+        elif len(missing):
+            self._decode_all(rows, missing.tolist(), out, corrupt)
         return found
 
     def _decode_all(
-        self, rows: Rows, places: Sequence[int], out: Pixels, corrupt: list[int] | None
+        self, rows: Rows, places: list[int], out: Pixels, corrupt: list[int] | None
     ) -> None:
+        wanted = rows if len(places) == len(rows) else rows[places]
         with self.store._reading() as jpeg_of:
             # All bytes first: the decoder's loop holds the GIL for as short as can be between two
             # decodings, or threads would wait for each other (14 % with two of them).
-            places, jpegs = self._found(jpeg_of, rows, places, corrupt)
-            failed = self._decode(jpegs, rows[places], [out[place] for place in places])
+            places, jpegs = self._found(jpeg_of, wanted.tolist(), places, corrupt)
+            outs = list(out) if len(places) == len(out) else [out[place] for place in places]
+            failed = self._decode(jpegs, rows, places, outs)
         bad = {places[at] for at, _ in failed}
         if corrupt is not None:
             corrupt += sorted(bad)
@@ -188,32 +192,31 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
     def _found(
         self,
         jpeg_of: Callable[[int], memoryview],
-        rows: Rows,
-        places: Sequence[int],
+        rows: list[int],
+        places: list[int],
         corrupt: list[int] | None,
-    ) -> tuple[Sequence[int], list[memoryview]]:
-        """The JPEG at each place, and the places without those that are noted as damaged."""
+    ) -> tuple[list[int], list[memoryview]]:
+        """The JPEG of each row, and their places, without those that are noted as damaged."""
         if corrupt is None:
-            return places, list(map(jpeg_of, rows[places].tolist()))
+            return places, list(map(jpeg_of, rows))
         whole, found = [], []
-        for place in places:
+        for place, row in zip(places, rows, strict=True):
             try:
-                found.append(jpeg_of(int(rows[place])))
+                found.append(jpeg_of(row))
                 whole.append(place)
             except CorruptSampleError:
                 corrupt.append(place)
         return whole, found
 
     def _decode(
-        self, jpegs: list[memoryview], rows: Rows, outs: list[Pixels]
+        self, jpegs: list[memoryview], rows: Rows, places: list[int], outs: list[Pixels]
     ) -> list[tuple[int, ImageError]]:
         """Decode each to the dataset's size; returns (position, error) of those that cannot be."""
         if self.store.size == self.size:
             return codec.decode_each(jpegs, outs, fast_dct=self.fast_dct)
         failed = []
-        for at, (jpeg, own, out) in enumerate(
-            zip(jpegs, self._of_own_size(rows), outs, strict=True)
-        ):
+        own_sizes = self._of_own_size(rows[places])
+        for at, (jpeg, own, out) in enumerate(zip(jpegs, own_sizes, outs, strict=True)):
             try:
                 if own:
                     codec.decode(jpeg, out, fast_dct=self.fast_dct)
@@ -291,9 +294,10 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
         chosen = given.astype(np.int64, copy=False)
         if not len(chosen):
             return chosen
-        least, most = np.minimum.reduce(chosen), np.maximum.reduce(chosen)
+        listed = chosen.tolist()  # NumPy's own min and max take 30 us out of cold caches
+        least, most = min(listed), max(listed)
         if least < -len(self) or most >= len(self):
-            bad = int(most if most >= len(self) else least)
+            bad = most if most >= len(self) else least
             raise UnknownRowError(f"item {bad} of a dataset of {len(self)}")
         return chosen if least >= 0 else np.where(chosen < 0, chosen + len(self), chosen)
 

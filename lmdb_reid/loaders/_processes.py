@@ -318,11 +318,11 @@ class _Crew:
                 process.join()
 
     def _receive(self) -> None:
-        """Take one answer, waited for."""
+        """Take the answers that are there; at least one is waited for."""
         ready = {descriptor for descriptor, _ in self._poll.poll()}
-        for worker, pipe in enumerate(self._pipes):
-            if pipe.fileno() not in ready:
-                continue
+        answered = [at for at, pipe in enumerate(self._pipes) if pipe.fileno() in ready]
+        for worker in answered:
+            pipe = self._pipes[worker]
             try:
                 answer = _Answer(*pipe.recv())
             except (EOFError, ConnectionResetError):
@@ -334,9 +334,8 @@ class _Crew:
             else:
                 self._unanswered.discard(answer.number)
                 self._answers[answer.number] = answer
-            return
         for worker, process in enumerate(self._processes):
-            if process.sentinel in ready:
+            if process.sentinel in ready and not answered:
                 raise self._death(worker)
 
     def _death(self, worker: int) -> WorkerDiedError:
