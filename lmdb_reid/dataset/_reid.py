@@ -171,10 +171,10 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
         self, rows: Rows, places: list[int], out: Pixels, corrupt: list[int] | None
     ) -> None:
         wanted = rows if len(places) == len(rows) else rows[places]
-        with self.store._reading() as jpeg_of:
+        with self.store._reading() as jpegs_of:
             # All bytes first: the decoder's loop holds the GIL for as short as can be between two
             # decodings, or threads would wait for each other (14 % with two of them).
-            places, jpegs = self._found(jpeg_of, wanted.tolist(), places, corrupt)
+            places, jpegs = self._found(jpegs_of, wanted.tolist(), places, corrupt)
             outs = list(out) if len(places) == len(out) else [out[place] for place in places]
             failed = self._decode(jpegs, rows, places, outs)
         bad = {places[at] for at, _ in failed}
@@ -191,18 +191,19 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
 
     def _found(
         self,
-        jpeg_of: Callable[[int], memoryview],
+        jpegs_of: Callable[[list[int]], list[memoryview]],
         rows: list[int],
         places: list[int],
         corrupt: list[int] | None,
     ) -> tuple[list[int], list[memoryview]]:
         """The JPEG of each row, and their places, without those that are noted as damaged."""
         if corrupt is None:
-            return places, list(map(jpeg_of, rows))
-        whole, found = [], []
+            return places, jpegs_of(rows)
+        whole: list[int] = []
+        found: list[memoryview] = []
         for place, row in zip(places, rows, strict=True):
             try:
-                found.append(jpeg_of(row))
+                found += jpegs_of([row])
                 whole.append(place)
             except CorruptSampleError:
                 corrupt.append(place)

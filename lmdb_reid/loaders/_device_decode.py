@@ -136,11 +136,11 @@ class DeviceDecodeEngine:
         jpegs: list[torch.Tensor] = []
         corrupt: list[Corrupt] = []
         rows = self._dataset.store_rows(task.indices).tolist()
-        with self._dataset.store._reading() as jpeg_of:
+        with self._dataset.store._reading() as jpegs_of:
             for place, (item, row) in enumerate(zip(task.indices.tolist(), rows, strict=True)):
                 try:
                     # A copy: what lies in LMDB's map is read-only, and the device reads it later.
-                    jpegs.append(torch.frombuffer(bytearray(jpeg_of(row)), dtype=torch.uint8))
+                    jpegs.append(torch.frombuffer(bytearray(*jpegs_of([row])), dtype=torch.uint8))
                 except CorruptSampleError:
                     if not self._skip:
                         raise

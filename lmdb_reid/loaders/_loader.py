@@ -84,7 +84,7 @@ class Loader:
                 batch, corrupt, spent = next(batches)
                 self._resume_at = 0  # now that the position is used, and not before
                 self._count_skipped(skipped, corrupt)
-                self._clock.end(asked, len(batch.labels), ready, spent)
+                self._clock.end(asked, batch.labels.size(0), ready, spent)
                 # Counted before it is handed out: a state saved in the loop's body holds this batch
                 # as taken.
                 last = taken == start + len(tasks)

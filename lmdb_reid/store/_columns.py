@@ -178,11 +178,14 @@ class Ids(Sequence[str]):
 
     def key(self, row: int) -> bytes:
         """The utf-8 bytes of a row's id. `row` must be in 0..len-1."""
-        return self.keys()(row)
+        return (self._key or self._open())(row)
 
-    def keys(self) -> Callable[[int], bytes]:
-        """The function behind `key`: for those who call it often."""
-        return self._key or self._open()
+    def maps(self) -> tuple[memoryview, memoryview]:
+        """(text, ends), for those who look up many: the key of a row is
+        text[ends[row] : ends[row + 1]].
+        """
+        # memoryviews of the two maps: several times faster to index than numpy arrays
+        return self._columns[ID_COLUMN].data, self._columns[ID_OFFSETS_COLUMN].data
 
     def find(self, key: bytes) -> int:
         """The row of an id's utf-8 bytes, or -1: a binary search, some microseconds among ten
@@ -193,7 +196,7 @@ class Ids(Sequence[str]):
 
     def place(self, key: bytes) -> int:
         """The row that an id's utf-8 bytes have, or would have."""
-        get = self.keys()
+        get = self._key or self._open()
         low, high = 0, self._count
         while low < high:
             middle = (low + high) >> 1
@@ -204,9 +207,7 @@ class Ids(Sequence[str]):
         return low
 
     def _open(self) -> Callable[[int], bytes]:
-        # memoryviews of the two maps: several times faster to index than numpy arrays
-        text = self._columns[ID_COLUMN].data
-        at = self._columns[ID_OFFSETS_COLUMN].data
+        text, at = self.maps()
 
         def key(row: int) -> bytes:
             return bytes(text[at[row] : at[row + 1]])

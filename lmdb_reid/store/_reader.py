@@ -6,6 +6,7 @@ import contextlib
 import functools
 import operator
 import os
+import sys
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
@@ -151,8 +152,8 @@ class Store:
         """
         row = self._checked_row(row)
         sample_id = self.ids.key(row).decode()
-        with self._reading(again=True) as jpeg_of:
-            jpeg = bytes(jpeg_of(row))
+        with self._reading(again=True) as jpegs_of:
+            jpeg = bytes(jpegs_of([row])[0])
         record = self.record(row)
         return Sample(
             id=sample_id,
@@ -199,45 +200,53 @@ class Store:
                 view.end()
 
     @contextlib.contextmanager
-    def _reading(self, *, again: bool = False) -> Iterator[Callable[[int], memoryview]]:
-        """A block inside which a function gives the JPEG of a row, its checksum compared: once in
-        this process, or `again`.
+    def _reading(self, *, again: bool = False) -> Iterator[Callable[[list[int]], list[memoryview]]]:
+        """A block inside which a function gives the JPEGs of rows, their checksums compared: once
+        in this process, or `again`.
 
         For this package's own engines: one transaction for the whole block, and views of LMDB's
         own that nobody watches (which would be 2 of 150 us), so that none may outlive it.
         """
-        key_of, checksums, count = self.ids.keys(), self.columns["crc32"].data, len(self)
+        text, ends = self.ids.maps()
+        checksums, count = self.columns["crc32"].data, len(self)
         if self._compared is None:
             self._compared = bytearray(-(-count // 8))  # a bit for each row
         compared, handle = self._compared, self._handle_now()
 
-        def jpeg_of(row: int) -> memoryview:
-            if not 0 <= row < count:
-                raise UnknownRowError(f"row {row} of a store of {count} samples")
-            key = key_of(row)
+        def jpegs_of(rows: list[int]) -> list[memoryview]:
+            if rows and not 0 <= min(rows) <= max(rows) < count:
+                bad = min(rows) if min(rows) < 0 else max(rows)
+                raise UnknownRowError(f"row {bad} of a store of {count} samples")
+            # In few steps, since each runs once for every sample, with the GIL held.
+            keys = [bytes(text[ends[row] : ends[row + 1]]) for row in rows]
             try:
-                data: memoryview | None = get(key, None, images)
+                found = [get(key, None, images) for key in keys]
             except lmdb.Error as error:
-                raise StoreDamagedError(f"LMDB cannot read {key.decode()!r}: {error}") from None
-            if data is None:
-                raise StoreDamagedError(f"{self.path}: {key.decode()!r} has no image")
-            if again or not compared[row >> 3] >> (row & 7) & 1:
-                if zlib.crc32(data) != checksums[row]:
-                    raise CorruptSampleError(
-                        f"{key.decode()}: its image in {self.path} is damaged (crc32 differs from"
-                        " the sealed one); lmdb-reid verify --deep lists all that are"
-                    )
-                # Threads may lose each other's bits here: then a row is compared once more.
-                compared[row >> 3] |= 1 << (row & 7)
-            return data
+                told = f"{keys[0].decode()!r}, or one read with it" if keys else "nothing"
+                raise StoreDamagedError(f"LMDB cannot read {told}: {error}") from None
+            for at, row in enumerate(rows):
+                if again or found[at] is None or not compared[row >> 3] >> (row & 7) & 1:
+                    self._compare(keys[at], found[at], checksums[row])
+                    # Threads may lose each other's bits here: then a row is compared once more.
+                    compared[row >> 3] |= 1 << (row & 7)
+            return found
 
         _handles.export(handle)
         try:
             with handle.begin() as txn:
                 get, images = txn.get, handle.images
-                yield jpeg_of
+                yield jpegs_of
         finally:
             _handles.unexport(handle)
+
+    def _compare(self, key: bytes, data: memoryview | None, checksum: int) -> None:
+        if data is None:
+            raise StoreDamagedError(f"{self.path}: {key.decode()!r} has no image")
+        if zlib.crc32(data) != checksum:
+            raise CorruptSampleError(
+                f"{key.decode()}: its image in {self.path} is damaged (crc32 differs from the"
+                " sealed one); lmdb-reid verify --deep lists all that are"
+            )
 
     # -- tables and pictures
 
@@ -306,10 +315,15 @@ class Store:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def __del__(self) -> None:
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
         handle = self.__dict__.get("_handle")
-        if handle is not None:
+        if handle is None:
+            return
+        try:
             _handles.release(handle)
+        except (TypeError, AttributeError):
+            if not ending():  # then modules may be gone before this
+                raise
 
     def __reduce__(self) -> tuple[Callable[[str, str], Store], tuple[str, str]]:
         return _reopened, (str(self.path), self.digest)

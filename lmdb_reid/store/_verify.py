@@ -31,7 +31,7 @@ class Sealed(Protocol):
     def record_bytes(self, row: int) -> bytes: ...
     def _reading(
         self, *, again: bool = False
-    ) -> AbstractContextManager[Callable[[int], memoryview]]: ...
+    ) -> AbstractContextManager[Callable[[list[int]], list[memoryview]]]: ...
 
 
 @dataclass(slots=True)
@@ -89,8 +89,8 @@ def _verify_samples(store: Sealed, findings: Findings, *, deep: bool) -> None:
     for row in range(len(store)):
         try:
             record = store.record_bytes(row)
-            with store._reading(again=True) as jpeg_of:
-                jpeg = bytes(jpeg_of(row))
+            with store._reading(again=True) as jpegs_of:
+                jpeg = bytes(jpegs_of([row])[0])
         except (CorruptSampleError, StoreDamagedError) as error:
             findings.add(str(error).partition("; lmdb-reid verify")[0])
             continue
