@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 import pickle
 import resource
 import subprocess
@@ -321,18 +322,22 @@ def test_without_pillow_a_transform_is_refused(
         CroppedBBoxDataset(paths, range(COUNT), transform=np.asarray)
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def no_more_files() -> Iterator[None]:
     """This process cannot open another file."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
-def test_too_many_open_files_says_what_to_change(paths: list[Path], no_more_files: None) -> None:
-    with pytest.raises(SourceError, match=r"crop0\.png .*Too many open files: reduce num_workers"):
-        CroppedBBoxDataset(paths, range(COUNT))[0]
+def test_too_many_open_files_says_what_to_change(paths: list[Path]) -> None:
+    dataset = CroppedBBoxDataset(paths, range(COUNT))
+    told = r"crop0\.png .*Too many open files: reduce num_workers"
+    with pytest.raises(SourceError, match=told), no_more_files():
+        dataset[0]
 
 
 def test_no_memory_for_the_cache_says_what_to_change(
