@@ -21,8 +21,8 @@ import numpy as np
 
 from benchmarks.harness import interleaved, keep, seconds, spread, told
 from builders import AtmaCup, BuildSettings, build
-from builders.workers import available_cores
 from lmdb_reid import Store, codec
+from lmdb_reid.machine import available_cores
 
 
 def main() -> None:

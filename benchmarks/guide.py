@@ -10,7 +10,6 @@ ways that are compared take turns. The guide itself makes floats, which would sl
 from __future__ import annotations
 
 import argparse
-import os
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -22,13 +21,14 @@ from benchmarks.guide_rows._lru import lru
 from benchmarks.guide_rows._negatives import negatives
 from benchmarks.guide_rows._turns import turn
 from benchmarks.harness import keep
+from lmdb_reid.machine import available_cores
 
 
 def main(argv: Sequence[str] | None = None) -> list[Row]:
     """Measure, print and keep."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
+    parser.add_argument("--workers", type=int, default=available_cores())
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--crops", type=int, default=400, help="cut at run time in each repeat")
     args = parser.parse_args(argv)

@@ -22,8 +22,8 @@ import numpy as np
 
 from benchmarks.harness import interleaved, keep, spread, told
 from builders import AtmaCup, BuildSettings, build
-from builders.workers import available_cores
 from lmdb_reid import ReIDDataset, Store, codec, make_loader
+from lmdb_reid.machine import available_cores
 
 SIZE, BATCH, SPAN = (256, 128), 256, 32
 GOAL = 0.85

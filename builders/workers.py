@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-import os
-
 from lmdb_reid.errors import UsageError
-
-
-def available_cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from lmdb_reid.machine import available_cores
 
 
 def checked_workers(workers: int | None) -> int:

@@ -24,11 +24,11 @@ from torch.utils.data import DataLoader, Dataset
 from builders import AtmaCup, BuildSettings, build
 from builders.game import ANGLES, draw_game
 from builders.samples import box_samples
-from builders.workers import available_cores
 from lmdb_reid.cli import info
 from lmdb_reid.dataset import ReIDDataset
 from lmdb_reid.errors import StoreExistsError, StoreWriteError, UsageError
 from lmdb_reid.loaders import make_loader
+from lmdb_reid.machine import available_cores
 from lmdb_reid.schema import Kind
 from lmdb_reid.store import Store
 from training.runtime import PlayerReIDDataset

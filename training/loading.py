@@ -11,10 +11,10 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from builders.workers import available_cores
 from lmdb_reid.dataset import ReIDDataset
 from lmdb_reid.errors import UsageError
 from lmdb_reid.loaders import Batch, Loader, make_loader
+from lmdb_reid.machine import available_cores
 
 EngineName = Literal["auto", "threads", "processes", "dataloader"]
 

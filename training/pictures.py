@@ -20,7 +20,15 @@ from builders.sizes import frame_sizes
 from builders.sources import LeftOut, Listing
 from builders.workers import checked_workers
 from lmdb_reid import codec
-from lmdb_reid.dataset import FromCache, Pixels, ReIDDataset, Rows, Transform, takes_generator
+from lmdb_reid.dataset import (
+    FromCache,
+    Pixels,
+    ReIDDataset,
+    Rows,
+    Transform,
+    applied,
+    takes_generator,
+)
 from lmdb_reid.errors import ImageError
 from lmdb_reid.schema import Box, Size
 from lmdb_reid.store import Store
@@ -183,9 +191,4 @@ class FrameCrops:
         """`image` through the transform; see `ReIDDataset.transformed`."""
         if self.transform is None:
             return image
-        if not self.wants_generator:
-            return self.transform(image)
-        generator = torch.Generator()
-        if seed is not None:
-            generator.manual_seed(seed)
-        return self.transform(image, generator=generator)
+        return applied(self.transform, image, seed, wants_generator=self.wants_generator)

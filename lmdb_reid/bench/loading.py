@@ -4,7 +4,6 @@ training step between the batches.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ import numpy as np
 from lmdb_reid.bench import pages
 from lmdb_reid.dataset import ReIDDataset, Transform
 from lmdb_reid.loaders import Loader, Moment, make_loader
+from lmdb_reid.machine import available_cores
 from lmdb_reid.schema import Size
 from lmdb_reid.store import Store
 
@@ -168,9 +168,7 @@ def explained(setup: Setup, *, workers: int) -> str:
 
 def usual_workers() -> list[int]:
     """1, 2, 4, ... and as many as this process has cores."""
-    cores = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
+    cores = available_cores()
     return sorted({*(1 << power for power in range(cores.bit_length())), cores})
 
 

@@ -19,9 +19,9 @@ from pathlib import Path
 
 import lmdb
 
-from lmdb_reid._memory import cgroup, free_memory
 from lmdb_reid._version import __version__
 from lmdb_reid.errors import LmdbReidError
+from lmdb_reid.machine import available_cores, cgroup, free_memory
 
 BASE = ("numpy", "lmdb", "msgpack", "simplejpeg")
 EXTRAS = {
@@ -68,7 +68,7 @@ def look_around() -> Survey:
         versions=_versions(),
         codec=codec,
         codec_error=codec_error,
-        cpus=_usable_cpus(),
+        cpus=available_cores(),
         memory_bytes=_usable_memory(),
         shm_bytes=shm.total if shm else None,
         shm_free_bytes=shm.free if shm else None,
@@ -111,16 +111,6 @@ def _codec() -> tuple[str | None, str | None]:
         return codec_name(), None
     except LmdbReidError as error:
         return None, str(error)
-
-
-def _usable_cpus() -> int:
-    """The cores that this process may run on, or the part of them that its container allows."""
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    quota, _, period = cgroup("cpu.max").partition(" ")
-    return max(1, min(cores, int(quota) // int(period))) if quota.isdigit() else cores
 
 
 def _usable_memory() -> int | None:

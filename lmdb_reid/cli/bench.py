@@ -11,7 +11,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from lmdb_reid._memory import free_memory
 from lmdb_reid.bench import loading, pages
 from lmdb_reid.bench.advice import Findings, advise, break_even_ms, gigabytes
 from lmdb_reid.bench.loading import Cold, Reading, Setup
@@ -19,6 +18,7 @@ from lmdb_reid.bench.timeline import timeline
 from lmdb_reid.bench.transforms import Pipeline, PipelineCost, load_pipeline, pipeline_cost
 from lmdb_reid.dataset import ReIDDataset, Transform
 from lmdb_reid.errors import UsageError
+from lmdb_reid.machine import free_memory
 from lmdb_reid.schema import parse_size
 from lmdb_reid.store import Store
 

@@ -8,11 +8,11 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from lmdb_reid._memory import free_memory
 from lmdb_reid.bench import pages
 from lmdb_reid.cache import DecodedTier
 from lmdb_reid.cli._progress import progress
 from lmdb_reid.errors import UsageError
+from lmdb_reid.machine import free_memory
 from lmdb_reid.schema import parse_size
 from lmdb_reid.store import Store
 

@@ -1,7 +1,15 @@
 """Map-style datasets of (image, label): a store's samples, and files that were cut before."""
 
 from lmdb_reid.dataset._cropped import CroppedBBoxDataset
-from lmdb_reid.dataset._reid import FromCache, Pixels, ReIDDataset, Rows, Transform, takes_generator
+from lmdb_reid.dataset._reid import (
+    FromCache,
+    Pixels,
+    ReIDDataset,
+    Rows,
+    Transform,
+    applied,
+    takes_generator,
+)
 
 __all__ = [
     "CroppedBBoxDataset",
@@ -10,5 +18,6 @@ __all__ = [
     "ReIDDataset",
     "Rows",
     "Transform",
+    "applied",
     "takes_generator",
 ]

@@ -250,14 +250,7 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
         """`image` through the transform, whose generator is seeded with `seed` if it takes one."""
         if self.transform is None:
             return image
-        if not self._wants_generator:
-            return self.transform(image)
-        generator = torch.Generator()
-        if seed is None:
-            generator.seed()
-        else:
-            generator.manual_seed(seed)
-        return self.transform(image, generator=generator)
+        return applied(self.transform, image, seed, wants_generator=self._wants_generator)
 
     @property
     def wants_generator(self) -> bool:
@@ -341,6 +334,22 @@ def _checked_labels(labels: Sequence[int] | Rows, count: int) -> Rows:
             f" is needed"
         )
     return given.astype(np.int64)
+
+
+def applied(
+    transform: Transform, image: torch.Tensor, seed: int | None, *, wants_generator: bool
+) -> Any:
+    """What a transform makes of an image; a generator that it wants is seeded with `seed`, or by
+    the system where that is None.
+    """
+    if not wants_generator:
+        return transform(image)
+    generator = torch.Generator()
+    if seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(seed)
+    return transform(image, generator=generator)
 
 
 def takes_generator(transform: Transform) -> bool:

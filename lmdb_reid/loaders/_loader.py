@@ -9,6 +9,7 @@ from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 
 from lmdb_reid.dataset import ReIDDataset
 from lmdb_reid.errors import CorruptSampleError, UsageError
@@ -54,6 +55,7 @@ class Loader:
         self._resume_at = 0  # where the next pass begins: not 0 after load_state_dict only
         self._pass = 0
         self._running: weakref.ref[Generator[Batch, None, None]] | None = None
+        self._drawn: tuple[int, npt.NDArray[np.int64]] | None = None  # an epoch's order
         self._why = why
         self._clock = Clock()
 
@@ -161,6 +163,7 @@ class Loader:
             raise UsageError(f"this state belongs to another order of batches: {told}")
         if isinstance(self._sampler, FromTorch):
             self._sampler.restore(epoch, order)
+            self._drawn = None
         if batches > len(self._tasks(epoch)):
             raise UsageError(f"this state took {batches} batches of an epoch that has fewer")
         self._end_pass()
@@ -232,12 +235,19 @@ class Loader:
 
     def _order_crc(self, epoch: int) -> int:
         """Of the store's rows in the order of an epoch: tells one order from another."""
-        order = checked_order(self._sampler.rows(epoch), len(self.dataset))
+        order = self._order(epoch)
         return zlib.crc32(np.ascontiguousarray(self.dataset.store_rows(order)).data)
+
+    def _order(self, epoch: int) -> npt.NDArray[np.int64]:
+        """The order of an epoch, drawn once: ten million samples take half a second."""
+        if self._drawn is None or self._drawn[0] != epoch:
+            self._drawn = None  # the one before need not stay while the next is drawn
+            self._drawn = epoch, checked_order(self._sampler.rows(epoch), len(self.dataset))
+        return self._drawn[1]
 
     def _tasks(self, epoch: int, start: int = 0) -> _Tasks:
         """The tasks of an epoch from batch `start` on."""
-        order = checked_order(self._sampler.rows(epoch), len(self.dataset))
+        order = self._order(epoch)
         rank, ranks, drop_last = self._rank, self._world_size, self._drop_last
         if isinstance(self._sampler, FromTorch) and self._sampler.is_shared:
             plain = Task(order, self._seed, epoch, rank, ranks)

@@ -19,6 +19,7 @@ from lmdb_reid.loaders._loader import Loader
 from lmdb_reid.loaders._processes import ProcessesEngine, StartMethod
 from lmdb_reid.loaders._resident import ResidentEngine
 from lmdb_reid.loaders._threads import ThreadsEngine
+from lmdb_reid.machine import available_cores
 from lmdb_reid.sampling import FromTorch, Sampler, Sequential, Shuffled
 from lmdb_reid.store import Store
 
@@ -96,7 +97,7 @@ def make_loader(
         UsageError: arguments that cannot be meant together.
     """
     to = None if device is None else torch.device(device)
-    workers = _cores() if workers is None else workers
+    workers = available_cores() if workers is None else workers
     ranks = _ranks(rank, world_size)
     _check_dataset(dataset)
     _check_numbers(batch_size=(batch_size, 1), prefetch=(prefetch, 1), seed=(seed, 0))
@@ -259,7 +260,3 @@ def _ranks(rank: int | None, world_size: int | None) -> tuple[int, int]:
     if distributed.is_available() and distributed.is_initialized():
         return distributed.get_rank(), distributed.get_world_size()
     return 0, 1
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -8,10 +8,10 @@ from collections.abc import Generator, Sequence
 import numpy as np
 import torch
 
-from lmdb_reid._memory import free_memory
 from lmdb_reid.dataset import ReIDDataset
 from lmdb_reid.errors import UsageError
 from lmdb_reid.loaders._engine import Batch, Corrupt, Engine, Made, Spent, Task
+from lmdb_reid.machine import free_memory
 
 _MOST = 0.9  # of the free memory
 

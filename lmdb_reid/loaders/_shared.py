@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from lmdb_reid._memory import PIXELS_AT, free_memory
+from lmdb_reid._memory import PIXELS_AT
 from lmdb_reid.errors import UsageError
+from lmdb_reid.machine import free_memory
 
 _PAGE = mmap.PAGESIZE
 
