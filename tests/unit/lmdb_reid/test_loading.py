@@ -209,6 +209,21 @@ def test_a_pass_that_was_left_begins_again(path):
         assert len(read(loader)) == 5
 
 
+def test_an_epochs_order_is_drawn_once(path):
+    drawn = []
+
+    class Counted:
+        def rows(self, epoch):
+            drawn.append(epoch)
+            return np.arange(COUNT)
+
+    with make_loader(ReIDDataset(path), 8, sampler=Counted(), workers=0) as loader:
+        assert len(loader) == 9
+        loader.load_state_dict(loader.state_dict())
+        assert len(read(loader)) == len(loader)
+        assert drawn == [0, 1]  # the length is that of the next epoch by then
+
+
 def test_drop_last_ranks_and_samplers(path):
     dataset = ReIDDataset(path)
     assert len(make_loader(dataset, 16, drop_last=True, workers=0)) == 4
