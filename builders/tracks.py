@@ -117,7 +117,10 @@ def _track_codes(rows: pd.DataFrame, track: Sequence[str], label: str) -> _Ints:
     keys = rows[list(track)].reset_index(drop=True)
     tracks = keys.groupby(list(track), sort=False, dropna=False, observed=True)
     # A csv read as text says "-1".
-    is_none = pd.to_numeric(rows[label].astype(object), errors="coerce").to_numpy() == NO_LABEL
+    labels = rows[label]
+    if not pd.api.types.is_numeric_dtype(labels):
+        labels = pd.to_numeric(labels.astype(object), errors="coerce")
+    is_none = labels.to_numpy() == NO_LABEL
     untracked = is_none | rows[label].isna().to_numpy()
     return np.where(untracked, -1, tracks.ngroup().to_numpy(np.int64))
 

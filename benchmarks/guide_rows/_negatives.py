@@ -6,6 +6,7 @@ import gc
 import itertools
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from operator import attrgetter
 from pathlib import Path
 
 from PIL import Image
@@ -43,7 +44,7 @@ def negatives(inputs: Inputs, folder: Path) -> Iterator[Row]:
             for frame, made in zip(frames, boxes(frames, sizes), strict=True)
             for sample in samples_of(frame, [(one.box, NO_LABEL, one.kind, one.id) for one in made])
         ]
-        write_negatives_csv(other, sorted(found, key=lambda sample: sample.id.encode()))
+        write_negatives_csv(other, sorted(found, key=attrgetter("id")))
 
     runs = {
         "headers": lambda: seconds(from_headers),

@@ -226,10 +226,11 @@ def _draws(names: Iterable[str]) -> _Floats:
 
 def _ious(one: _Floats, other: _Floats) -> _Floats:
     """Intersection over union, pair by pair [N]; 0 where either has no area, NaN where NaN is."""
-    stops = np.minimum(one[:, :2] + one[:, 2:], other[:, :2] + other[:, 2:])
-    sides = np.maximum(stops - np.maximum(one[:, :2], other[:, :2]), 0)
-    common = sides[:, 0] * sides[:, 1]
-    areas = one[:, 2] * one[:, 3] + other[:, 2] * other[:, 3]
+    with np.errstate(over="ignore", invalid="ignore"):  # of boxes larger than any picture
+        stops = np.minimum(one[:, :2] + one[:, 2:], other[:, :2] + other[:, 2:])
+        sides = np.maximum(stops - np.maximum(one[:, :2], other[:, :2]), 0)
+        common = sides[:, 0] * sides[:, 1]
+        areas = one[:, 2] * one[:, 3] + other[:, 2] * other[:, 3]
     ious: _Floats = np.divide(common, areas - common, out=np.zeros_like(common), where=common != 0)
     return ious
 

@@ -47,7 +47,8 @@ def write_negatives_csv(path: str | os.PathLike[str], samples: Iterable[BoxSampl
     """
     samples = list(samples)
     columns = {name: list(map(attrgetter(name), samples)) for name in _COLUMNS}
-    columns["kind"] = [kind.title for kind in columns["kind"]]
+    titles = {kind: kind.title for kind in Kind}
+    columns["kind"] = [titles[kind] for kind in columns["kind"]]
     with replacing(path) as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(columns)

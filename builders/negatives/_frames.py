@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Callable, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 
 from builders.negatives._boxes import (
@@ -20,7 +21,7 @@ from builders.sources import Frame, LeftOut, Listing
 from builders.workers import checked_workers
 from lmdb_reid.schema import NO_LABEL, Box, Kind, Size
 
-_CHUNK = 256
+_CHUNK = 64
 """Frames whose negatives are made in one go."""
 
 
@@ -60,22 +61,23 @@ def _made(
     sizes: Sequence[Size],
 ) -> list[list[Negative]]:
     found: list[list[Negative]] = [[] for _ in frames]
-    people = [
-        (at, sample_id(frame, row), row.box)
-        for at, frame in enumerate(frames)
-        for row in frame.rows
-        if row.box is not None and row.kind == Kind.PLAYER
-    ]
+    people: list[tuple[int, str]] = []
+    boxes: list[Box] = []
+    for at, frame in enumerate(frames):
+        for row in frame.rows:
+            if row.box is not None and row.kind == Kind.PLAYER:
+                people.append((at, sample_id(frame, row)))
+                boxes.append(row.box)
     parts = partials(
-        [box for _, _, box in people],
-        [sizes[at] for at, _, _ in people],
-        [name for _, name, _ in people],
+        boxes,
+        [sizes[at] for at, _ in people],
+        [name for _, name in people],
         seed=settings.seed,
         count=settings.num_partial_per_box,
         max_iou=max_iou_partial,
     )
     for owner, slot, box in parts:
-        at, name, _ = people[owner]
+        at, name = people[owner]
         found[at].append(Negative(partial_id(name, slot), Kind.PARTIAL, box))
     boxed = [at for at, frame in enumerate(frames) if all(row.box for row in frame.rows)]
     places = backgrounds(
@@ -124,8 +126,9 @@ def list_negatives(
                 unread += [LeftOut(row.line, frame.key, size) for row in frame.rows]
             else:
                 samples += samples_of(
-                    frame, [(one.box, NO_LABEL, one.kind, one.id) for one in next(made)]
+                    frame, ((one.box, NO_LABEL, one.kind, one.id) for one in next(made))
                 )
             if progress:
                 progress(done, len(frames), len(samples))
-    return sorted(samples, key=lambda sample: sample.id.encode()), unread
+    # As LMDB sorts keys: utf-8 keeps the order of code points.
+    return sorted(samples, key=attrgetter("id")), unread

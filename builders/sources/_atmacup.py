@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import io
 import math
@@ -139,15 +140,8 @@ def _parse_csv(path: Path, text: bytes) -> pd.DataFrame:
         )
     except (ValueError, UnicodeDecodeError) as error:  # pandas' parser errors are ValueErrors
         raise SourceError(f"{path} is no usable csv: {error}") from None
-    header = pd.read_csv(
-        io.BytesIO(text),
-        header=None,
-        nrows=1,
-        dtype=str,
-        keep_default_na=False,
-        encoding="utf-8-sig",
-    )  # pandas renames what stands twice
-    twice = header.loc[0][header.loc[0].duplicated()].tolist() if len(header) else []
+    header = _header(path, text)  # pandas renames what stands twice
+    twice = [name for at, name in enumerate(header) if name in header[:at]]
     if twice:
         raise SourceError(f"{path} has more than one column {', '.join(map(repr, twice))}")
     missing = [name for name in _NEEDED if name not in table.columns]
@@ -167,6 +161,14 @@ def _parse_csv(path: Path, text: bytes) -> pd.DataFrame:
         lines += (breaks.cumsum() - breaks).to_numpy(np.int64)
     table = table.rename(columns={name: _EXTRA + name for name in {*table.columns} - {*_NEEDED}})
     return table.assign(line=lines)[~blank].reset_index(drop=True)
+
+
+def _header(path: Path, text: bytes) -> list[str]:
+    lines = io.TextIOWrapper(io.BytesIO(text), encoding="utf-8-sig", newline="")
+    try:
+        return next(csv.reader(lines), [])
+    except csv.Error as error:
+        raise SourceError(f"{path} is no usable csv: {error}") from None
 
 
 def _typed(table: pd.DataFrame) -> tuple[pd.DataFrame, npt.NDArray[np.object_]]:
@@ -195,17 +197,21 @@ def _typed(table: pd.DataFrame) -> tuple[pd.DataFrame, npt.NDArray[np.object_]]:
 
 def _numbers(cells: list[str]) -> npt.NDArray[np.float64]:
     """What the cells of a column say; NaN where that is no number."""
-    if "_" not in "".join(cells):
+    together = "".join(cells)
+    if together.isascii() and "_" not in together:
         try:
-            return np.array(list(map(float, cells)))
+            return np.array(list(map(float, cells))) + 0.0  # no -0.0
         except ValueError:
             pass  # one of them is at fault
-    return np.array(list(map(_number, cells)))
+    return np.array(list(map(_number, cells))) + 0.0
 
 
 def _number(text: str) -> float:
+    text = text.strip()
+    if "_" in text or not text.isascii():  # Python would read 1_000, and digits of every script
+        return math.nan
     try:
-        return math.nan if "_" in text else float(text)  # Python would read 1_000
+        return float(text)
     except ValueError:
         return math.nan
 
@@ -280,7 +286,7 @@ def _frames(
         rows[key].append(row)
     firsts = cleaned.drop_duplicates("key")
     shared = dict(zip(firsts["key"].tolist(), firsts[_FRAME].to_numpy().tolist(), strict=True))
-    for key in sorted(rows, key=str.encode):
+    for key in sorted(rows):  # utf-8 keeps the order of code points
         quarter, angle, session, frame = shared[key]
         yield Frame(
             key=key,

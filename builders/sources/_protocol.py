@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, NamedTuple, Protocol
 
 from lmdb_reid.schema import Box, Kind
+
+_NO_FIELDS: Mapping[str, Any] = {}  # one for all, never written
 
 
 class BoxRow(NamedTuple):
@@ -24,7 +25,7 @@ class BoxRow(NamedTuple):
     box: Box | None
     """What to cut; None is the whole image (a source of crops)."""
     kind: Kind = Kind.PLAYER
-    fields: Mapping[str, Any] = MappingProxyType({})
+    fields: Mapping[str, Any] = _NO_FIELDS
     """Columns of the row's own, beside the box."""
 
 

@@ -114,14 +114,7 @@ class Engine(Protocol):
         ...
 
 
-def make_batch(
-    dataset: ReIDDataset,
-    task: Task,
-    *,
-    skip: bool,
-    seed_globals: bool = False,
-    pixels: Pixels | None = None,
-) -> Made:
+def make_batch(dataset: ReIDDataset, task: Task, *, skip: bool, seed_globals: bool = False) -> Made:
     """One batch, made here and now.
 
     Args:
@@ -130,13 +123,11 @@ def make_batch(
         skip: leave damaged samples out instead of raising.
         seed_globals: for a transform that takes no generator, seed torch, random and numpy before
             each call. Only for processes of our own: it would overwrite the caller's state.
-        pixels: where to decode to, uint8 [B, H, W, 3]; new memory unless given.
 
     Raises:
         CorruptSampleError: a sample's stored bytes are damaged.
     """
-    if pixels is None:
-        pixels = pixel_memory((len(task.indices), *dataset.size, 3))
+    pixels = pixel_memory((len(task.indices), *dataset.size, 3))
     corrupt, spent = read_span(dataset, task, pixels, skip=skip)
     if dataset.transform is None:
         return finished(dataset, task, pixels, corrupt, spent)
@@ -221,7 +212,8 @@ def sample_output(dataset: ReIDDataset, item: int) -> Any:
     The global random generators are left as they were.
     """
     if dataset.transform is None:
-        return torch.zeros((*dataset.size, 3), dtype=torch.uint8)
+        # Not torch.zeros, whose threads would hang a forked child.
+        return torch.from_numpy(np.zeros((*dataset.size, 3), np.uint8))
     states = torch.get_rng_state(), random.getstate(), np.random.get_state()
     pixels = np.empty((1, *dataset.size, 3), np.uint8)
     try:

@@ -261,7 +261,10 @@ class _Crew:
 
     def answered(self) -> int:
         """Batches that are whole."""
-        return len(self._answers) + len(self._poll.poll(0))
+        poll = select.poll()  # of its own: another thread may ask while the consumer waits
+        for pipe in self._pipes:
+            poll.register(pipe.fileno(), select.POLLIN)
+        return len(self._answers) + len(poll.poll(0))
 
     def has_room(self, waiting: Sequence[Any]) -> bool:
         """Whether a slot is free; where nothing of this pass is under way, one is waited for."""
@@ -376,10 +379,13 @@ def _work(
             answer = _answered(order, dataset, buffer, skip=skip)
         except BaseException as error:  # whatever it is belongs to the consumer
             answer = _failed(order, error)
-        if answer.images is None:
-            _send(pipe, answer)
-        else:
-            pipe.send(tuple(answer))  # torch's own way with tensors
+        try:
+            if answer.images is None:
+                _send(pipe, answer)
+            else:
+                pipe.send(tuple(answer))  # torch's own way with tensors
+        except OSError:  # the consumer is gone
+            return
 
 
 def _send(pipe: Connection, message: tuple[Any, ...]) -> None:

@@ -122,7 +122,8 @@ def _span(batch: int, prefetch: int, workers: int) -> int:
     """How many samples a thread claims at once: an even part of a batch, so large that each thread
     still finds one among the batches that are made ahead.
     """
-    share = min(max(batch * (prefetch - 1) // workers, _LEAST_SPAN), _MOST_SPAN)
+    share = batch * (prefetch - 1) // max(1, workers)
+    share = min(max(share, _LEAST_SPAN), _MOST_SPAN)
     parts = -(-batch // share)
     return -(-batch // parts)
 

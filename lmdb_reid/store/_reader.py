@@ -213,6 +213,13 @@ class Store:
             self._compared = bytearray(-(-count // 8))  # a bit for each row
         compared, handle = self._compared, self._handle_now()
 
+        def one(key: bytes) -> memoryview | None:
+            try:
+                data: memoryview | None = get(key, None, images)
+            except lmdb.Error as error:
+                raise StoreDamagedError(f"LMDB cannot read {key.decode()!r}: {error}") from None
+            return data
+
         def jpegs_of(rows: list[int]) -> list[memoryview]:
             if rows and not 0 <= min(rows) <= max(rows) < count:
                 bad = min(rows) if min(rows) < 0 else max(rows)
@@ -221,9 +228,8 @@ class Store:
             keys = [bytes(text[ends[row] : ends[row + 1]]) for row in rows]
             try:
                 found = [get(key, None, images) for key in keys]
-            except lmdb.Error as error:
-                told = f"{keys[0].decode()!r}, or one read with it" if keys else "nothing"
-                raise StoreDamagedError(f"LMDB cannot read {told}: {error}") from None
+            except lmdb.Error:
+                found = list(map(one, keys))  # says which
             for at, row in enumerate(rows):
                 if again or found[at] is None or not compared[row >> 3] >> (row & 7) & 1:
                     self._compare(keys[at], found[at], checksums[row])

@@ -911,11 +911,13 @@ def test_batches_go_to_any_device(way: Way, dataset: ReIDDataset, loader: MakeLo
 
 @pytest.mark.parametrize("way", WAYS, ids=lambda way: f"{way[0]}-{way[1]}")
 def test_a_loader_that_is_being_read_works_in_a_forked_child_too(
-    way: Way, dataset: ReIDDataset, loader: MakeLoader
+    way: Way, path: Path, loader: MakeLoader
 ) -> None:
     if way[0] == "dataloader" and way[1]:
         pytest.skip("torch's worker processes are their parent's alone")
-    batches = loader(dataset, way=way)
+    # Large enough for torch to use threads, which the child has not.
+    torch.ones(1 << 20).add_(1)
+    batches = loader(ReIDDataset(path, size=(256, 128)), way=way)
     running = iter(batches)
     first = next(running)
     child = os.fork()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,15 @@ def layout(folder: Path, *rows: str, images: tuple[str, ...] | None = None) -> A
 
 def numbers(frames: Any) -> dict[str, list[int]]:
     return {frame.key: [row.number for row in frame.rows] for frame in frames}
+
+
+def test_numbers_are_read_to_the_last_digit_and_zero_has_no_sign(tmp_path: Path) -> None:
+    # A reader that is a unit of the last place off would give 0.10000000000000002 for the first.
+    rows = "Q1-000,side,0,1,0.1,-0,\xa01e1 ,3.0000000000000004,5", "Q1-000,side,0,1,-0.0,7,8,9,5"
+    (frame,) = layout(tmp_path, *rows).read().frames
+    assert frame.boxes == (Box(0.1, 0.0, 10.0, 3.0000000000000004), Box(0.0, 7, 8, 9))
+    assert [str(box.x) for box in frame.boxes] == ["0.1", "0.0"]
+    assert pickle.loads(pickle.dumps(frame)) == frame
 
 
 def test_frames_rows_and_boxes(tmp_path: Path) -> None:

@@ -424,6 +424,13 @@ def test_ious_of_pairs_are_those_of_single_boxes(pairs: list[tuple[Box, Box]]) -
     assert _boxes._ious(one, other).tolist() == [iou(*pair) for pair in pairs]
 
 
+@pytest.mark.filterwarnings("error")
+def test_boxes_larger_than_any_picture_are_no_trouble() -> None:
+    vast = Box(0.0, 0.0, 1e308, 1e308)
+    assert len(background_boxes([vast], FULL_HD, seed=0, frame_key="f", count=3)) == 3
+    assert partial_boxes(vast, FULL_HD, seed=0, sample_id="f#000", count=3) == []
+
+
 def test_the_shared_generator_is_neither_used_nor_advanced() -> None:
     random.seed(1)
     state = random.getstate()
