@@ -52,7 +52,8 @@ def samples_of(frame: Frame, boxes: Iterable[tuple[Box, int, Kind, str]]) -> lis
     path = str(frame.path)
     samples = []
     for box, label, kind, name in boxes:
-        x, y, w, h = map(whole, box)
+        ints = tuple(map(int, box))
+        x, y, w, h = ints if ints == box else map(whole, box)
         samples.append(
             BoxSample(quarter, angle, session, number, x, y, w, h, label, path, kind, name)
         )

@@ -93,8 +93,8 @@ def backgrounds(
     max_iou: float = 0.1,
 ) -> list[Filled]:
     """`background_boxes` of many frames."""
-    _check_limits(sizes, count, max_iou)
-    extents = np.array(sizes, float).reshape(-1, 2)[:, ::-1]
+    extents = _extents(sizes)
+    _check_limits(count, max_iou)
     room = _room(extents, 1, 4, np.zeros_like(extents), extents)
     ids = [background_id(key, slot) for key in frame_keys for slot in range(count)]
     owners = np.repeat(np.arange(len(boxes)), list(map(len, boxes)))
@@ -146,8 +146,8 @@ def partials(
     max_iou: float = 0.4,
 ) -> list[Filled]:
     """`partial_boxes` of many persons, each with the size of its frame."""
-    _check_limits(sizes, count, max_iou)
-    extents = np.array(sizes, float).reshape(-1, 2)[:, ::-1]
+    extents = _extents(sizes)
+    _check_limits(count, max_iou)
     array = _array(boxes)
     starts = np.clip(array[:, :2], 0, extents)
     stops = np.clip(array[:, :2] + array[:, 2:], 0, extents)
@@ -207,10 +207,8 @@ def _filled(
     found[todo] = np.nan
     filled = np.flatnonzero(~np.isnan(found[:, 0]))
     numbers = zip(*(part.tolist() for part in np.divmod(filled, count)), strict=True)
-    return [
-        (owner, slot, Box(*box))
-        for (owner, slot), box in zip(numbers, found[filled].tolist(), strict=True)
-    ]
+    boxes_found = map(Box._make, found[filled].tolist())
+    return [(owner, slot, box) for (owner, slot), box in zip(numbers, boxes_found, strict=True)]
 
 
 def _draws(names: Iterable[str]) -> _Floats:
@@ -248,10 +246,15 @@ def _array(boxes: Iterable[Box]) -> _Floats:
     return array
 
 
-def _check_limits(sizes: Sequence[Size], count: int, max_iou: float) -> None:
-    for size in sizes:
+def _extents(sizes: Sequence[Size]) -> _Floats:
+    """(width, height) of each frame [N, 2]."""
+    for size in {*sizes}:
         if min(size) < 1:
             raise UsageError(f"size {size!r}: give (height, width) in pixels, each at least 1")
+    return np.fromiter(chain.from_iterable(sizes), float).reshape(-1, 2)[:, ::-1]
+
+
+def _check_limits(count: int, max_iou: float) -> None:
     if not isinstance(count, int) or not 0 <= count <= MAX_COUNT:
         raise UsageError(f"count {count!r}: give a whole number from 0 to {MAX_COUNT}")
     if not 0 < max_iou <= 1:

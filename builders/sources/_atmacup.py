@@ -184,8 +184,10 @@ def _typed(table: pd.DataFrame) -> tuple[pd.DataFrame, npt.NDArray[np.object_]]:
             usable &= np.floor(number) == number
         if name in _LEAST:
             usable &= number > _LEAST[name]
-        for at in np.flatnonzero(~usable & (reasons == "")):
-            reasons[at] = f"{name} is {_fault(name, table[name].iloc[at].strip(), number[at])}"
+        for at in np.flatnonzero(~usable):
+            reasons[at] = (
+                reasons[at] or f"{name} is {_fault(name, table[name].iloc[at].strip(), number[at])}"
+            )
         table[name] = number
     for name in _extra(table):
         cells = table[name].mask(table[name] == "")  # missing, whatever the others are
@@ -278,8 +280,8 @@ def _frames(
 ) -> Iterator[Frame]:
     """The frames in key order, as LMDB sorts keys."""
     boxes: dict[str, list[Box]] = defaultdict(list)
-    for key, box in zip(known["key"].tolist(), known[_BOX].to_numpy(float).tolist(), strict=True):
-        boxes[key].append(Box(*box))
+    for key, box in zip(known["key"].tolist(), _boxes(known), strict=True):
+        boxes[key].append(box)
     rows: dict[str, list[BoxRow]] = {key: [] for key in cleaned["key"].tolist()}
     kept = cleaned[cleaned["fate"] != "outlier"]
     for key, row in zip(kept["key"].tolist(), _box_rows(kept), strict=True):
@@ -302,6 +304,10 @@ def _frames(
         )
 
 
+def _boxes(table: pd.DataFrame) -> list[Box]:
+    return list(map(Box._make, table[_BOX].to_numpy(float).tolist()))
+
+
 def _box_rows(table: pd.DataFrame) -> list[BoxRow]:
     own = {"label": "src_label", "kind": "src_kind"}  # names that a record uses itself
     names = [name.removeprefix(_EXTRA) for name in _extra(table)]
@@ -315,7 +321,7 @@ def _box_rows(table: pd.DataFrame) -> list[BoxRow]:
         table["number"].tolist(),
         table["line"].tolist(),
         table["label_id"].astype(np.int64).tolist(),
-        [Box(*box) for box in table[_BOX].to_numpy(float).tolist()],
+        _boxes(table),
         [Kind.PLAYER] * len(table),
         fields,
     )
