@@ -80,8 +80,8 @@ class AtmaCup:
         for at in np.flatnonzero(absent & (reasons == "")):
             reasons[at] = f"its frame {keys[numbers[at]]} is not in {self.img_root}"
         usable = table[reasons == ""]
-        nameless = [reason.startswith("label_id") for reason in reasons]  # frame and box are known
-        known = table[(reasons == "") | nameless]
+        unlabelled = [reason.startswith("label_id") for reason in reasons]
+        known = table[(reasons == "") | unlabelled]  # frame and box are
         if len({*keys}) < len(keys):
             _refuse_shared_images(usable)
         cleaned = clean_tracks(usable, self.bbox_mode, area_multiplier=self.area_multiplier)

@@ -197,9 +197,12 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
         corrupt: list[int] | None,
     ) -> tuple[list[int], list[memoryview]]:
         """The JPEG of each row, and their places, without those that are noted as damaged."""
-        if corrupt is None:
+        try:
             return places, jpegs_of(rows)
-        whole: list[int] = []
+        except CorruptSampleError:
+            if corrupt is None:
+                raise
+        whole: list[int] = []  # one by one, now that some are damaged
         found: list[memoryview] = []
         for place, row in zip(places, rows, strict=True):
             try:
