@@ -29,26 +29,27 @@ def main() -> None:
     """Measure, print and keep."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--workers", type=int, default=available_cores())
+    parser.add_argument("--num-workers", type=int, default=available_cores())
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     source = AtmaCup(args.data / "train_meta.csv", args.data / "images", bbox_mode="keep")
     frames = [frame.path.read_bytes() for frame in source.read().frames]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "games.lmdb"
-        build(source, out, workers=args.workers)
+        build(source, out, num_workers=args.num_workers)
         with Store(out) as store:
             crops = [store.at(row).image for row in range(len(store))]
         runs = {
-            "decode": lambda: seconds(lambda: _decode_all(frames, args.workers)),
-            "encode": lambda: seconds(lambda: _encode_all(crops, args.workers)),
-            "build": lambda: seconds(lambda: _build(source, out, args.workers)),
+            "decode": lambda: seconds(lambda: _decode_all(frames, args.num_workers)),
+            "encode": lambda: seconds(lambda: _encode_all(crops, args.num_workers)),
+            "build": lambda: seconds(lambda: _build(source, out, args.num_workers)),
         }
         taken = interleaved(runs, args.repeats)
     alone = [d + e for d, e in zip(taken["decode"], taken["encode"], strict=True)]
     share = [a / b for a, b in zip(alone, taken["build"], strict=True)]
     print(
-        f"{len(frames)} frames, {len(crops)} crops, {args.workers} threads, {args.repeats} repeats"
+        f"{len(frames)} frames, {len(crops)} crops, {args.num_workers} threads,"
+        f" {args.repeats} repeats"
     )
     print(
         f"libjpeg-turbo alone: decoding {told(taken['decode'])} s + encoding"
@@ -63,12 +64,12 @@ def main() -> None:
     print(f"kept in {file}")
 
 
-def _build(source: AtmaCup, out: Path, workers: int) -> None:
+def _build(source: AtmaCup, out: Path, num_workers: int) -> None:
     shutil.rmtree(out)
-    build(source, out, BuildSettings(), workers=workers)
+    build(source, out, BuildSettings(), num_workers=num_workers)
 
 
-def _decode_all(frames: list[bytes], workers: int) -> None:
+def _decode_all(frames: list[bytes], num_workers: int) -> None:
     kept = threading.local()
 
     def decode(data: bytes) -> None:
@@ -77,22 +78,22 @@ def _decode_all(frames: list[bytes], workers: int) -> None:
             kept.pixels = np.empty((height, width, 3), np.uint8)
         codec.decode(data, kept.pixels)
 
-    _all(decode, frames, workers)
+    _all(decode, frames, num_workers)
 
 
-def _encode_all(crops: list[np.ndarray[Any, np.dtype[np.uint8]]], workers: int) -> None:
-    _all(codec.encode, crops, workers)
+def _encode_all(crops: list[np.ndarray[Any, np.dtype[np.uint8]]], num_workers: int) -> None:
+    _all(codec.encode, crops, num_workers)
 
 
-def _all(work: Callable[[Any], object], items: Sequence[Any], workers: int) -> None:
+def _all(work: Callable[[Any], object], items: Sequence[Any], num_workers: int) -> None:
     """Each thread takes its share in one go, so that nothing but the work is timed."""
 
     def share(number: int) -> None:
-        for item in items[number::workers]:
+        for item in items[number::num_workers]:
             work(item)
 
-    with ThreadPoolExecutor(workers) as pool:
-        list(pool.map(share, range(workers)))
+    with ThreadPoolExecutor(num_workers) as pool:
+        list(pool.map(share, range(num_workers)))
 
 
 if __name__ == "__main__":

@@ -28,12 +28,14 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
     """Measure, print and keep."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--workers", type=int, default=available_cores())
+    parser.add_argument("--num-workers", type=int, default=available_cores())
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--crops", type=int, default=400, help="cut at run time in each repeat")
     args = parser.parse_args(argv)
     with tempfile.TemporaryDirectory() as folder:
-        inputs = prepared(args.data, Path(folder), workers=args.workers, repeats=args.repeats)
+        inputs = prepared(
+            args.data, Path(folder), num_workers=args.num_workers, repeats=args.repeats
+        )
         rows = [
             cropping(inputs, args.crops),
             *negatives(inputs, Path(folder)),
@@ -41,12 +43,12 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
             *lru(inputs),
         ]
     print(f"{len(inputs.listing.frames)} frames, {len(inputs.samples)} players,", end=" ")
-    print(f"{args.workers} workers, {args.repeats} repeats; median (min to max)")
+    print(f"{args.num_workers} workers, {args.repeats} repeats; median (min to max)")
     print("| the guide's promise | its number | ours must be | measured | ratio |")
     print("| --- | --- | --- | --- | --- |")
     for row in rows:
         print(f"| {row.promise} | {row.claim} | {row.wanted} | {row.measured} | {row.ratio} |")
-    settings = {"workers": args.workers, "repeats": args.repeats, "batch": BATCH}
+    settings = {"workers": args.num_workers, "repeats": args.repeats, "batch": BATCH}
     print(f"kept in {keep('guide', settings | {'rows': [asdict(row) for row in rows]})}")
     return rows
 

@@ -98,7 +98,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("--epochs", type=int, help="counted in each process, at least (default: 3; --small 2)")
     add("--seconds", type=float, help="counted in each process, at least (default: 3; --small 0)")
     add("--batch-size", type=int, default=256)
-    add("--workers", type=int, default=2, help="threads or processes that decode (default: 2)")
+    add("--num-workers", type=int, default=2, help="threads or processes that decode (default: 2)")
     add("--small", action="store_true", help="1,000 crops, to see that all run; keeps no result")
     add("--json", action="store_true", help="print the result as JSON, not as tables")
     args = parser.parse_args(words)
@@ -125,7 +125,7 @@ def measured(entries: Sequence[Entry], args: argparse.Namespace) -> dict[str, An
     taken = spread_out(jpegs, SMALL) if args.small else jpegs
     settings = Settings(
         batch_size=args.batch_size,
-        workers=args.workers,
+        num_workers=args.num_workers,
         repeats=args.repeats,
         epochs=args.epochs,
         seconds=args.seconds,

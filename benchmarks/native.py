@@ -33,33 +33,40 @@ def main() -> None:
     """Measure, print and keep."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--data", type=Path, required=True)
-    parser.add_argument("--workers", type=int, default=available_cores())
+    parser.add_argument("--num-workers", type=int, default=available_cores())
     parser.add_argument("--repeats", type=int, default=7)
     args = parser.parse_args()
     source = AtmaCup(args.data / "train_meta.csv", args.data / "images", bbox_mode="keep")
     with tempfile.TemporaryDirectory() as folder:
         build(source, Path(folder) / "native.lmdb", BuildSettings(size=None))
         with Store(Path(folder) / "native.lmdb") as store:
-            taken = _measured(store, args.workers, args.repeats)
+            taken = _measured(store, args.num_workers, args.repeats)
             count = len(store)
     share = [ours / alone for ours, alone in zip(taken["loader"], taken["alone"], strict=True)]
-    print(f"{count} crops of their own sizes at {SIZE[0]}x{SIZE[1]}, {args.workers} threads")
+    print(f"{count} crops of their own sizes at {SIZE[0]}x{SIZE[1]}, {args.num_workers} threads")
     print(f"decoder and resizer alone  {told(taken['alone'], 0)} crops/s")
     print(f"make_loader                {told(taken['loader'], 0)} crops/s")
     print(f"share                      {told(share)} (at least {GOAL})")
     result: dict[str, Any] = {name: spread(rates) for name, rates in taken.items()}
-    settings = {"crops": count, "workers": args.workers, "batch": BATCH, "repeats": args.repeats}
+    settings = {
+        "crops": count,
+        "workers": args.num_workers,
+        "batch": BATCH,
+        "repeats": args.repeats,
+    }
     file = keep("native", result | {"share": spread(share), "at_least": GOAL} | settings)
     print(f"kept in {file}")
 
 
-def _measured(store: Store, workers: int, repeats: int) -> dict[str, list[float]]:
+def _measured(store: Store, num_workers: int, repeats: int) -> dict[str, list[float]]:
     """Crops per second of epochs of both, in turns, after one of each."""
     jpegs = [store.at(row).jpeg for row in range(len(store))]
-    buffers = [np.empty((BATCH, *SIZE, 3), np.uint8) for _ in range(workers)]
+    buffers = [np.empty((BATCH, *SIZE, 3), np.uint8) for _ in range(num_workers)]
     dataset = ReIDDataset(store, size=SIZE)
     _check_equal(dataset, jpegs)
-    with make_loader(dataset, BATCH, shuffle=True, engine="threads", workers=workers) as loader:
+    with make_loader(
+        dataset, BATCH, shuffle=True, engine="threads", num_workers=num_workers
+    ) as loader:
         runs = {
             "alone": lambda: _rate(len(jpegs), lambda: _alone(jpegs, buffers)),
             "loader": lambda: _rate(len(jpegs), lambda: _read(loader)),

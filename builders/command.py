@@ -72,7 +72,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
             " them: the three settings above then decide nothing"
         ),
     )
-    add("--workers", type=int, metavar="N", help="threads (default: one for each core)")
+    add("--num-workers", type=int, metavar="N", help="threads (default: one for each core)")
     add("--strict", action="store_true", help="a row that cannot be used is an error")
     add(
         "--max-skipped",
@@ -125,7 +125,7 @@ def run(args: argparse.Namespace) -> int:
                 source,
                 args.out,
                 settings,
-                workers=args.workers,
+                num_workers=args.num_workers,
                 negatives=args.negatives,
                 progress=progress,
             )
@@ -134,7 +134,7 @@ def run(args: argparse.Namespace) -> int:
                 source,
                 args.out,
                 settings,
-                workers=args.workers,
+                num_workers=args.num_workers,
                 resume=args.resume,
                 overwrite=args.overwrite,
                 strict=args.strict,

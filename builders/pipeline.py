@@ -53,7 +53,7 @@ def build(
     out: str | os.PathLike[str],
     settings: BuildSettings | None = None,
     *,
-    workers: int | None = None,
+    num_workers: int | None = None,
     resume: bool = False,
     overwrite: bool = False,
     strict: bool = False,
@@ -67,7 +67,7 @@ def build(
         source: frames and their boxes.
         out: the store's directory, made by one rename when all is done.
         settings: what to cut; the defaults unless given.
-        workers: threads that decode and encode; as many as there are cores unless given. The
+        num_workers: threads that decode and encode; as many as there are cores unless given. The
             content does not depend on it.
         resume: go on with an unfinished build of the same settings and inputs.
         overwrite: replace a store that is there, once this one is finished.
@@ -88,7 +88,7 @@ def build(
     if settings is not None and not isinstance(settings, BuildSettings):
         raise UsageError(f"settings are BuildSettings(...), not {settings!r}")
     settings = settings or BuildSettings()
-    workers = checked_workers(workers)
+    num_workers = checked_workers(num_workers)
     if not 0 <= max_skipped <= 1:
         raise UsageError(f"max_skipped {max_skipped}: give a share from 0 to 1")
     began = time.perf_counter()
@@ -116,7 +116,7 @@ def build(
             cutter = FrameCutter(settings, negatives_of)
             try:
                 report = _write_frames(
-                    writer, todo, cutter, tally, workers=workers, progress=progress
+                    writer, todo, cutter, tally, num_workers=num_workers, progress=progress
                 )
             except SourceError as error:
                 raise type(error)(
@@ -215,14 +215,16 @@ def _write_frames(
     cutter: FrameCutter,
     tally: _Tally,
     *,
-    workers: int,
+    num_workers: int,
     progress: Progress | None,
 ) -> Report:
     report = Report(out="", frames=len(tally.listing.frames), rows=tally.listing.rows)
     began, crops = time.perf_counter(), 0
-    with ThreadPoolExecutor(workers, thread_name_prefix="cut") as pool:
+    with ThreadPoolExecutor(num_workers, thread_name_prefix="cut") as pool:
         try:
-            for done, result in enumerate(_in_order(pool, cutter.cut, frames, _AHEAD * workers), 1):
+            for done, result in enumerate(
+                _in_order(pool, cutter.cut, frames, _AHEAD * num_workers), 1
+            ):
                 kinds = Counter(int(record["kind"]) for _, _, record in result.samples)
                 labels = sorted({record["label"] for _, _, record in result.samples} - {NO_LABEL})
                 tally.add(kinds, labels, result.skipped)

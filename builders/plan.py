@@ -27,7 +27,7 @@ def plan(
     out: str | os.PathLike[str],
     settings: BuildSettings | None = None,
     *,
-    workers: int | None = None,
+    num_workers: int | None = None,
     negatives: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Report:
@@ -39,7 +39,7 @@ def plan(
         SourceError: the source as a whole cannot be used.
     """
     settings = settings or BuildSettings()
-    workers = checked_workers(workers)
+    num_workers = checked_workers(num_workers)
     listing = source.read()
     listing, negatives_of = chosen_negatives(listing, settings, negatives)
     report = Report(out=os.fspath(out), frames=len(listing.frames), rows=listing.rows, dry_run=True)
@@ -47,7 +47,7 @@ def plan(
     kinds: Counter[Kind] = Counter()
     labels: set[int] = set()
     crop_pixels = frame_pixels = crops = 0.0
-    sizes = frame_sizes(listing.frames, workers)
+    sizes = frame_sizes(listing.frames, num_workers)
     for done, (frame, size) in enumerate(zip(listing.frames, sizes, strict=True), 1):
         boxes: list[tuple[Kind, int, Box]] = []
         if isinstance(size, str):
@@ -69,8 +69,8 @@ def plan(
     report.size_bytes = int(
         crop_pixels * _bytes_per_pixel(settings.quality) + crops * (_PAGE / 2 + 250)
     )
-    report.seconds = (frame_pixels * _FRAME_NS + crop_pixels * _CROP_NS) / 1e9 / workers
-    report.seconds += crops * _CROP_US / 1e6 / workers
+    report.seconds = (frame_pixels * _FRAME_NS + crop_pixels * _CROP_NS) / 1e9 / num_workers
+    report.seconds += crops * _CROP_US / 1e6 / num_workers
     return report
 
 

@@ -30,7 +30,7 @@ class BoxSample:
     label_id: int
     img_path: str | os.PathLike[str]
     """The frame's file."""
-    kind: Kind = Kind.PLAYER
+    kind: Kind = Kind.PERSON
     id: str = ""
     """The id that a store has for this sample; empty where it is not known."""
 

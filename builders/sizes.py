@@ -19,16 +19,16 @@ than handing it to a thread; one on a network drive takes milliseconds.
 """
 
 
-def frame_sizes(frames: Sequence[Frame], workers: int) -> Iterator[Size | str]:
+def frame_sizes(frames: Sequence[Frame], num_workers: int) -> Iterator[Size | str]:
     """(height, width) of each frame in turn, or a sentence on why its image cannot be used."""
     slow = False
-    with ThreadPoolExecutor(workers, thread_name_prefix="probe") as pool:
+    with ThreadPoolExecutor(num_workers, thread_name_prefix="probe") as pool:
         for first in range(0, len(frames), _CHUNK):
             paths = [frame.path for frame in frames[first : first + _CHUNK]]
             began = time.perf_counter()
             sizes = list((pool.map if slow else map)(_size_of, paths))
             seconds = time.perf_counter() - began
-            slow = seconds * (workers if slow else 1) > _SLOW * len(paths)
+            slow = seconds * (num_workers if slow else 1) > _SLOW * len(paths)
             yield from sizes
 
 

@@ -6,14 +6,14 @@ from lmdb_reid.errors import UsageError
 from lmdb_reid.machine import available_cores
 
 
-def checked_workers(workers: int | None) -> int:
+def checked_workers(num_workers: int | None) -> int:
     """How many threads to use: as many as there are cores where none are given.
 
     Raises:
         UsageError: fewer than 1.
     """
-    if workers is None:
+    if num_workers is None:
         return available_cores()
-    if not isinstance(workers, int) or workers < 1:
-        raise UsageError(f"workers {workers!r}: give 1 or more")
-    return workers
+    if not isinstance(num_workers, int) or num_workers < 1:
+        raise UsageError(f"workers {num_workers!r}: give 1 or more")
+    return num_workers

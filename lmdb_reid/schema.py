@@ -24,7 +24,7 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 class Kind(enum.IntEnum):
     """What a sample shows. Stored as uint8."""
 
-    PLAYER = 0
+    PERSON = 0
     BACKGROUND = 1
     PARTIAL = 2
     JUNK = 3
@@ -37,7 +37,7 @@ class Kind(enum.IntEnum):
 
 
 NO_LABEL = -1
-"""Label of every background, partial and junk sample, and of a player whose identity is unknown."""
+"""Label of every background, partial and junk sample, and of a person whose identity is unknown."""
 
 
 class Box(NamedTuple):

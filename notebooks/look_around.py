@@ -44,11 +44,11 @@ sample.image.shape, len(sample.jpeg)
 # A row of the table is a row of the store: what `query` gives, `sheet` and `ReIDDataset` take.
 
 # %%
-frame = store.frame()
+frame = store.to_pandas()
 frame.head()
 
 # %%
-players = frame[frame.kind == Kind.PLAYER]
+players = frame[frame.kind == Kind.PERSON]
 players.groupby(["label", "angle"], observed=True)[["w", "h"]].mean().round(1)
 
 # %%
@@ -72,7 +72,7 @@ store.sheet(negatives, columns=6)
 
 # %%
 labels, kinds = store.columns["label"], store.columns["kind"]
-np.bincount(labels[kinds == Kind.PLAYER])
+np.bincount(labels[kinds == Kind.PERSON])
 
 # %%
 store.columns.categories("quarter")
@@ -84,7 +84,7 @@ store.columns.categories("quarter")
 
 # %%
 dataset = ReIDDataset(store, store.query("kind == 0"), labels="relabel")
-with make_loader(dataset, batch_size=24, shuffle=True, seed=7, workers=2) as loader:
+with make_loader(dataset, batch_size=24, shuffle=True, seed=7, num_workers=2) as loader:
     batch = next(iter(loader))
 batch.images.shape, batch.images.dtype
 

@@ -126,15 +126,15 @@ def _tell(*lines: str) -> None:
 
 def _compare(store: Store, source: AtmaCup, expand: float) -> None:
     """Times an epoch of ours, the same pictures as JPEG files, and some cut out of the frames."""
-    workers = min(_MOST_WORKERS, available_cores())
-    some = _spread(_rows_of(store, Kind.PLAYER), _BATCH * _SLOW_BATCHES * workers)
+    num_workers = min(_MOST_WORKERS, available_cores())
+    some = _spread(_rows_of(store, Kind.PERSON), _BATCH * _SLOW_BATCHES * num_workers)
     ours = ReIDDataset(store)
     boxes = {box.id: box for box in box_samples(source.read())}
     chosen = [boxes[store.ids[row]] for row in some.tolist()]
     cut = PlayerReIDDataset(chosen, _resized, expand, use_cache=False)
     with (
         tempfile.TemporaryDirectory(prefix="lmdb-reid-demo-") as folder,
-        make_loader(ours, _BATCH, workers=workers) as loader,
+        make_loader(ours, _BATCH, num_workers=num_workers) as loader,
     ):
         files = _Files([Path(folder, f"{row:06d}.jpg") for row in range(len(store))], ours.labels)
         for row, path in enumerate(files.paths):
@@ -143,13 +143,14 @@ def _compare(store: Store, source: AtmaCup, expand: float) -> None:
             f"ours: {len(ours):,} crops from the store through make_loader",
             "PIL files: the same, each from a JPEG file of its own, through torch's DataLoader",
             f"run-time cropping: {len(cut):,} of them, each cut by PIL out of its 1280x720 frame",
-            f"{workers} workers, batches of {_BATCH}. A first epoch starts the workers; {_EPOCHS}"
-            " more are timed, each from asking for its first batch until its last one is there",
+            f"{num_workers} workers, batches of {_BATCH}. A first epoch starts the workers;"
+            f" {_EPOCHS} more are timed, each from asking for its first batch until its last one is"
+            " there",
         )
         # Ours last: the others fork, which is better done before it starts threads.
         ways: dict[str, Iterable[Any]] = {
             name: DataLoader(
-                others, _BATCH, num_workers=workers, persistent_workers=True, prefetch_factor=3
+                others, _BATCH, num_workers=num_workers, persistent_workers=True, prefetch_factor=3
             )
             for name, others in (("run-time cropping", cut), ("PIL files", files))
         }
@@ -197,7 +198,7 @@ def _resized(crop: Image.Image) -> torch.Tensor:
 
 def _to_show(store: Store) -> tuple[list[int], int]:
     """Rows for a contact sheet, and in how many columns: a player in each, then negatives."""
-    players, labels = _rows_of(store, Kind.PLAYER), store.columns["label"]
+    players, labels = _rows_of(store, Kind.PERSON), store.columns["label"]
     of_each = [players[labels[players] == label] for label in np.unique(labels[players])]
     views = min(_VIEWS, *map(len, of_each))
     grid = np.stack([_spread(rows, views) for rows in of_each], axis=1)
@@ -217,7 +218,7 @@ def _spread(rows: Rows, count: int) -> Rows:
 
 def _commands(store: Store, folder: Path) -> list[str]:
     """Lines that can be pasted into the shell that called this program."""
-    some, path = store.at(int(_rows_of(store, Kind.PLAYER)[3])), str(folder / "demo.lmdb")
+    some, path = store.at(int(_rows_of(store, Kind.PERSON)[3])), str(folder / "demo.lmdb")
     sheet = str(folder / f"label{some.label}.jpg")
     commands = (
         ["get", path, some.id, "-o", str(folder / "player.jpg")],

@@ -28,7 +28,7 @@ FOLD_CSV = "fold.csv"
 
 Place = str | os.PathLike[str]
 ImageSize = int | tuple[int, int] | None
-_IN_FOLDS = (Kind.PLAYER, Kind.BACKGROUND, Kind.PARTIAL)
+_IN_FOLDS = (Kind.PERSON, Kind.BACKGROUND, Kind.PARTIAL)
 _Known = TypeVar("_Known")
 
 

@@ -66,13 +66,13 @@ class Loading:
     ) -> EpochLoader:
         """A loader over `dataset`, whose batches go to `device`; None leaves them in memory."""
         scaled = not self.with_rows and dataset.transform is None
-        workers = min(4, available_cores()) if self.num_workers is None else self.num_workers
+        num_workers = min(4, available_cores()) if self.num_workers is None else self.num_workers
         loader = make_loader(
             dataset,
             self.batch_size,
             shuffle=shuffle,
             engine=self.engine,
-            workers=workers,
+            num_workers=num_workers,
             prefetch=self.prefetch_factor or 2,
             device=device,
             dtype=torch.float32 if scaled else None,

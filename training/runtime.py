@@ -108,6 +108,6 @@ def _cut(sample: BoxSample, expand_ratio: float) -> Image.Image:
             f" {frame.width}x{frame.height} frame {path}: leave it out"
         )
     ratio = (
-        expand_ratio if getattr(sample, "kind", Kind.PLAYER) == Kind.PLAYER else 1.0
+        expand_ratio if getattr(sample, "kind", Kind.PERSON) == Kind.PERSON else 1.0
     )  # negatives are cut as they are
     return frame.crop(box.grown(ratio).pixels(size)).convert("RGB")

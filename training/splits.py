@@ -213,7 +213,7 @@ def _split_store(
             " or build another store"
         )
     order, kinds = source_order(store), store.columns["kind"]
-    players = order[kinds[order] == Kind.PLAYER]
+    players = order[kinds[order] == Kind.PERSON]
     beside = np.flatnonzero(np.isin(kinds, negatives)).astype(np.int64)
     labels: Rows = store.columns["label"][players]
     chosen = choose(labels)

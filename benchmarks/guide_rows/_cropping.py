@@ -62,11 +62,11 @@ def cropping(inputs: Inputs, crops: int) -> Row:
         decoded = ReIDDataset(store, rows, cache=DecodedTier(store))
         _check_near([(cut[at][0], players[int(some[at])][0]) for at in range(min(20, len(some)))])
         with (
-            make_loader(players, BATCH, shuffle=True, workers=inputs.workers) as ours,
+            make_loader(players, BATCH, shuffle=True, num_workers=inputs.num_workers) as ours,
             make_loader(
-                players, BATCH, shuffle=True, workers=inputs.workers, engine="processes"
+                players, BATCH, shuffle=True, num_workers=inputs.num_workers, engine="processes"
             ) as apart,
-            make_loader(decoded, BATCH, shuffle=True, workers=inputs.workers) as warm,
+            make_loader(decoded, BATCH, shuffle=True, num_workers=inputs.num_workers) as warm,
         ):
             runs = {
                 "run-time cropping": stock_passes(inputs, cut),

@@ -45,16 +45,16 @@ class Inputs:
     store: Path
     files: list[Path]
     """One for each sample."""
-    workers: int
+    num_workers: int
     repeats: int
 
 
-def prepared(data: Path, folder: Path, *, workers: int, repeats: int) -> Inputs:
+def prepared(data: Path, folder: Path, *, num_workers: int, repeats: int) -> Inputs:
     """A store, files and samples of a data set in the atmaCup layout, made in `folder`."""
     source = AtmaCup(data / "train_meta.csv", data / "images")
     listing = source.read()
     samples = box_samples(listing)
-    build(source, folder / "games.lmdb", BuildSettings(size=SIZE), workers=workers)
+    build(source, folder / "games.lmdb", BuildSettings(size=SIZE), num_workers=num_workers)
     files = [folder / f"{number:06d}.jpg" for number in range(len(samples))]
     with Store(folder / "games.lmdb") as store:
         for sample, file in zip(samples, files, strict=True):
@@ -65,7 +65,7 @@ def prepared(data: Path, folder: Path, *, workers: int, repeats: int) -> Inputs:
         samples=samples,
         store=folder / "games.lmdb",
         files=files,
-        workers=workers,
+        num_workers=num_workers,
         repeats=repeats,
     )
 
@@ -76,8 +76,8 @@ def stock_passes(inputs: Inputs, dataset: Dataset[Any]) -> Pass:
         dataset,
         BATCH,
         shuffle=True,
-        num_workers=inputs.workers,
-        persistent_workers=inputs.workers > 0,
+        num_workers=inputs.num_workers,
+        persistent_workers=inputs.num_workers > 0,
     )
     return lambda: rate(loader)
 

@@ -42,8 +42,8 @@ def lru(inputs: Inputs) -> Iterator[Row]:
         rows = [store.row(sample.id) for sample in inputs.samples]
         plain, kept = ReIDDataset(store, rows), ReIDDataset(store, rows, cache=cache)
         with (
-            make_loader(plain, BATCH, shuffle=True, workers=inputs.workers) as without,
-            make_loader(kept, BATCH, shuffle=True, workers=inputs.workers) as with_cache,
+            make_loader(plain, BATCH, shuffle=True, num_workers=inputs.num_workers) as without,
+            make_loader(kept, BATCH, shuffle=True, num_workers=inputs.num_workers) as with_cache,
         ):
             runs = {"without": lambda: rate(without), "with": lambda: rate(with_cache)}
             taken = later_passes(runs, inputs.repeats)
@@ -62,8 +62,8 @@ def _process_caches(
         dataset,
         BATCH,
         shuffle=True,
-        num_workers=inputs.workers,
-        persistent_workers=inputs.workers > 0,
+        num_workers=inputs.num_workers,
+        persistent_workers=inputs.num_workers > 0,
         collate_fn=WithHits(dataset),
     )
     hits: list[float] = []

@@ -32,12 +32,12 @@ def negatives(inputs: Inputs, folder: Path) -> Iterator[Row]:
     boxes = made_negatives(BuildSettings())
 
     def from_headers() -> None:
-        found, _ = list_negatives(inputs.source.read(), boxes, workers=inputs.workers)
+        found, _ = list_negatives(inputs.source.read(), boxes, num_workers=inputs.num_workers)
         write_negatives_csv(csv, found)
 
     def from_pixels() -> None:
         frames = inputs.source.read().frames
-        with ThreadPoolExecutor(inputs.workers) as pool:
+        with ThreadPoolExecutor(inputs.num_workers) as pool:
             sizes = list(pool.map(_opened, frames))
         found = [
             sample

@@ -21,11 +21,15 @@ def turn(inputs: Inputs) -> Row:
         dataset = ReIDDataset(store, range(min(TURN_ROWS, len(store))))
         stock = [
             DataLoader(
-                dataset, BATCH, shuffle=True, num_workers=inputs.workers, persistent_workers=lasting
+                dataset,
+                BATCH,
+                shuffle=True,
+                num_workers=inputs.num_workers,
+                persistent_workers=lasting,
             )
             for lasting in (False, True)
         ]
-        with make_loader(dataset, BATCH, shuffle=True, workers=inputs.workers) as ours:
+        with make_loader(dataset, BATCH, shuffle=True, num_workers=inputs.num_workers) as ours:
             runs = {
                 "DataLoader, new workers": lambda: _turn_ms(stock[0]),
                 "DataLoader, persistent": lambda: _turn_ms(stock[1]),

@@ -25,7 +25,7 @@ class Settings:
     """The same for every engine."""
 
     batch_size: int = 256
-    workers: int = 2
+    num_workers: int = 2
     repeats: int = 5
     epochs: int = 3
     """Counted in each process, at least."""
@@ -95,7 +95,7 @@ def _job(entry: Entry, course: Course, settings: Settings) -> Job:
         decoding=entry.decoding,
         count=course.count,
         batch_size=settings.batch_size,
-        workers=settings.workers,
+        num_workers=settings.num_workers,
         epochs=settings.epochs,
         seconds=settings.seconds,
     )

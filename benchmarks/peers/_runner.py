@@ -34,7 +34,7 @@ class Job:
     """Which of the references its pixels should equal."""
     count: int
     batch_size: int = 256
-    workers: int = 2
+    num_workers: int = 2
     epochs: int = 5
     seconds: float = 3.0
     """Go on counting epochs until these are over: for engines whose epochs are short."""

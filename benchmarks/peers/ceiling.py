@@ -23,7 +23,7 @@ def start(job: Job) -> Epochs:
     data = [file.read_bytes() for file in job.files()]
     dct, upsampling = job.variant != "accurate", job.variant == "fast"
     shape = job.pixels(job.variant).shape[1:]
-    buffers = [np.empty((job.batch_size, *shape), np.uint8) for _ in range(job.workers)]
+    buffers = [np.empty((job.batch_size, *shape), np.uint8) for _ in range(job.num_workers)]
 
     def decode(order: list[int], spans: Iterator[int], buffer: Any) -> None:
         for first in spans:

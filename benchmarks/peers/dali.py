@@ -14,7 +14,7 @@ from benchmarks.peers._runner import Epochs, Job, main
 def start(job: Job) -> Epochs:
     """Variants: accurate, fast."""
 
-    made = Pipeline(job.batch_size, job.workers, device_id=None)
+    made = Pipeline(job.batch_size, job.num_workers, device_id=None)
     with made:
         jpegs, rows = fn.readers.file(
             files=[str(file) for file in job.files()],

@@ -64,7 +64,7 @@ def start(job: Job) -> Epochs:
     loader = Loader(
         f"{job.out}/all.beton",
         batch_size=job.batch_size,
-        num_workers=job.workers,
+        num_workers=job.num_workers,
         order=OrderOption.RANDOM,
         os_cache=True,
         drop_last=False,

@@ -32,7 +32,7 @@ def start(job: Job) -> Epochs:
         Files(job),
         job.batch_size,
         shuffle=True,
-        num_workers=job.workers,
+        num_workers=job.num_workers,
         persistent_workers=True,
     )
     return lambda _: iter(loader)

@@ -12,7 +12,7 @@ from benchmarks.peers._runner import Epochs, Job, main
 
 def start(job: Job) -> Epochs:
     """The array is the reference of the accurate DCT."""
-    torch.set_num_threads(job.workers)
+    torch.set_num_threads(job.num_workers)
     pixels = job.pixels("accurate")
     flat = torch.from_numpy(pixels).view(job.count, -1)
     buffer = torch.empty((job.batch_size, flat.shape[1]), dtype=torch.uint8)

@@ -43,7 +43,7 @@ def start(job: Job) -> Epochs:
     loader: Any = StreamingDataLoader(
         StreamingDataset(job.out, shuffle=True, transform=transform),
         batch_size=job.batch_size,
-        num_workers=job.workers,
+        num_workers=job.num_workers,
         persistent_workers=True,
     )
     return lambda _: iter(loader)

@@ -27,7 +27,7 @@ def start(job: Job) -> Epochs:
         job.batch_size,
         shuffle=True,
         engine=engine,  # type: ignore[arg-type]  # one of its names
-        workers=job.workers,
+        num_workers=job.num_workers,
     )
 
     def epoch(number: int) -> Iterator[tuple[Any, Any]]:

@@ -48,7 +48,7 @@ def start(job: Job) -> Epochs:
         PlainLmdb(job),
         job.batch_size,
         shuffle=True,
-        num_workers=job.workers,
+        num_workers=job.num_workers,
         persistent_workers=True,
     )
     return lambda _: iter(loader)

@@ -31,9 +31,9 @@ def start(job: Job) -> Epochs:
         pipeline = (
             PipelineBuilder()
             .add_source(batches)
-            .pipe(decode, concurrency=job.workers)
+            .pipe(decode, concurrency=job.num_workers)
             .add_sink(3)
-            .build(num_threads=job.workers)
+            .build(num_threads=job.num_workers)
         )
         with pipeline.auto_stop():
             yield from pipeline

@@ -57,7 +57,7 @@ def start(job: Job) -> Epochs:
     loader: Any = DataLoader(
         Pictures(job),
         batch_size=job.batch_size,
-        num_workers=job.workers,
+        num_workers=job.num_workers,
         persistent_workers=True,
     )
     return lambda _: iter(loader)

@@ -32,7 +32,7 @@ def start(job: Job) -> Epochs:
         .batched(job.batch_size)
     )
     loader: Any = wds.WebLoader(
-        dataset, batch_size=None, num_workers=job.workers, persistent_workers=True
+        dataset, batch_size=None, num_workers=job.num_workers, persistent_workers=True
     )
     return lambda _: iter(loader)
 

@@ -112,7 +112,7 @@ def between_epochs(path: Path, count: int, *, repeats: int) -> list[float]:
     says nothing more.
     """
     taken = []
-    with make_loader(ReIDDataset(path), BATCH, shuffle=True, workers=WORKERS) as loader:
+    with make_loader(ReIDDataset(path), BATCH, shuffle=True, num_workers=WORKERS) as loader:
         assert loader.explain().startswith("ThreadsEngine"), loader.explain()
         for epoch in range(repeats + 1):
             batches = -(-count // BATCH) - 2
@@ -186,7 +186,9 @@ def _loader(path: Path, way: EngineName | str) -> Iterator[Any]:
         )
         return
     engine = cast(EngineName, way)
-    with make_loader(ReIDDataset(path), BATCH, shuffle=True, engine=engine, workers=WORKERS) as it:
+    with make_loader(
+        ReIDDataset(path), BATCH, shuffle=True, engine=engine, num_workers=WORKERS
+    ) as it:
         yield it
 
 

@@ -65,7 +65,7 @@ def _made(
     boxes: list[Box] = []
     for at, frame in enumerate(frames):
         for row in frame.rows:
-            if row.box is not None and row.kind == Kind.PLAYER:
+            if row.box is not None and row.kind == Kind.PERSON:
                 people.append((at, sample_id(frame, row)))
                 boxes.append(row.box)
     parts = partials(
@@ -97,7 +97,7 @@ def list_negatives(
     listing: Listing,
     negatives: Negatives,
     *,
-    workers: int | None = None,
+    num_workers: int | None = None,
     progress: Callable[[int, int, int], None] | None = None,
 ) -> tuple[list[BoxSample], list[LeftOut]]:
     """The negatives of every frame of a listing in the atmaCup layout; no pixel is decoded.
@@ -105,7 +105,7 @@ def list_negatives(
     Args:
         listing: frames and their boxes.
         negatives: which of each frame.
-        workers: threads that read image headers; as many as there are cores unless given.
+        num_workers: threads that read image headers; as many as there are cores unless given.
         progress: called with (frames done, frames in all, negatives so far) after each frame.
 
     Returns:
@@ -115,7 +115,7 @@ def list_negatives(
     frames = listing.frames
     samples: list[BoxSample] = []
     unread: list[LeftOut] = []
-    sizes = frame_sizes(frames, checked_workers(workers))
+    sizes = frame_sizes(frames, checked_workers(num_workers))
     for first in range(0, len(frames), _CHUNK):
         few = frames[first : first + _CHUNK]
         chunk = list(zip(few, itertools.islice(sizes, len(few)), strict=True))

@@ -55,7 +55,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         " (default: drop)",
     )
     add("--seed", type=int, help=f"(default: {defaults.seed})")
-    add("--workers", type=int, metavar="N", help="threads (default: one for each core)")
+    add("--num-workers", type=int, metavar="N", help="threads (default: one for each core)")
     add("--strict", action="store_true", help="a row that cannot be used is an error")
     add(
         "--max-skipped",
@@ -122,7 +122,7 @@ def _of_frames(args: argparse.Namespace) -> tuple[list[BoxSample], Sequence[Left
     listing = source.read()
     with shown("reading headers", "negatives") as progress:
         samples, unread = list_negatives(
-            listing, negatives, workers=args.workers, progress=progress
+            listing, negatives, num_workers=args.num_workers, progress=progress
         )
     skipped = sorted([*listing.skipped, *unread], key=lambda row: row.line)
     check_skipped(skipped, listing.rows, strict=args.strict, max_skipped=args.max_skipped)

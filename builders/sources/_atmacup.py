@@ -322,7 +322,7 @@ def _box_rows(table: pd.DataFrame) -> list[BoxRow]:
         table["line"].tolist(),
         table["label_id"].astype(np.int64).tolist(),
         _boxes(table),
-        [Kind.PLAYER] * len(table),
+        [Kind.PERSON] * len(table),
         fields,
     )
     return list(map(BoxRow, *columns))

@@ -24,7 +24,7 @@ class BoxRow(NamedTuple):
     label: int
     box: Box | None
     """What to cut; None is the whole image (a source of crops)."""
-    kind: Kind = Kind.PLAYER
+    kind: Kind = Kind.PERSON
     fields: Mapping[str, Any] = _NO_FIELDS
     """Columns of the row's own, beside the box."""
 

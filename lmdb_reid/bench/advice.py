@@ -49,8 +49,8 @@ def advise(found: Findings) -> str:
             " drop or lighten it, or do it on whole batches on the device"
         )
     if _more_workers_help(found):
-        most = found.warm[-1].workers
-        return f"set workers={min(found.cores, 2 * most)} (num_workers): {most} do not yet saturate"
+        most = found.warm[-1].num_workers
+        return f"set num_workers={min(found.cores, 2 * most)}: {most} do not yet saturate"
     if found.cold is not None and _waits_for_disk(found.cold.reading.epoch_s, best.epoch_s):
         return (
             f"the first epoch waits for the disk ({found.cold.reading.epoch_s:.1f} s, later ones"
@@ -82,19 +82,19 @@ def gigabytes(size: int) -> str:
 def _fast_enough(found: Findings, step: Reading) -> str:
     needed = _SPARE * 1e3 * found.batch_size / step.step_ms
     enough = next(
-        (reading.workers for reading in found.warm if reading.samples_per_s >= needed),
-        step.workers,
+        (reading.num_workers for reading in found.warm if reading.samples_per_s >= needed),
+        step.num_workers,
     )
-    fewer = f", and workers={enough} would do" if enough < step.workers else ""
+    fewer = f", and num_workers={enough} would do" if enough < step.num_workers else ""
     return (
         f"nothing to change: a step of {step.step_ms:g} ms waits {step.wait_ms_p50:.1f} ms for its"
-        f" batch with workers={step.workers}{fewer}"
+        f" batch with num_workers={step.num_workers}{fewer}"
     )
 
 
 def _more_workers_help(found: Findings) -> bool:
     """Whether the most workers tried were the fastest by far, and cores are left."""
-    if len(found.warm) < 2 or found.warm[-1].workers >= found.cores:
+    if len(found.warm) < 2 or found.warm[-1].num_workers >= found.cores:
         return False
     before, last = found.warm[-2:]
     return last.samples_per_s > _GROWS * before.samples_per_s

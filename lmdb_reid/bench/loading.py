@@ -39,7 +39,7 @@ class Setup:
 class Reading:
     """One pass, or as much of it as the time allowed. Waits are those at `next()`."""
 
-    workers: int
+    num_workers: int
     samples: int
     """That were read."""
     whole: bool
@@ -72,7 +72,7 @@ class Cold:
 
 
 def read(
-    loader: Loader, *, workers: int, limit_s: float = float("inf"), step_s: float = 0.0
+    loader: Loader, *, num_workers: int, limit_s: float = float("inf"), step_s: float = 0.0
 ) -> Reading:
     """One pass from the start of an epoch, with a wait of `step_s` after each batch, as for a GPU.
 
@@ -95,7 +95,7 @@ def read(
     of = len(loader.dataset)
     p50, p99 = np.percentile(waits, [50, 99]) if waits else (0.0, 0.0)
     return Reading(
-        workers=workers,
+        num_workers=num_workers,
         samples=samples,
         whole=samples == of,
         seconds=seconds,
@@ -109,7 +109,7 @@ def read(
     )
 
 
-def cold_epoch(setup: Setup, *, workers: int, limit_s: float) -> Cold | None:
+def cold_epoch(setup: Setup, *, num_workers: int, limit_s: float) -> Cold | None:
     """A first epoch, workers starting and all, after the store was let go from the page cache.
 
     No `Store` of this process may be open. Returns None where the system has no call for it.
@@ -118,12 +118,12 @@ def cold_epoch(setup: Setup, *, workers: int, limit_s: float) -> Cold | None:
         return None
     left = pages.held(setup.store).share
     reading = _with_loader(
-        setup, workers, lambda loader: read(loader, workers=workers, limit_s=limit_s)
+        setup, num_workers, lambda loader: read(loader, num_workers=num_workers, limit_s=limit_s)
     )
     return Cold(reading=reading, resident_share=left)
 
 
-def warm_epoch(setup: Setup, *, workers: int, limit_s: float, step_s: float = 0.0) -> Reading:
+def warm_epoch(setup: Setup, *, num_workers: int, limit_s: float, step_s: float = 0.0) -> Reading:
     """An epoch of a loader whose workers run: of up to three passes within `limit_s`, the median.
 
     The store's pages are not read in first: `pages.read_in` does that.
@@ -137,16 +137,16 @@ def warm_epoch(setup: Setup, *, workers: int, limit_s: float, step_s: float = 0.
         taken: list[Reading] = []
         while not taken or (len(taken) < _PASSES and time.perf_counter() < until):
             left = max(0.0, until - time.perf_counter())
-            taken.append(read(loader, workers=workers, limit_s=left, step_s=step_s))
+            taken.append(read(loader, num_workers=num_workers, limit_s=left, step_s=step_s))
         # A last pass that was broken off says less than whole ones.
         whole = [reading for reading in taken if reading.whole] or taken
         return sorted(whole, key=lambda reading: reading.samples_per_s)[len(whole) // 2]
 
-    return _with_loader(setup, workers, passes)
+    return _with_loader(setup, num_workers, passes)
 
 
 def watched_epoch(
-    setup: Setup, *, workers: int, limit_s: float, step_s: float = 0.0
+    setup: Setup, *, num_workers: int, limit_s: float, step_s: float = 0.0
 ) -> list[Moment]:
     """The batches of one pass of a loader whose workers run, each with what it took."""
 
@@ -155,15 +155,15 @@ def watched_epoch(
             del batch
             break
         before = len(loader.moments())
-        read(loader, workers=workers, limit_s=limit_s, step_s=step_s)
+        read(loader, num_workers=num_workers, limit_s=limit_s, step_s=step_s)
         return loader.moments()[before:]
 
-    return _with_loader(setup, workers, watch)
+    return _with_loader(setup, num_workers, watch)
 
 
-def explained(setup: Setup, *, workers: int) -> str:
+def explained(setup: Setup, *, num_workers: int) -> str:
     """Which engine makes the batches, and why."""
-    return _with_loader(setup, workers, Loader.explain)
+    return _with_loader(setup, num_workers, Loader.explain)
 
 
 def usual_workers() -> list[int]:
@@ -172,7 +172,7 @@ def usual_workers() -> list[int]:
     return sorted({*(1 << power for power in range(cores.bit_length())), cores})
 
 
-def _with_loader(setup: Setup, workers: int, work: Callable[[Loader], T]) -> T:
+def _with_loader(setup: Setup, num_workers: int, work: Callable[[Loader], T]) -> T:
     with Store(setup.store) as store:
         dataset = ReIDDataset(store, size=setup.size, transform=setup.transform)
         with make_loader(
@@ -180,6 +180,6 @@ def _with_loader(setup: Setup, workers: int, work: Callable[[Loader], T]) -> T:
             setup.batch_size,
             shuffle=True,
             engine=setup.engine,  # type: ignore[arg-type]  # checked there, with our words
-            workers=workers,
+            num_workers=num_workers,
         ) as loader:
             return work(loader)

@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("store", metavar="STORE", help="the store's directory")
     add("--batch-size", type=int, default=256, metavar="N", help="default: %(default)s")
     add(
-        "--workers",
+        "--num-workers",
         type=_counts,
         metavar="N,N,...",
         help="numbers of workers to try (default: 1, 2, 4, ... up to the cores)",
@@ -54,7 +54,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--plot", metavar="PNG", help="draw an epoch's timeline: waits, batches ready, work")
     add("--json", action="store_true", help="print one JSON object")
     parser.epilog = """example:
-  lmdb-reid bench games.lmdb --workers 1,2,4 --step-ms 80 --transform my.pipeline:train
+  lmdb-reid bench games.lmdb --num-workers 1,2,4 --step-ms 80 --transform my.pipeline:train
 
 The cold epoch comes after the store's files were let go from the page cache
 (posix_fadvise DONTNEED): nobody else should be training on it. The step is waited
@@ -111,7 +111,10 @@ def lines(found: Findings) -> Iterator[str]:
         yield _not_cold(found.cold)
     last = found.warm[-1]
     even = break_even_ms(last, found.batch_size)
-    yield f"  a step of {even:.1f} ms or more for a batch hides loading with workers={last.workers}"
+    yield (
+        f"  a step of {even:.1f} ms or more for a batch hides loading with"
+        f" num_workers={last.num_workers}"
+    )
     if found.step is not None:
         yield ""
         yield from _table(
@@ -129,21 +132,23 @@ def _measured(setup: Setup, pipeline: Pipeline | None, args: argparse.Namespace)
     with Store(setup.store) as store:
         samples, size = len(store), ReIDDataset(store, size=setup.size).size
     del store  # with its column files mapped, they could not leave the page cache
-    counts = args.workers or loading.usual_workers()
+    counts = args.num_workers or loading.usual_workers()
     parts = len(counts) + (not args.no_cold) + bool(args.step_ms) + (pipeline is not None)
     limit_s = args.seconds / (parts + 1)  # one for starting workers and reading in
     most, cold, step, cost = counts[-1], None, None, None
     if not args.no_cold:
         _say(f"measuring a cold epoch, {limit_s:.1f} s at most")
-        cold = loading.cold_epoch(setup, workers=most, limit_s=limit_s)
+        cold = loading.cold_epoch(setup, num_workers=most, limit_s=limit_s)
     pages.read_in(setup.store, limit_s=limit_s)
     warm = []
-    for workers in counts:
-        _say(f"measuring warm epochs with workers={workers}, {limit_s:.1f} s at most")
-        warm.append(loading.warm_epoch(setup, workers=workers, limit_s=limit_s))
+    for num_workers in counts:
+        _say(f"measuring warm epochs with num_workers={num_workers}, {limit_s:.1f} s at most")
+        warm.append(loading.warm_epoch(setup, num_workers=num_workers, limit_s=limit_s))
     if args.step_ms:
         _say(f"measuring epochs with steps of {args.step_ms:g} ms, {limit_s:.1f} s at most")
-        step = loading.warm_epoch(setup, workers=most, limit_s=limit_s, step_s=args.step_ms / 1e3)
+        step = loading.warm_epoch(
+            setup, num_workers=most, limit_s=limit_s, step_s=args.step_ms / 1e3
+        )
     if pipeline is not None:
         _say(f"measuring each transform, {limit_s:.1f} s at most")
         cost = pipeline_cost(setup.store, pipeline, size=setup.size, limit_s=limit_s)
@@ -155,7 +160,7 @@ def _measured(setup: Setup, pipeline: Pipeline | None, args: argparse.Namespace)
         free_bytes=free_memory(),
         cores=loading.usual_workers()[-1],
         batch_size=setup.batch_size,
-        engine=loading.explained(setup, workers=most),
+        engine=loading.explained(setup, num_workers=most),
         cold=cold,
         warm=tuple(warm),
         step=step,
@@ -179,11 +184,13 @@ def _check_pipeline(setup: Setup, pipeline: Pipeline) -> None:
 
 def _plot(setup: Setup, found: Findings, args: argparse.Namespace) -> None:
     """One more epoch, watched and drawn."""
-    workers, step_s = found.warm[-1].workers, (args.step_ms or 0.0) / 1e3
+    num_workers, step_s = found.warm[-1].num_workers, (args.step_ms or 0.0) / 1e3
     _say("measuring an epoch for the timeline")
-    moments = loading.watched_epoch(setup, workers=workers, limit_s=args.seconds, step_s=step_s)
+    moments = loading.watched_epoch(
+        setup, num_workers=num_workers, limit_s=args.seconds, step_s=step_s
+    )
     engine = found.engine.partition(":")[0]
-    title = f"{setup.store.name}: {engine}, {workers} workers, batches of {setup.batch_size}"
+    title = f"{setup.store.name}: {engine}, {num_workers} workers, batches of {setup.batch_size}"
     _say(f"drawn: {timeline(moments, title).save(args.plot)}")
 
 
@@ -203,7 +210,7 @@ def _epochs(found: Findings) -> Iterator[tuple[str, ...]]:
     for name, reading in _readings(found):
         yield (
             name,
-            str(reading.workers),
+            str(reading.num_workers),
             f"{'' if reading.whole else '~'}{reading.epoch_s:,.2f}",
             f"{reading.samples_per_s:,.0f}",
             f"{reading.first_batch_ms:,.1f}",
@@ -215,7 +222,7 @@ def _epochs(found: Findings) -> Iterator[tuple[str, ...]]:
 def _step(step: Reading) -> tuple[str, ...]:
     return (
         f"{step.step_ms:g}",
-        str(step.workers),
+        str(step.num_workers),
         f"{step.wait_ms_p50:,.1f}",
         f"{step.wait_ms_p99:,.1f}",
         f"{step.wait_share:.0%}",

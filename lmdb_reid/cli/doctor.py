@@ -52,11 +52,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--cache-size", type=int, metavar="N", help="does an LRU cache of N images fit in memory?")
     add("--size", default="256x128", metavar="HxW", help="of these images (default: %(default)s)")
-    add("--workers", type=int, default=1, metavar="N", help="processes with one each (default: 1)")
+    add(
+        "--num-workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="processes with one each (default: 1)",
+    )
     add("--json", action="store_true", help="print one JSON object")
     parser.epilog = """example:
   lmdb-reid doctor
-  lmdb-reid doctor --cache-size 10000 --size 224x224 --workers 8
+  lmdb-reid doctor --cache-size 10000 --size 224x224 --num-workers 8
 
 exit code: 0 where there is no problem, 1 where there is one; a missing extra is none"""
 
@@ -174,9 +180,11 @@ def _plan(args: argparse.Namespace) -> CachePlan | None:
     if args.cache_size is None:
         return None
     size = parse_size(args.size)
-    if size is None or args.cache_size < 1 or args.workers < 1:
-        raise UsageError("--cache-size and --workers: give 1 or more; --size: give HEIGHTxWIDTH")
-    return CachePlan(items=args.cache_size, size=size, processes=args.workers)
+    if size is None or args.cache_size < 1 or args.num_workers < 1:
+        raise UsageError(
+            "--cache-size and --num-workers: give 1 or more; --size: give HEIGHTxWIDTH"
+        )
+    return CachePlan(items=args.cache_size, size=size, processes=args.num_workers)
 
 
 def _lines(survey: Survey, findings: list[Finding]) -> Iterator[str]:

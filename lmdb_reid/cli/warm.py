@@ -56,7 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add("--size", metavar="HxW", help="with --decoded: of the images (default: the store's own)")
     add("--dir", metavar="DIR", help="with --decoded: the tier's place (default: STORE.decoded)")
-    add("--workers", type=int, metavar="N", help="with --decoded: threads (default: the cores)")
+    add("--num-workers", type=int, metavar="N", help="with --decoded: threads (default: the cores)")
     add("--json", action="store_true", help="print one JSON object")
     parser.epilog = """example:
   lmdb-reid warm games.lmdb
@@ -118,7 +118,7 @@ def _decoded(args: argparse.Namespace) -> Decoded:
         tier = DecodedTier(store, args.dir)
         dataset = ReIDDataset(store, size=size, cache=tier)
         with (
-            make_loader(dataset, _BATCH, engine="threads", workers=args.workers) as loader,
+            make_loader(dataset, _BATCH, engine="threads", num_workers=args.num_workers) as loader,
             progress("decoding", "images") as told,
         ):
             done = 0

@@ -17,7 +17,7 @@ class DataLoaderEngine:
 
     Args:
         dataset: what to read.
-        workers: processes; 0 works in the caller's thread.
+        num_workers: processes; 0 works in the caller's thread.
         prefetch: batches ready ahead for each worker.
         pin: page-locked memory, for a GPU.
         persistent: keep the processes from one pass to the next.
@@ -28,7 +28,7 @@ class DataLoaderEngine:
         self,
         dataset: ReIDDataset,
         *,
-        workers: int,
+        num_workers: int,
         prefetch: int,
         pin: bool,
         persistent: bool = True,
@@ -39,9 +39,9 @@ class DataLoaderEngine:
             _Batches(dataset, skip=skip),
             batch_size=None,
             sampler=self._tasks,
-            num_workers=workers,
-            persistent_workers=persistent and workers > 0,
-            prefetch_factor=prefetch if workers else None,
+            num_workers=num_workers,
+            persistent_workers=persistent and num_workers > 0,
+            prefetch_factor=prefetch if num_workers else None,
             pin_memory=pin,
         )
 

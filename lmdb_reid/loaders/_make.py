@@ -35,7 +35,7 @@ def make_loader(
     shuffle: bool = False,
     sampler: Sampler | Iterable[int] | None = None,
     engine: EngineName = "auto",
-    workers: int | None = None,
+    num_workers: int | None = None,
     prefetch: int = 3,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
@@ -67,8 +67,8 @@ def make_loader(
         engine: "threads" decodes in threads of this process; "processes" in processes, for any
             Python transform; "dataloader" is torch's DataLoader; "auto" takes threads where there
             is no transform, else processes. `explain()` says what was taken, and why.
-        workers: threads, or processes, that decode; 0 decodes in the caller's thread; as many as
-            cores unless given.
+        num_workers: threads, or processes, that decode; 0 decodes in the caller's thread; as many
+            as cores unless given.
         prefetch: batches made ahead (of torch's DataLoader: for each worker).
         device: where batches go ("cuda"); they stay in host memory unless given.
         dtype: a floating dtype to convert and normalise images into, on the device.
@@ -97,11 +97,11 @@ def make_loader(
         UsageError: arguments that cannot be meant together.
     """
     to = None if device is None else torch.device(device)
-    workers = available_cores() if workers is None else workers
+    num_workers = available_cores() if num_workers is None else num_workers
     ranks = _ranks(rank, world_size)
     _check_dataset(dataset)
     _check_numbers(batch_size=(batch_size, 1), prefetch=(prefetch, 1), seed=(seed, 0))
-    _check_numbers(workers=(workers, 0))
+    _check_numbers(num_workers=(num_workers, 0))
     _check_choices(on_error=(on_error, "raise", "skip"), decode=(decode, "cpu", "cuda"))
     if to is not None and to.type == "cuda" and not torch.cuda.is_available():
         raise UsageError(
@@ -109,7 +109,7 @@ def make_loader(
         )
     batch_size = getattr(sampler, "batch_size", None) or batch_size
     pin = torch.cuda.is_available() if pin_memory is None else pin_memory
-    name, why = _chosen_engine(dataset, engine, workers)
+    name, why = _chosen_engine(dataset, engine, num_workers)
     if decode == "cuda" or resident:
         _check_on_device(dataset, decode, to, resident=resident)
     skip = on_error == "skip"
@@ -120,7 +120,7 @@ def make_loader(
     elif name == "threads":
         made = ThreadsEngine(
             dataset,
-            workers=workers,
+            num_workers=num_workers,
             prefetch=prefetch,
             pin=pin and torch.cuda.is_available(),  # page-locked memory is CUDA's to give
             skip=skip,
@@ -128,7 +128,7 @@ def make_loader(
     elif name == "processes":
         made = ProcessesEngine(
             dataset,
-            workers=workers,
+            num_workers=num_workers,
             prefetch=prefetch,
             skip=skip,
             start_method=start_method,
@@ -136,7 +136,7 @@ def make_loader(
     else:
         made = DataLoaderEngine(
             dataset,
-            workers=workers,
+            num_workers=num_workers,
             prefetch=prefetch,
             pin=pin,
             persistent=persistent_workers,
@@ -179,7 +179,7 @@ def _check_choices(**given: tuple[str, ...]) -> None:
             raise UsageError(f"{name}={value!r}: give {' or '.join(map(repr, words))}")
 
 
-def _chosen_engine(dataset: ReIDDataset, engine: str, workers: int) -> tuple[str, str]:
+def _chosen_engine(dataset: ReIDDataset, engine: str, num_workers: int) -> tuple[str, str]:
     """(engine, why) for what was asked."""
     if engine not in _ENGINES:
         raise UsageError(f"engine={engine!r}: give one of {', '.join(map(repr, _ENGINES))}")
@@ -191,8 +191,8 @@ def _chosen_engine(dataset: ReIDDataset, engine: str, workers: int) -> tuple[str
         )
     if engine == "dataloader":
         return "dataloader", "it was asked for"
-    if workers == 0:
-        return "dataloader", "workers=0 decodes in the caller's thread"
+    if num_workers == 0:
+        return "dataloader", "num_workers=0 decodes in the caller's thread"
     if engine != "auto":
         return engine, "it was asked for"
     if dataset.transform is None:

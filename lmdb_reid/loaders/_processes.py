@@ -83,7 +83,7 @@ class ProcessesEngine:
 
     Args:
         dataset: what to read, with any transform; it is pickled to the workers.
-        workers: processes.
+        num_workers: processes.
         prefetch: batches made or being made ahead of the consumer, beside one for each worker.
         skip: leave damaged samples out instead of raising.
         start_method: how workers begin. Under forkserver (the default) and spawn, a script's own
@@ -97,7 +97,7 @@ class ProcessesEngine:
         self,
         dataset: ReIDDataset,
         *,
-        workers: int,
+        num_workers: int,
         prefetch: int,
         skip: bool,
         start_method: StartMethod = "forkserver",
@@ -107,8 +107,8 @@ class ProcessesEngine:
         self.beyond = 0
         """Batches that were copied out of the buffer, since the consumer held too many slots."""
         self._dataset = dataset
-        self._workers = workers
-        self._ahead = prefetch + workers
+        self._workers = num_workers
+        self._ahead = prefetch + num_workers
         self._skip = skip
         self._method = start_method
         self._crew: _Crew | None = None
@@ -211,7 +211,7 @@ class _Crew:
     def __init__(
         self,
         dataset: ReIDDataset,
-        workers: int,
+        num_workers: int,
         buffer: SharedBuffer,
         slots: int,
         *,
@@ -230,12 +230,12 @@ class _Crew:
         self._numbers = 0
         self._pipes: list[Connection] = []
         self._processes: list[BaseProcess] = []
-        self._loads: list[int] = [0] * workers  # orders that a worker has not answered
+        self._loads: list[int] = [0] * num_workers  # orders that a worker has not answered
         self._stopped = False
         context: Any = multiprocessing.get_context(method)
         if method == "forkserver":
             context.set_forkserver_preload([__name__])
-        for number in range(workers):
+        for number in range(num_workers):
             ours, theirs = context.Pipe()
             inherited = [*self._pipes, ours] if method == "fork" else []
             process = context.Process(

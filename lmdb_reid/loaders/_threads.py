@@ -40,7 +40,7 @@ class ThreadsEngine:
     Args:
         dataset: what to read; a transform must take a `generator`, since threads share the global
             ones.
-        workers: threads.
+        num_workers: threads.
         prefetch: batches made or being made ahead of the consumer.
         pin: page-locked batches, for a GPU.
         skip: leave damaged samples out instead of raising.
@@ -50,7 +50,7 @@ class ThreadsEngine:
         self,
         dataset: ReIDDataset,
         *,
-        workers: int,
+        num_workers: int,
         prefetch: int,
         pin: bool,
         skip: bool,
@@ -58,7 +58,7 @@ class ThreadsEngine:
         self._ring: Ring | None = None
         self._pin = pin
         self._dataset = dataset
-        self._workers = workers
+        self._workers = num_workers
         self._prefetch = prefetch
         self._skip = skip
         self._board: _Board | None = None
@@ -118,11 +118,11 @@ class ThreadsEngine:
         return self._ring
 
 
-def _span(batch: int, prefetch: int, workers: int) -> int:
+def _span(batch: int, prefetch: int, num_workers: int) -> int:
     """How many samples a thread claims at once: an even part of a batch, so large that each thread
     still finds one among the batches that are made ahead.
     """
-    share = batch * (prefetch - 1) // max(1, workers)
+    share = batch * (prefetch - 1) // max(1, num_workers)
     share = min(max(share, _LEAST_SPAN), _MOST_SPAN)
     parts = -(-batch // share)
     return -(-batch // parts)

@@ -127,7 +127,7 @@ def pack_record(sample_id: str, record: Mapping[str, Any]) -> bytes:
         InvalidSampleError: a value or name that msgpack cannot hold, a bad kind, or a label that
             does not fit it.
     """
-    fields = {"label": NO_LABEL, "kind": int(Kind.PLAYER)} | {
+    fields = {"label": NO_LABEL, "kind": int(Kind.PERSON)} | {
         name: value.item() if isinstance(value, np.generic) else value
         for name, value in record.items()
     }

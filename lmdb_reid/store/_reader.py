@@ -256,7 +256,7 @@ class Store:
 
     # -- tables and pictures
 
-    def frame(self) -> pd.DataFrame:
+    def to_pandas(self) -> pd.DataFrame:
         """All columns as a pandas DataFrame, indexed by sample id, in row order; strings as
         categories.
 
@@ -273,7 +273,7 @@ class Store:
         Raises:
             UsageError: the expression cannot be evaluated, or is no condition.
         """
-        return _tables.query(self.frame(), expression)
+        return _tables.query(self.to_pandas(), expression)
 
     def sheet(
         self, samples: Iterable[str | int], *, columns: int | None = None

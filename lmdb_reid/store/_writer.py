@@ -132,7 +132,7 @@ class StoreWriter:
             sample_id: utf-8, 1 to 511 bytes, no control characters.
             image: a JPEG, stored byte for byte.
             record: what is known of it, msgpack values; `label` (int, -1 unless given) and `kind`
-                (0..4, player unless given) are understood, every other scalar becomes a column.
+                (0..4, person unless given) are understood, every other scalar becomes a column.
 
         Raises:
             DuplicateSampleError: the id is in the store already; nothing is written.

@@ -68,10 +68,15 @@ def loader() -> Iterator[MakeLoader]:
     def make(
         dataset: ReIDDataset, batch_size: int = 10, *, way: Way = ("dataloader", 0), **kw: Any
     ) -> Loader:
-        engine, workers = way
+        engine, num_workers = way
         made.append(
             make_loader(
-                dataset, batch_size, engine=engine, workers=workers, start_method="fork", **kw
+                dataset,
+                batch_size,
+                engine=engine,
+                num_workers=num_workers,
+                start_method="fork",
+                **kw,
             )
         )
         return made[-1]
@@ -578,7 +583,7 @@ def test_closing_leaves_no_process_and_no_thread(
 def test_a_loader_that_is_dropped_ends_too(way: Way, dataset: ReIDDataset) -> None:
     gc.collect()
     before = len(multiprocessing.active_children())
-    batches = make_loader(dataset, 10, engine=way[0], workers=way[1], start_method="fork")  # type: ignore[arg-type]
+    batches = make_loader(dataset, 10, engine=way[0], num_workers=way[1], start_method="fork")  # type: ignore[arg-type]
     kept = next(iter(batches))
     del batches
     gc.collect()
@@ -587,7 +592,7 @@ def test_a_loader_that_is_dropped_ends_too(way: Way, dataset: ReIDDataset) -> No
 
 
 def test_a_loader_is_a_context(dataset: ReIDDataset) -> None:
-    with make_loader(dataset, 10, workers=1) as batches:
+    with make_loader(dataset, 10, num_workers=1) as batches:
         assert len(list(batches)) == 7
     with pytest.raises(UsageError, match="closed"):
         list(batches)

@@ -151,12 +151,12 @@ def test_it_works_in_a_forked_child(source: Any) -> None:
 
 def test_torchs_loader_reads_it_after_its_parent_did(source: Any) -> None:
     wanted = items(source)
-    for workers in (0, 2):
+    for num_workers in (0, 2):
         loader = DataLoader(
             source,
             batch_size=3,
-            num_workers=workers,
-            multiprocessing_context=multiprocessing.get_context("fork") if workers else None,
+            num_workers=num_workers,
+            multiprocessing_context=multiprocessing.get_context("fork") if num_workers else None,
         )
         images, labels = zip(*loader, strict=True)
         found = list(zip(torch.cat(images), torch.cat(labels).tolist(), strict=True))

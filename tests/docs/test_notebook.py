@@ -119,7 +119,7 @@ def test_every_code_cell_shows_something(shown: list[Any]) -> None:
 def test_the_store_shows_its_counts_and_a_strip(shown: list[Any]) -> None:
     (store,) = of_type(shown, Store)
     page = Page(store._repr_html_())
-    assert {"samples", "252", "player", "120", "background", "12", "partial"} <= set(
+    assert {"samples", "252", "person", "120", "background", "12", "partial"} <= set(
         page.text.split("\n")
     )
     pictures = page.pictures()
@@ -167,7 +167,7 @@ def test_pictures_are_jpegs_of_what_they_hold(shown: list[Any]) -> None:
 def test_the_tables_are_the_stores(shown: list[Any], store_path: Path) -> None:
     head, means = of_type(shown, pd.DataFrame)
     with Store(store_path) as store:
-        pd.testing.assert_frame_equal(head, store.frame().head())
+        pd.testing.assert_frame_equal(head, store.to_pandas().head())
     assert Page(head._repr_html_()).open == []
     assert len(means) == 20  # ten players, two cameras
     assert (means > 0).all(axis=None)

@@ -93,7 +93,7 @@ def test_manifest_and_digest(path):
         assert manifest["format"] == "lmdb_reid"
         assert manifest["version"] == [1, 0]
         assert manifest["samples"] == 3
-        assert manifest["kinds"] == {"player": 2, "background": 1}
+        assert manifest["kinds"] == {"person": 2, "background": 1}
         assert manifest["identities"] == 1
         assert manifest["size"] == [16, 8]
         assert manifest["build"] == {"seed": 0, "size": [16, 8]}

@@ -31,8 +31,10 @@ def store(tmp_path_factory):
 def test_batches_on_the_gpu_equal_those_on_the_cpu(store, engine):
     dataset = ReIDDataset(store)
     with (
-        make_loader(dataset, 32, shuffle=True, engine=engine, workers=2, device="cuda") as there,
-        make_loader(dataset, 32, shuffle=True, workers=0) as here,
+        make_loader(
+            dataset, 32, shuffle=True, engine=engine, num_workers=2, device="cuda"
+        ) as there,
+        make_loader(dataset, 32, shuffle=True, num_workers=0) as here,
     ):
         for _ in range(2):
             for one, other in zip(there, here, strict=True):
@@ -41,7 +43,7 @@ def test_batches_on_the_gpu_equal_those_on_the_cpu(store, engine):
 
 
 def test_kept_batches_do_not_change(store):
-    with make_loader(ReIDDataset(store), 16, shuffle=True, workers=2, device="cuda") as loader:
+    with make_loader(ReIDDataset(store), 16, shuffle=True, num_workers=2, device="cuda") as loader:
         kept = [(batch, batch.images.clone()) for batch in loader]
         torch.cuda.synchronize()
     assert all(torch.equal(batch.images, copy) for batch, copy in kept)
@@ -49,15 +51,17 @@ def test_kept_batches_do_not_change(store):
 
 def test_conversion_on_the_device(store):
     with (
-        make_loader(ReIDDataset(store), 32, workers=2, device="cuda", dtype=torch.float32) as there,
-        make_loader(ReIDDataset(store), 32, workers=2, dtype=torch.float32) as here,
+        make_loader(
+            ReIDDataset(store), 32, num_workers=2, device="cuda", dtype=torch.float32
+        ) as there,
+        make_loader(ReIDDataset(store), 32, num_workers=2, dtype=torch.float32) as here,
     ):
         for one, other in zip(there, here, strict=True):
             torch.testing.assert_close(one.images.cpu(), other.images)
 
 
 def test_device_memory_does_not_grow_over_fifty_epochs(store):
-    with make_loader(ReIDDataset(store), 64, shuffle=True, workers=2, device="cuda") as loader:
+    with make_loader(ReIDDataset(store), 64, shuffle=True, num_workers=2, device="cuda") as loader:
         held = []
         for _ in range(50):
             for _ in loader:
@@ -72,7 +76,7 @@ def test_a_resident_set_equals_what_is_sent(store, dtype):
     dataset = ReIDDataset(store)
     with (
         make_loader(dataset, 32, shuffle=True, device="cuda", dtype=dtype, resident=True) as there,
-        make_loader(dataset, 32, shuffle=True, device="cuda", dtype=dtype, workers=2) as sent,
+        make_loader(dataset, 32, shuffle=True, device="cuda", dtype=dtype, num_workers=2) as sent,
     ):
         for _ in range(2):
             for one, other in zip(there, sent, strict=True):
@@ -86,7 +90,7 @@ def test_jpeg_is_decoded_on_the_device(store):
         there = make_loader(dataset, 32, shuffle=True, device="cuda", decode="cuda")
     except UsageError as error:
         pytest.skip(str(error))
-    with there, make_loader(dataset, 32, shuffle=True, device="cuda", workers=2) as sent:
+    with there, make_loader(dataset, 32, shuffle=True, device="cuda", num_workers=2) as sent:
         for _ in range(2):
             for one, other in zip(there, sent, strict=True):
                 assert one.images.is_cuda
@@ -95,6 +99,6 @@ def test_jpeg_is_decoded_on_the_device(store):
 
 
 def test_the_transfer_is_timed(store):
-    with make_loader(ReIDDataset(store), 32, workers=2, device="cuda") as loader:
+    with make_loader(ReIDDataset(store), 32, num_workers=2, device="cuda") as loader:
         list(loader)
         assert loader.stats()["transfer_ms_p50"] > 0

@@ -121,7 +121,7 @@ class Sweep:
             on_every_operation(count, str(self.folder))
             on_every_commit(count)
             on_every_sync(lambda _: count("sync"))
-        build(self.source, self.out, SETTINGS, overwrite=bool(self.old), workers=2)
+        build(self.source, self.out, SETTINGS, overwrite=bool(self.old), num_workers=2)
         return done
 
     def digest(self) -> str | None:
@@ -141,12 +141,12 @@ class Sweep:
 
         on_every_operation(count, f"{self.img_root}{os.sep}")
         try:
-            build(self.source, self.out, SETTINGS, resume=True, workers=2)
+            build(self.source, self.out, SETTINGS, resume=True, num_workers=2)
             told["resumed"] = self.digest()
         except LmdbReidError as error:
             told["resumed"] = f"{type(error).__name__}: {error}"
         told |= {"opened": opened, "left": sorted(path.name for path in self.folder.iterdir())}
-        build(self.source, self.out, SETTINGS, overwrite=True, workers=2)
+        build(self.source, self.out, SETTINGS, overwrite=True, num_workers=2)
         return told | {"overwritten": self.digest()}
 
 

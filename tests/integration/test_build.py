@@ -48,7 +48,7 @@ def box_of(row: Any) -> Box:
 
 
 def players(store: Store) -> dict[str, Any]:
-    return {s: store[s] for s in store if store[s].kind == Kind.PLAYER}
+    return {s: store[s] for s in store if store[s].kind == Kind.PERSON}
 
 
 def frame_pixels(img_root: Path, sample_id: str) -> Pixels:
@@ -92,7 +92,7 @@ def test_every_row_becomes_a_sample_and_every_frame_gives_negatives(
 ) -> None:
     with Store(sealed) as store:
         assert store.kinds == {
-            "player": game.boxes,
+            "person": game.boxes,
             "background": game.frames,
             "partial": game.boxes,
         }
@@ -101,7 +101,7 @@ def test_every_row_becomes_a_sample_and_every_frame_gives_negatives(
 
 def test_labels_boxes_and_frames_are_the_csvs(game: Game, sealed: Path) -> None:
     with Store(sealed) as store:
-        table = store.frame()
+        table = store.to_pandas()
         for sample_id, row in rows_of(game.train_meta).items():
             sample = store[sample_id]
             assert sample.label == int(row["label_id"])
@@ -240,9 +240,9 @@ def test_a_rotated_frame_is_cut_as_it_should_be_seen(tmp_path: Path) -> None:
 def test_workers_do_not_matter(game: Game, sealed: Path, tmp_path: Path) -> None:
     with Store(sealed) as store:
         wanted = store.digest
-    for workers in (1, 2, 5):
-        path = tmp_path / f"{workers}.lmdb"
-        build(AtmaCup(game.train_meta, game.img_root), path, workers=workers)
+    for num_workers in (1, 2, 5):
+        path = tmp_path / f"{num_workers}.lmdb"
+        build(AtmaCup(game.train_meta, game.img_root), path, num_workers=num_workers)
         assert digest_of(path) == wanted
 
 
@@ -306,7 +306,7 @@ def test_the_maps_first_size_does_not_matter(
             room / "m.lmdb",
             settings,
             overwrite=True,
-            workers=1,
+            num_workers=1,
         )
         digests.add(digest_of(room / "m.lmdb"))
     assert len(digests) == 1
@@ -319,7 +319,7 @@ def test_a_build_opens_each_frame_once(
     game: Game, tmp_path: Path, watched: Callable[..., Any]
 ) -> None:
     words = ["build", "--format", "atmacup", "--train-meta", game.train_meta]
-    words += ["--img-root", game.img_root, "--out", tmp_path / "w.lmdb", "--workers", 2]
+    words += ["--img-root", game.img_root, "--out", tmp_path / "w.lmdb", "--num-workers", 2]
     done = watched(*words, folder=game.img_root)
     assert done.code == 0, done.err
     assert done.opened == {path.name: 1 for path in game.img_root.iterdir()}
@@ -484,7 +484,7 @@ def test_negatives_keep_away_from_people(game: Game, crowded: Path) -> None:
     seen: Counter[Kind] = Counter()
     with Store(crowded) as store:
         for sample in map(store.at, range(len(store))):
-            if sample.kind == Kind.PLAYER:
+            if sample.kind == Kind.PERSON:
                 continue
             seen[sample.kind] += 1
             x, y, w, h = box = Box(*(sample.record[name] for name in "xywh"))
@@ -512,7 +512,7 @@ def test_negatives_are_cut_as_they_are_and_share_the_frames_columns(
     game: Game, crowded: Path
 ) -> None:
     with Store(crowded) as store:
-        negatives = [s for s in map(store.at, range(len(store))) if s.kind != Kind.PLAYER]
+        negatives = [s for s in map(store.at, range(len(store))) if s.kind != Kind.PERSON]
         for sample in negatives[::7]:
             x, y, w, h = (int(sample.record[name]) for name in "xywh")
             there = frame_pixels(game.img_root, sample.id)[y : y + h, x : x + w]
@@ -537,7 +537,7 @@ def test_more_slots_leave_the_others_as_they_are(game: Game, tmp_path: Path) -> 
 def test_no_negatives_where_none_are_wanted(game: Game, tmp_path: Path) -> None:
     settings = BuildSettings(num_bg_per_frame=0, num_partial_per_box=0)
     report = build(AtmaCup(game.train_meta, game.img_root), tmp_path / "n.lmdb", settings)
-    assert report.kinds == {"player": game.boxes}
+    assert report.kinds == {"person": game.boxes}
 
 
 def test_a_box_that_is_not_cut_still_keeps_negatives_away(tmp_path: Path) -> None:
@@ -572,7 +572,7 @@ def test_further_columns_become_columns(tmp_path: Path) -> None:
     )
     build(source, tmp_path / "o.lmdb", BuildSettings(num_partial_per_box=0))
     with Store(tmp_path / "o.lmdb") as store:
-        table = store.frame().loc[[f"Q__side__00__01#{n:03d}" for n in range(3)]]
+        table = store.to_pandas().loc[[f"Q__side__00__01#{n:03d}" for n in range(3)]]
         assert table["score"].dtype == np.float64
         np.testing.assert_array_equal(table["score"], [0.5, math.nan, 0.25])
         assert table["team"].isna().tolist() == [False, False, True]
@@ -580,7 +580,7 @@ def test_further_columns_become_columns(tmp_path: Path) -> None:
         np.testing.assert_array_equal(table["number"], [12, 7, 9])
         np.testing.assert_array_equal(table["line"], [5, 6, 7])
         np.testing.assert_array_equal(table["gap"], [math.nan, 1, 2])
-        background = store.frame().loc["Q__side__00__01#bg000"]
+        background = store.to_pandas().loc["Q__side__00__01#bg000"]
         assert math.isnan(background["number"])
         assert "gap" not in store["Q__side__00__01#000"].record
         assert store["Q__side__00__01#001"].record["number"] == 7
@@ -602,7 +602,7 @@ def test_reserved_names_get_a_prefix(tmp_path: Path, name: str) -> None:
 def test_a_column_may_have_any_name(tmp_path: Path, name: str) -> None:
     source = one_frame(tmp_path, "10,10,20,40,3,77", "40,10,20,40,3,78", extra=f",{name}")
     report = build(source, tmp_path / "o.lmdb")
-    assert report.kinds["player"] == 2
+    assert report.kinds["person"] == 2
     with Store(tmp_path / "o.lmdb") as store:
         assert [store[f"Q__side__00__01#00{n}"].record[name] for n in (0, 1)] == [77, 78]
 
@@ -645,7 +645,7 @@ def test_frames_without_leading_zeros_are_found(own_game: Game, tmp_path: Path) 
         quarter, angle, session, frame = path.stem.split("__")
         path.rename(path.with_name(f"{quarter}__{angle}__{int(session)}__{int(frame)}.jpg"))
     report = build(AtmaCup(own_game.train_meta, own_game.img_root), tmp_path / "o.lmdb")
-    assert report.kinds["player"] == own_game.boxes
+    assert report.kinds["person"] == own_game.boxes
     with Store(tmp_path / "o.lmdb") as store:
         assert "Q1-000__side__0__1#000" in store
 

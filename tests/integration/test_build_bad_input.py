@@ -185,7 +185,7 @@ def test_a_row_that_cannot_be_used_is_listed(
     assert row.line == 5
     assert reason in row.reason
     assert report.rows == own_game.boxes
-    assert report.kinds["player"] == own_game.boxes - 1
+    assert report.kinds["person"] == own_game.boxes - 1
     told = json.loads((tmp_path / "o.lmdb" / "report.json").read_bytes())
     assert [(row["line"], row["reason"]) for row in told["skipped"]] == [(5, row.reason)]
     with Store(tmp_path / "o.lmdb") as store:
@@ -334,7 +334,7 @@ def test_a_frame_that_cannot_be_used_is_listed_with_all_its_rows(
     assert {row.reason for row in report.skipped} == {report.skipped[0].reason}
     assert frame.name in report.skipped[0].reason
     assert bad.reason in report.skipped[0].reason
-    assert report.kinds["player"] == own_game.boxes - 10
+    assert report.kinds["person"] == own_game.boxes - 10
     assert report.kinds["background"] == own_game.frames - 1
     with Store(tmp_path / "o.lmdb") as store:
         assert not [sample_id for sample_id in store if sample_id.startswith(frame.stem)]
@@ -570,7 +570,7 @@ def _read_in(folder: int, name: str) -> bytes:
 def half(game: Game, tmp_path_factory: pytest.TempPathFactory, watched: Callable[..., Any]) -> Path:
     """What is left of a build that was killed half-way."""
     out = tmp_path_factory.mktemp("half") / "half.lmdb"
-    words = words_of(game, out, "--size", "64x32", "--workers", "1")
+    words = words_of(game, out, "--size", "64x32", "--num-workers", "1")
     died = watched(*words, folder=game.img_root, commit_bytes=5000, stop_at=9, signal=9)
     assert died.code == -9
     return out.with_name("half.lmdb.partial")
@@ -750,7 +750,7 @@ def test_settings_that_were_lost_are_written_again(own_game: Game, stopped: Path
     (partial / "work" / "settings.json").write_bytes(b"")
     source = source_of(own_game)
     with pytest.raises(KeyboardInterrupt):
-        build(source, stopped, SMALL, resume=True, workers=1, progress=_interrupt)
+        build(source, stopped, SMALL, resume=True, num_workers=1, progress=_interrupt)
     with pytest.raises(ResumeError, match="seed was 0, is now 1"):
         build(source, stopped, BuildSettings(size=(64, 32), seed=1), resume=True)
 

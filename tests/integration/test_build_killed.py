@@ -132,7 +132,7 @@ def test_killed_at_every_operation(
 def test_a_resumed_build_does_not_start_over(
     game: Game, sealed: Path, tmp_path: Path, watched: Callable[..., Any]
 ) -> None:
-    words = words_of(game.train_meta, game.img_root, tmp_path / "k.lmdb", "--workers", "1")
+    words = words_of(game.train_meta, game.img_root, tmp_path / "k.lmdb", "--num-workers", "1")
     died = watched(
         *words, folder=game.img_root, commit_bytes=SMALL, stop_at=9, signal=signal.SIGKILL
     )
@@ -157,7 +157,7 @@ def test_what_was_skipped_before_it_died_is_in_the_report(
     first = min(own_game.img_root.iterdir())
     first.write_bytes(b"no picture")
     words = words_of(own_game.train_meta, own_game.img_root, tmp_path / "k.lmdb")
-    words += ["--workers", "1", "--max-skipped", "0.2"]
+    words += ["--num-workers", "1", "--max-skipped", "0.2"]
     options = {"folder": own_game.img_root, "commit_bytes": SMALL}
     assert watched(*words, **options, stop_at=9, signal=signal.SIGKILL).code == -signal.SIGKILL
     done = watched(*words, "--resume", **options)
@@ -165,13 +165,13 @@ def test_what_was_skipped_before_it_died_is_in_the_report(
     assert first.name not in done.opened
     told = json.loads((tmp_path / "k.lmdb" / "report.json").read_bytes())
     assert [row["line"] for row in told["skipped"]] == list(range(2, 12))
-    assert told["kinds"]["player"] == own_game.boxes - 10
+    assert told["kinds"]["person"] == own_game.boxes - 10
 
 
 def test_interrupted_from_the_keyboard(
     game: Game, sealed: Path, tmp_path: Path, watched: Callable[..., Any]
 ) -> None:
-    words = words_of(game.train_meta, game.img_root, tmp_path / "k.lmdb", "--workers", "2")
+    words = words_of(game.train_meta, game.img_root, tmp_path / "k.lmdb", "--num-workers", "2")
     options = {"folder": game.img_root, "commit_bytes": SMALL}
     stopped = watched(*words, **options, stop_at=9, signal=signal.SIGINT)
     assert stopped.code == 130

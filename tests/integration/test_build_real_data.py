@@ -51,7 +51,7 @@ def found_labels(store: Store) -> dict[str, int]:
         for sample_id, label, kind in zip(
             store, store.columns["label"], store.columns["kind"], strict=True
         )
-        if kind == Kind.PLAYER
+        if kind == Kind.PERSON
     }
 
 
@@ -62,15 +62,15 @@ def test_soccer_as_the_command_builds_it(shared_data: Path, tmp_path: Path, caps
     words += ["--img-root", str(folder / "images"), "--out", str(out), "--bbox-mode", "keep"]
     assert main(words) == 0
     told = capsys.readouterr().out
-    assert "5,365 player" in told
+    assert "5,365 person" in told
     assert "26 identities, from 375 frames" in told
     with Store(out) as store:
-        assert store.kinds["player"] == 5365
+        assert store.kinds["person"] == 5365
         assert store.kinds["background"] >= 0.95 * 375
         assert store.kinds["partial"] >= 0.95 * 5365
         assert store.size == (256, 128)
         assert found_labels(store) == labels_of(folder)
-        negatives = store.columns["kind"] != Kind.PLAYER
+        negatives = store.columns["kind"] != Kind.PERSON
         assert set(store.columns["label"][negatives].tolist()) == {-1}
         assert {store.at(row).image.shape for row in range(0, len(store), 50)} == {(256, 128, 3)}
     assert main(["verify", str(out), "--deep"]) == 0
@@ -120,8 +120,10 @@ def test_frames_of_several_sizes_and_samplings_are_read(shared_data: Path, tmp_p
         if path.suffix == ".jpg"
     }
     assert len(sizes) > 1
-    report = build(source_of(folder), tmp_path / "s.lmdb", BuildSettings(size=(64, 32)), workers=2)
-    one = build(source_of(folder), tmp_path / "o.lmdb", BuildSettings(size=(64, 32)), workers=1)
+    report = build(
+        source_of(folder), tmp_path / "s.lmdb", BuildSettings(size=(64, 32)), num_workers=2
+    )
+    one = build(source_of(folder), tmp_path / "o.lmdb", BuildSettings(size=(64, 32)), num_workers=1)
     assert report.kinds == one.kinds
     with Store(tmp_path / "s.lmdb") as many, Store(tmp_path / "o.lmdb") as single:
         assert many.digest == single.digest

@@ -80,13 +80,13 @@ def test_each_step_is_printed_with_its_time(demo: Demo) -> None:
 
 def test_it_tells_what_the_store_holds(demo: Demo) -> None:
     with Store(demo.cwd / "lmdb_reid_demo" / "demo.lmdb") as store:
-        assert store.kinds["player"] == 40
+        assert store.kinds["person"] == 40
         assert store.size == (256, 128)
         assert store.digest in demo.out
         assert "images      256x128 (height x width)" in demo.out
         assert f"identities  {store.manifest['identities']}" in demo.out
-        assert f"samples     {len(store)} (40 player" in demo.out  # the report
-        assert f"samples     {len(store)}: 40 player" in demo.out  # info
+        assert f"samples     {len(store)} (40 person" in demo.out  # the report
+        assert f"samples     {len(store)}: 40 person" in demo.out  # info
 
 
 def test_one_line_compares(demo: Demo) -> None:
@@ -138,7 +138,7 @@ def test_what_it_says_to_try_works(demo: Demo) -> None:
     with Store(folder / "demo.lmdb") as store:
         sample = store[shlex.split(get)[-3]]
         assert (folder / "player.jpg").read_bytes() == sample.jpeg
-        assert sample.kind == Kind.PLAYER
+        assert sample.kind == Kind.PERSON
         of_label = store.query(f"label == {sample.label}")
         assert told[sheet].startswith(f"{len(of_label)} samples on ")
         assert codec.decode((folder / f"label{sample.label}.jpg").read_bytes()).size
@@ -155,7 +155,7 @@ def test_without_out_each_demo_has_a_new_folder(
     assert main(["demo", *SMALL]) == 0
     assert "lmdb_reid_demo_3/sheet.jpg" in capsys.readouterr().out
     with Store(demo.cwd / "lmdb_reid_demo_3" / "demo.lmdb") as store:
-        assert store.kinds["player"] == 40
+        assert store.kinds["person"] == 40
     assert content(demo.cwd / "lmdb_reid_demo") == before
     assert in_the_way.read_text() == "a file"
 
@@ -213,7 +213,7 @@ def test_overwrite_replaces_what_was_interrupted_and_nothing_else(tmp_path: Path
     assert done.returncode == 0, done.stderr
     assert notes.read_text() == "mine"
     with Store(folder / "demo.lmdb") as store:
-        assert store.kinds["player"] == 40
+        assert store.kinds["person"] == 40
 
 
 @pytest.mark.parametrize(

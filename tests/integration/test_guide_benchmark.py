@@ -17,7 +17,7 @@ def test_every_row_of_the_page_is_measured(
 ) -> None:
     monkeypatch.setattr(harness, "RESULTS", tmp_path)
     data = str(game.train_meta.parent)
-    rows = guide.main(["--data", data, "--repeats", "2", "--crops", "20", "--workers", "2"])
+    rows = guide.main(["--data", data, "--repeats", "2", "--crops", "20", "--num-workers", "2"])
     page = (ROOT / "docs/guide.md").read_text()
     printed = capsys.readouterr().out
     for row in rows:

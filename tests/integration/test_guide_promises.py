@@ -38,7 +38,7 @@ def test_the_store_has_what_run_time_cropping_cuts(game: Game, sealed: Path) -> 
     cut = PlayerReIDDataset(samples, resized, expand_ratio=1.2, use_cache=False)
     with Store(sealed) as store:
         rows = [store.row(sample.id) for sample in samples]
-        with make_loader(ReIDDataset(store, rows), 60, workers=2) as loader:
+        with make_loader(ReIDDataset(store, rows), 60, num_workers=2) as loader:
             batches = [(batch.images.clone(), batch.labels.clone()) for batch in loader]
     images = torch.cat([images for images, _ in batches])
     assert images.dtype == torch.uint8
@@ -84,7 +84,7 @@ def test_workers_live_from_epoch_to_epoch(sealed: Path, engine: Any) -> None:
     before = workers_now()
     with (
         Store(sealed) as store,
-        make_loader(ReIDDataset(store), 16, engine=engine, workers=2) as loader,
+        make_loader(ReIDDataset(store), 16, engine=engine, num_workers=2) as loader,
     ):
         seen = []
         for _ in range(3):
@@ -99,7 +99,7 @@ def test_with_threads_one_cache_serves_all(sealed: Path) -> None:
     cache = LRUCache(items=10_000)
     with (
         Store(sealed) as store,
-        make_loader(ReIDDataset(store, cache=cache), 16, shuffle=True, workers=2) as loader,
+        make_loader(ReIDDataset(store, cache=cache), 16, shuffle=True, num_workers=2) as loader,
     ):
         for _ in range(2):
             assert sum(len(batch.labels) for batch in loader) == COUNT

@@ -181,7 +181,7 @@ def test_a_cache_beyond_memory_says_what_to_reduce() -> None:
 
 
 def test_doctor_takes_the_plan_from_its_options(run: Run) -> None:
-    done = run("-m", "lmdb_reid.cli", "doctor", "--cache-size", str(10**9), "--workers", "4")
+    done = run("-m", "lmdb_reid.cli", "doctor", "--cache-size", str(10**9), "--num-workers", "4")
     assert done.returncode == 1
     assert "1,000,000,000 images of 256x128 in each of 4 processes" in done.stdout
     assert run("-m", "lmdb_reid.cli", "doctor", "--cache-size", "0").returncode == 2
@@ -201,4 +201,6 @@ def test_what_is_slow_is_advised_on(folder: Path, facts: dict[str, Any], run: Ru
     done = run("-m", "lmdb_reid.cli", *words)
     assert done.returncode == 0, done.stderr
     advice = json.loads(done.stdout)["advice"]
-    assert re.search(r"workers=|cache=DecodedTier|lmdb-reid warm|--size|nothing to change", advice)
+    assert re.search(
+        r"num_workers=|cache=DecodedTier|lmdb-reid warm|--size|nothing to change", advice
+    )

@@ -39,7 +39,7 @@ def negatives_of(path: Path) -> dict[str, tuple[int, Box]]:
         return {
             sample.id: (int(sample.kind), Box(*(sample.record[name] for name in "xywh")))
             for sample in samples
-            if sample.kind != Kind.PLAYER
+            if sample.kind != Kind.PERSON
         }
 
 
@@ -104,7 +104,7 @@ def test_it_writes_the_same_bytes_again_and_others_of_another_seed(
     game: Game, tmp_path: Path
 ) -> None:
     one, again, other = (tmp_path / f"{name}.csv" for name in ("one", "again", "other"))
-    assert command(game, one) == command(game, again, "--workers", "3") == 0
+    assert command(game, one) == command(game, again, "--num-workers", "3") == 0
     assert command(game, other, "--seed", "1") == 0
     assert one.read_bytes() == again.read_bytes()
     assert one.read_bytes() != other.read_bytes()
@@ -266,7 +266,7 @@ def test_frames_that_cannot_be_read_are_told_and_counted(
         (["--num-partial-per-box", "1001"], "num_partial_per_box 1001"),
         (["--max-iou-partial", "0"], "max_iou"),
         (["--max-skipped", "2"], "--max-skipped 2.0: give a share from 0 to 1"),
-        (["--workers", "0"], "workers 0: give 1 or more"),
+        (["--num-workers", "0"], "workers 0: give 1 or more"),
         (["--from", "s.lmdb"], "leave out --train-meta"),
         (["--from", "s.lmdb", "--max-iou-partial", "0.3"], "--train-meta, --max-iou-partial"),
     ],

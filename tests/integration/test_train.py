@@ -179,8 +179,8 @@ def test_a_run_can_be_gone_on_with(store: Path, tmp_path: Path) -> None:
 def test_the_same_seed_gives_the_same_numbers(store: Path, tmp_path: Path) -> None:
     words = ["--store", store, "--batch-size", "32", "--max-epochs", "2", "--seed", "3"]
     done = [
-        train(tmp_path, *words, "--num-workers", workers, "--out", f"run{workers}").stdout
-        for workers in ("0", "2")
+        train(tmp_path, *words, "--num-workers", num_workers, "--out", f"run{num_workers}").stdout
+        for num_workers in ("0", "2")
     ]
     assert done[0].rpartition(":")[0] == done[1].rpartition(":")[0] != ""
 

@@ -75,7 +75,9 @@ class TestArguments:
         )
         assert (full.repeats, full.epochs, full.seconds) == (5, 3, 3.0)
         assert (small.repeats, small.epochs, small.seconds) == (1, 2, 0.0)
-        assert (full.batch_size, full.workers) == (small.batch_size, small.workers) == (256, 2)
+        assert (
+            (full.batch_size, full.num_workers) == (small.batch_size, small.num_workers) == (256, 2)
+        )
 
     def test_what_is_given_goes_before_what_small_means(self) -> None:
         args = loaders.arguments(["--crops", "d", "--small", "--repeats", "7", "--epochs", "9"])
@@ -92,7 +94,7 @@ class TestArguments:
             [],
             ["--store", "s", "--crops", "d"],
             ["--store", "s", "--batch-size", "0"],
-            ["--store", "s", "--workers", "-1"],
+            ["--store", "s", "--num-workers", "-1"],
             ["--store", "s", "--repeats", "0"],
         ],
         ids=" ".join,

@@ -160,7 +160,7 @@ def result() -> dict[Any, Any]:
         name: [{"p50": p50, "p99": 9.0} for p50 in rounds] for name, rounds in latency.items()
     }
     worker = {"uss": 90.0, "pss": 80.0, "page_tables": 1.0}
-    workers = {
+    num_workers = {
         100: [worker | {"private_dirty": 6.0}],
         10_000: [worker | {"private_dirty": dirty} for dirty in (7.0, 9.0)],
     }
@@ -171,7 +171,7 @@ def result() -> dict[Any, Any]:
     return {
         "keys": [100, 10_000],
         "lookup": {10_000: lookup | {"HDF5": "skipped: not there"}},
-        "memory": dict.fromkeys(scale.ENGINES, workers),
+        "memory": dict.fromkeys(scale.ENGINES, num_workers),
         "opening": {10_000: states},
     }
 

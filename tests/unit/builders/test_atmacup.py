@@ -54,7 +54,7 @@ def test_frames_rows_and_boxes(tmp_path: Path) -> None:
     assert side.boxes == (Box(-3, 4.5, 10, 20),)
     (row,) = side.rows
     assert (row.number, row.line, row.label, row.box) == (0, 3, -1, Box(-3, 4.5, 10, 20))
-    assert row.kind is Kind.PLAYER
+    assert row.kind is Kind.PERSON
     assert [(r.number, r.line, r.label) for r in top.rows] == [(0, 2, 5), (1, 4, 6)]
     assert top.boxes == (Box(1, 2, 30, 40), Box(9, 9, 9, 9))
 

@@ -30,7 +30,7 @@ def test_it_builds_and_tells(game: Game, tmp_path: Path, capsys: Any) -> None:
     assert main(words(game, tmp_path / "o.lmdb")) == 0
     told = capsys.readouterr()
     assert told.out.startswith(f"wrote {tmp_path / 'o.lmdb'}\n")
-    assert "40 player" in told.out
+    assert "40 person" in told.out
     assert "10 identities" in told.out
     assert "crops/s" in told.out
     assert told.err == ""  # a short build shows no progress in a pipe
@@ -40,7 +40,7 @@ def test_it_builds_and_tells(game: Game, tmp_path: Path, capsys: Any) -> None:
 
 def test_every_option_arrives(game: Game, tmp_path: Path) -> None:
     options = "--size 64x32 --expand 1.5 --quality 80 --bbox-mode interp --num-bg-per-frame 2"
-    options += " --num-partial-per-box 3 --seed 7 --workers 1 --max-skipped 0.5"
+    options += " --num-partial-per-box 3 --seed 7 --num-workers 1 --max-skipped 0.5"
     assert main(words(game, tmp_path / "o.lmdb", *options.split())) == 0
     with Store(tmp_path / "o.lmdb") as store:
         built = store.manifest["build"]
@@ -68,7 +68,7 @@ def test_native(game: Game, tmp_path: Path) -> None:
 def test_json_is_the_report(game: Game, tmp_path: Path, capsys: Any) -> None:
     assert main(words(game, tmp_path / "o.lmdb", "--json")) == 0
     told = json.loads(capsys.readouterr().out)
-    assert told["kinds"]["player"] == game.boxes
+    assert told["kinds"]["person"] == game.boxes
     assert told["samples"] == sum(told["kinds"].values())
     assert told["out"] == str(tmp_path / "o.lmdb")
     assert told["skipped"] == []
@@ -123,9 +123,9 @@ def test_the_word_for_an_existing_store(game: Game, tmp_path: Path, capsys: Any)
         (["--expand", "0.5"], "expand 0.5"),
         (["--expand", "nan"], "expand nan"),
         (["--quality", "101"], "quality 101"),
-        (["--workers", "0"], "workers 0: give 1 or more"),
-        (["--workers", "0", "--dry-run"], "workers 0: give 1 or more"),
-        (["--workers", "two"], "invalid int value: 'two'"),
+        (["--num-workers", "0"], "workers 0: give 1 or more"),
+        (["--num-workers", "0", "--dry-run"], "workers 0: give 1 or more"),
+        (["--num-workers", "two"], "invalid int value: 'two'"),
         (["--num-bg-per-frame", "-1"], "num_bg_per_frame -1"),
         (["--max-skipped", "1.5"], "give a share from 0 to 1"),
         (["--bbox-mode", "median"], "invalid choice: 'median'"),

@@ -164,7 +164,7 @@ def test_kinds_by_name_and_number(tmp_path: Path, text: str, kind: Kind) -> None
         ({"label_id": "4"}, "label_id is '4', which is no negative's label, -1"),
         ({"quarter": ""}, "quarter is '', which is no text"),
         ({"img_path": ""}, "img_path is '', which is no text"),
-        ({"kind": "player"}, "kind is 'player', which is no kind: background, 1, partial, 2"),
+        ({"kind": "person"}, "kind is 'person', which is no kind: background, 1, partial, 2"),
         ({"kind": ""}, "kind is '', which is no kind"),
         ({"kind": "partial", "id": ""}, "id is '', which is no text"),
     ],

@@ -91,7 +91,7 @@ def test_a_listings_negatives_stand_in_the_order_of_a_stores_rows(tmp_path: Path
     samples, unread = list_negatives(
         listing(*frames),
         made_negatives(settings),
-        workers=2,
+        num_workers=2,
         progress=lambda *numbers: told.append(numbers),
     )
     ids = [sample.id for sample in samples]
@@ -128,4 +128,4 @@ def test_a_frame_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 
 def test_a_number_of_workers_that_cannot_be_meant(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="workers 0: give 1 or more"):
-        list_negatives(listing(), made_negatives(BuildSettings()), workers=0)
+        list_negatives(listing(), made_negatives(BuildSettings()), num_workers=0)

@@ -74,7 +74,7 @@ def test_a_crop_of_the_right_size_is_kept_byte_for_byte(tmp_path: Path, size: An
     report = build(
         Given([crop_frame(tmp_path / "a.jpg", 5)]), tmp_path / "o", BuildSettings(size=size)
     )
-    assert report.kinds == {"player": 1}  # and no negatives: there is nothing around it
+    assert report.kinds == {"person": 1}  # and no negatives: there is nothing around it
     with Store(tmp_path / "o") as store:
         assert list(store) == ["a"]
         assert store["a"].jpeg == data
@@ -109,15 +109,15 @@ def test_a_crop_that_is_no_plain_jpeg_becomes_one(tmp_path: Path) -> None:
 
 def test_kinds_are_the_sources(tmp_path: Path) -> None:
     frames = []
-    for kind in (Kind.PLAYER, Kind.JUNK, Kind.DISTRACTOR):
+    for kind in (Kind.PERSON, Kind.JUNK, Kind.DISTRACTOR):
         path = tmp_path / f"{kind.title}.jpg"
         write_jpeg(path, 64, 32)
         frames.append(crop_frame(path, -1 if kind == Kind.JUNK else 0, kind=kind))
     report = build(Given(frames), tmp_path / "o", BuildSettings(size=None))
-    assert report.kinds == {"player": 1, "junk": 1, "distractor": 1}
+    assert report.kinds == {"person": 1, "junk": 1, "distractor": 1}
     with Store(tmp_path / "o") as store:
         assert {name: store[name].kind for name in store} == {
-            "player": Kind.PLAYER,
+            "person": Kind.PERSON,
             "junk": Kind.JUNK,
             "distractor": Kind.DISTRACTOR,
         }
@@ -143,7 +143,7 @@ def test_frames_of_several_sizes_share_no_pixels(tmp_path: Path) -> None:
     settings = BuildSettings(
         size=None, expand=1.0, quality=100, num_bg_per_frame=0, num_partial_per_box=0
     )
-    build(Given(frames), tmp_path / "o", settings, workers=1)
+    build(Given(frames), tmp_path / "o", settings, num_workers=1)
     with Store(tmp_path / "o") as store:
         for n, frame in enumerate(frames):
             image = store[f"f{n}#000"].image
@@ -157,7 +157,7 @@ def test_a_frame_without_rows_still_gives_background(tmp_path: Path) -> None:
     write_jpeg(tmp_path / "g.jpg", 200, 300)
     frames = [box_frame(tmp_path / "f.jpg"), box_frame(tmp_path / "g.jpg", Box(5, 5, 40, 60))]
     report = build(Given(frames), tmp_path / "o")
-    assert report.kinds == {"player": 1, "background": 2, "partial": 1}
+    assert report.kinds == {"person": 1, "background": 2, "partial": 1}
 
 
 def test_numbers_beyond_three_digits(tmp_path: Path) -> None:
@@ -175,11 +175,11 @@ def test_no_frames_are_an_error(tmp_path: Path) -> None:
     assert not (tmp_path / "o").exists()
 
 
-@pytest.mark.parametrize("workers", [0, -1])
-def test_workers_are_at_least_one(tmp_path: Path, workers: int) -> None:
+@pytest.mark.parametrize("num_workers", [0, -1])
+def test_workers_are_at_least_one(tmp_path: Path, num_workers: int) -> None:
     for call in (build, plan):
-        with pytest.raises(UsageError, match=f"workers {workers}: give 1 or more"):
-            call(Given([]), tmp_path / "o", workers=workers)  # type: ignore[operator]
+        with pytest.raises(UsageError, match=f"workers {num_workers}: give 1 or more"):
+            call(Given([]), tmp_path / "o", num_workers=num_workers)  # type: ignore[operator]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -207,7 +207,7 @@ def test_few_frames_are_read_ahead_of_the_writer(tmp_path: Path, monkeypatch: An
 
     ahead: list[int] = []
     monkeypatch.setattr(pipeline.codec, "probe", noted)
-    build(Given(frames), tmp_path / "o", NO_NEGATIVES, workers=2, progress=waits)
+    build(Given(frames), tmp_path / "o", NO_NEGATIVES, num_workers=2, progress=waits)
     assert len(read) == 60
     assert 2 <= ahead[0] <= 2 * 4 + 1
 
@@ -224,7 +224,7 @@ def test_all_workers_work(tmp_path: Path, monkeypatch: Any) -> None:
         return probe(data)
 
     monkeypatch.setattr(pipeline.codec, "probe", met)
-    build(Given(frames), tmp_path / "o", NO_NEGATIVES, workers=3)
+    build(Given(frames), tmp_path / "o", NO_NEGATIVES, num_workers=3)
     assert len(names) == 3
 
 
@@ -243,7 +243,7 @@ def test_a_failing_thread_ends_the_build_and_leaves_it_resumable(
 
     monkeypatch.setattr(codec, "encode", fails)
     with pytest.raises(MemoryError, match="no more"):
-        build(Given(frames), tmp_path / "o", NO_NEGATIVES, workers=2)
+        build(Given(frames), tmp_path / "o", NO_NEGATIVES, num_workers=2)
     assert not (tmp_path / "o").exists()
     assert not [t for t in threading.enumerate() if t.name.startswith("cut")]
     build(Given(frames), tmp_path / "o", NO_NEGATIVES, resume=True)

@@ -36,9 +36,9 @@ def test_the_size_is_about_right(game: Game, tmp_path: Path, settings: BuildSett
 
 def test_more_work_takes_longer_and_more_workers_less(game: Game, tmp_path: Path) -> None:
     source = AtmaCup(game.train_meta, game.img_root)
-    one, two = (plan(source, tmp_path / "o", workers=n).seconds for n in (1, 2))
+    one, two = (plan(source, tmp_path / "o", num_workers=n).seconds for n in (1, 2))
     assert one == pytest.approx(2 * two)
-    more = plan(source, tmp_path / "o", BuildSettings(num_partial_per_box=3), workers=1)
+    more = plan(source, tmp_path / "o", BuildSettings(num_partial_per_box=3), num_workers=1)
     assert more.seconds > one
 
 
@@ -48,7 +48,7 @@ def test_nothing_is_written_and_an_older_store_is_no_matter(game: Game, tmp_path
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     report = plan(source, tmp_path / "o.lmdb")
     assert report.dry_run
-    assert report.kinds["player"] == game.boxes
+    assert report.kinds["person"] == game.boxes
     assert {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")} == before
 
 

@@ -12,7 +12,7 @@ def report_of(skipped: int = 0, dropped: int = 0) -> Report:
         out="/data/games.lmdb",
         frames=12,
         rows=20_000,
-        kinds={"player": 1200, "background": 34},
+        kinds={"person": 1200, "background": 34},
         identities=7,
         skipped=[
             LeftOut(n + 2, "Q__01", f"w is {-n}, which is not above 0") for n in range(skipped)
@@ -52,7 +52,7 @@ def test_the_summary() -> None:
     text = "\n".join(report_of(skipped=2).lines())
     for told in (
         "wrote /data/games.lmdb",
-        "1,234 (1,200 player, 34 background) of 7 identities, from 12 frames and 20,000 rows",
+        "1,234 (1,200 person, 34 background) of 7 identities, from 12 frames and 20,000 rows",
         "skipped     2 rows",
         "line 3: w is -1, which is not above 0",
         "left out    0 rows",

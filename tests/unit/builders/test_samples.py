@@ -25,7 +25,7 @@ def test_a_sample_has_the_guides_attributes_first() -> None:
         *("kind", "id"),
     ]
     sample = BoxSample("Q1", "side", 0, 1, 2, 3, 4, 5, 6, "a.jpg")
-    assert (sample.kind, sample.id) == (Kind.PLAYER, "")
+    assert (sample.kind, sample.id) == (Kind.PERSON, "")
     assert pickle.loads(pickle.dumps(sample)) == sample
 
 
@@ -49,9 +49,9 @@ def test_samples_stand_in_the_order_of_the_csv() -> None:
     )
     path = "images/f10.jpg"
     assert box_samples(listing) == [
-        BoxSample("Q1", "top", 2, 9, 0, -5, 3, 4, 7, "images/f9.jpg", Kind.PLAYER, "f9#000"),
-        BoxSample("Q1", "top", 2, 10, 1, 2, 30, 40, 3, path, Kind.PLAYER, "f10#000"),
-        BoxSample("Q1", "top", 2, 10, 1.5, 2, 30.25, 40, -1, path, Kind.PLAYER, "f10#002"),
+        BoxSample("Q1", "top", 2, 9, 0, -5, 3, 4, 7, "images/f9.jpg", Kind.PERSON, "f9#000"),
+        BoxSample("Q1", "top", 2, 10, 1, 2, 30, 40, 3, path, Kind.PERSON, "f10#000"),
+        BoxSample("Q1", "top", 2, 10, 1.5, 2, 30.25, 40, -1, path, Kind.PERSON, "f10#002"),
     ]
     assert isinstance(box_samples(listing)[0].x, int)
 

@@ -98,7 +98,7 @@ def test_what_is_dropped_is_no_longer_in_memory(store: Path) -> None:
 def test_a_system_that_cannot_drop_says_so(store: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(os, "posix_fadvise")
     assert not pages.drop(store)
-    assert loading.cold_epoch(Setup(store=store), workers=1, limit_s=1.0) is None
+    assert loading.cold_epoch(Setup(store=store), num_workers=1, limit_s=1.0) is None
 
 
 # -- passes ----------------------------------------------------------------------------------------
@@ -125,8 +125,8 @@ class Batches:
 
 def test_a_pass_is_its_waits_and_its_steps(clock: Clock) -> None:
     loader: Any = Batches(clock, [0.4, 0.1, 0.1, 0.2])
-    reading = loading.read(loader, workers=2, step_s=0.3)
-    assert (reading.workers, reading.samples, reading.whole) == (2, 40, True)
+    reading = loading.read(loader, num_workers=2, step_s=0.3)
+    assert (reading.num_workers, reading.samples, reading.whole) == (2, 40, True)
     assert reading.seconds == pytest.approx(2.0)
     assert reading.epoch_s == pytest.approx(2.0)
     assert reading.samples_per_s == pytest.approx(20.0)
@@ -138,7 +138,7 @@ def test_a_pass_is_its_waits_and_its_steps(clock: Clock) -> None:
 
 def test_a_pass_that_is_out_of_time_is_told_in_proportion(clock: Clock) -> None:
     loader: Any = Batches(clock, [0.5] * 8)
-    reading = loading.read(loader, workers=1, limit_s=0.9)
+    reading = loading.read(loader, num_workers=1, limit_s=0.9)
     assert (reading.samples, reading.whole) == (20, False)
     assert reading.seconds == pytest.approx(1.0)
     assert reading.epoch_s == pytest.approx(4.0)
@@ -153,24 +153,24 @@ def test_leaving_a_pass_early_is_no_part_of_it(clock: Clock) -> None:
                 clock.sleep(100)
 
     loader: Any = Slow(clock, [0.5] * 8)
-    reading = loading.read(loader, workers=1, limit_s=0.9)
+    reading = loading.read(loader, num_workers=1, limit_s=0.9)
     assert (reading.seconds, reading.samples_per_s) == (pytest.approx(1.0), pytest.approx(20.0))
     assert reading.wait_share == pytest.approx(1.0)
 
 
 def test_each_pass_begins_at_the_start_of_an_epoch(store: Path) -> None:
-    with Store(store) as opened, make_loader(ReIDDataset(opened), 10, workers=1) as loader:
-        assert loading.read(loader, workers=1, limit_s=0.0).samples == 10
-        assert loading.read(loader, workers=1).samples == COUNT
+    with Store(store) as opened, make_loader(ReIDDataset(opened), 10, num_workers=1) as loader:
+        assert loading.read(loader, num_workers=1, limit_s=0.0).samples == 10
+        assert loading.read(loader, num_workers=1).samples == COUNT
 
 
 @pytest.mark.parametrize("engine", ["threads", "dataloader"])
 def test_warm_and_cold_epochs_are_whole_where_there_is_time(store: Path, engine: str) -> None:
     setup = Setup(store=store, batch_size=16, engine=engine, size=(32, 16))
-    warm = loading.warm_epoch(setup, workers=1, limit_s=60.0)
-    assert (warm.samples, warm.whole, warm.workers) == (COUNT, True, 1)
+    warm = loading.warm_epoch(setup, num_workers=1, limit_s=60.0)
+    assert (warm.samples, warm.whole, warm.num_workers) == (COUNT, True, 1)
     assert warm.samples_per_s == pytest.approx(COUNT / warm.seconds)
-    cold = loading.cold_epoch(setup, workers=1, limit_s=60.0)
+    cold = loading.cold_epoch(setup, num_workers=1, limit_s=60.0)
     assert cold is not None
     assert cold.reading.whole
 
@@ -182,7 +182,7 @@ def test_a_cold_epoch_begins_with_nothing_in_memory(
         opened.at(0)  # was open before, as the command itself has it
     del opened
     pages.read_in(store)
-    cold = loading.cold_epoch(Setup(store=store), workers=1, limit_s=60.0)
+    cold = loading.cold_epoch(Setup(store=store), num_workers=1, limit_s=60.0)
     assert cold is not None
     if cold.resident_share in (None, 1.0):
         pytest.skip("this file system lies in memory, or does not tell")
@@ -199,9 +199,9 @@ def test_of_whole_passes_the_median_is_kept(
         return reading(samples_per_s=rate, whole=whole)
 
     monkeypatch.setattr(loading, "read", read)
-    assert loading.warm_epoch(Setup(store=store), workers=1, limit_s=9.0).samples_per_s == 20.0
+    assert loading.warm_epoch(Setup(store=store), num_workers=1, limit_s=9.0).samples_per_s == 20.0
     taken = iter([(30.0, True), (90.0, False), (80.0, False)])
-    assert loading.warm_epoch(Setup(store=store), workers=1, limit_s=9.0).samples_per_s == 30.0
+    assert loading.warm_epoch(Setup(store=store), num_workers=1, limit_s=9.0).samples_per_s == 30.0
 
 
 def test_usual_workers_end_with_all_cores() -> None:
@@ -391,7 +391,7 @@ def test_a_transform_that_raises_is_named(store: Path) -> None:
 
 def reading(**fields: Any) -> Reading:
     usual = Reading(
-        workers=2,
+        num_workers=2,
         samples=1000,
         whole=True,
         seconds=1.0,
@@ -416,7 +416,7 @@ DECODING_IS_THE_LIMIT = Findings(
     batch_size=100,
     engine="threads",
     cold=Cold(reading=reading(epoch_s=1.2), resident_share=0.0),
-    warm=(reading(workers=1, samples_per_s=600.0), reading(workers=2)),
+    warm=(reading(num_workers=1, samples_per_s=600.0), reading(num_workers=2)),
     step=None,
     pipeline=None,
 )
@@ -443,13 +443,13 @@ DEAR = PipelineCost(
         ({"free_bytes": 11 * 10**7}, "fast_dct=True"),
         ({"free_bytes": None}, "--size"),
         ({"pipeline": DEAR}, "RandomPerspective takes 2.00 ms an image, decoding 0.20"),
-        ({"cores": 8}, "workers=4 (num_workers)"),
-        ({"cores": 3}, "workers=3 (num_workers)"),
+        ({"cores": 8}, "num_workers=4 (num_workers)"),
+        ({"cores": 3}, "num_workers=3 (num_workers)"),
         ({"cold": Cold(reading=reading(epoch_s=9.0), resident_share=0.0)}, "warm games.lmdb`"),
         (
             {"step": reading(step_ms=500.0, wait_share=0.01, wait_ms_p50=0.3)},
-            "nothing to change: a step of 500 ms waits 0.3 ms for its batch with workers=2, and"
-            " workers=1 would do",
+            "nothing to change: a step of 500 ms waits 0.3 ms for its batch with num_workers=2, and"
+            " num_workers=1 would do",
         ),
         ({"step": reading(step_ms=50.0, wait_share=0.4)}, "--decoded"),
     ],
@@ -466,7 +466,7 @@ def test_fewer_workers_are_advised_only_if_they_keep_up() -> None:
 
 
 def test_more_workers_are_advised_only_if_they_help() -> None:
-    warm = (reading(workers=1, samples_per_s=950.0), reading(workers=2))
+    warm = (reading(num_workers=1, samples_per_s=950.0), reading(num_workers=2))
     assert "num_workers" not in advise(replace(DECODING_IS_THE_LIMIT, cores=8, warm=warm))
 
 
@@ -486,7 +486,7 @@ def parsed(*words: object) -> argparse.Namespace:
 def test_the_command_prints_its_tables_and_one_advice(
     store: Path, user_code: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    words = ["--workers", "2,1", "--batch-size", "8", "--seconds", "3", "--step-ms", "1"]
+    words = ["--num-workers", "2,1", "--batch-size", "8", "--seconds", "3", "--step-ms", "1"]
     assert bench.run(parsed(store, *words, "--transform", f"{user_code}:both")) == 0
     lines = capsys.readouterr().out.splitlines()
     starts = [line.split() for line in lines if line.strip()]
@@ -525,7 +525,7 @@ def test_a_pipeline_that_cannot_work_is_told_before_anything_is_measured(
 
 
 def test_json_has_all_that_was_measured(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = ["--workers", "1", "--seconds", "1", "--no-cold", "--size", "32x16", "--json"]
+    words = ["--num-workers", "1", "--seconds", "1", "--no-cold", "--size", "32x16", "--json"]
     assert bench.run(parsed(store, *words)) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["cold"] is None
@@ -541,7 +541,17 @@ def test_json_has_all_that_was_measured(store: Path, capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize("engine", ["threads", "processes", "dataloader"])
 def test_a_timeline_is_drawn(store: Path, tmp_path: Path, engine: str) -> None:
     out = tmp_path / "epoch.png"
-    words = ["--workers", "1", "--seconds", "2", "--no-cold", "--batch-size", "8", "--step-ms", "5"]
+    words = [
+        "--num-workers",
+        "1",
+        "--seconds",
+        "2",
+        "--no-cold",
+        "--batch-size",
+        "8",
+        "--step-ms",
+        "5",
+    ]
     assert bench.run(parsed(store, *words, "--engine", engine, "--plot", out)) == 0
     drawn = np.asarray(Image.open(out))
     colours = {tuple(colour) for colour in np.unique(drawn.reshape(-1, 3), axis=0).tolist()}
@@ -578,7 +588,7 @@ def test_it_takes_about_as_long_as_it_may(store: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(loading, "warm_epoch", passes)
         patch.setattr(loading, "cold_epoch", lambda *_, limit_s, **__: limits.append(limit_s))
-        bench.run(parsed(store, "--workers", "1,2,3", "--seconds", "12", "--step-ms", "5"))
+        bench.run(parsed(store, "--num-workers", "1,2,3", "--seconds", "12", "--step-ms", "5"))
     assert len(limits) == 5
     assert sum(limits) == pytest.approx(10.0)  # the rest is for starting workers
 
@@ -601,10 +611,10 @@ def test_wrong_use(store: Path, words: list[str]) -> None:
         bench.run(parsed(store, "--seconds", "1", *words))
 
 
-@pytest.mark.parametrize("workers", ["one", "1,,2", "-1", ""])
-def test_workers_are_numbers(store: Path, workers: str) -> None:
+@pytest.mark.parametrize("num_workers", ["one", "1,,2", "-1", ""])
+def test_workers_are_numbers(store: Path, num_workers: str) -> None:
     with pytest.raises(SystemExit):
-        parsed(store, f"--workers={workers}")
+        parsed(store, f"--num-workers={num_workers}")
 
 
 def test_no_store(tmp_path: Path) -> None:

@@ -120,16 +120,16 @@ def test_other_modes_become_rgb(tmp_path: Path, mode: str) -> None:
     [(0, None, False), (2, "fork", False), (2, "fork", True), (2, "spawn", True)],
 )
 def test_a_stock_loader_reads_it(
-    paths: list[Path], pictures: list[Pixels], workers: int, start: str | None, use_cache: bool
+    paths: list[Path], pictures: list[Pixels], num_workers: int, start: str | None, use_cache: bool
 ) -> None:
     dataset = CroppedBBoxDataset(paths, range(COUNT), use_cache=use_cache)
     dataset[0]  # the parent has read before
     loader = DataLoader(
         dataset,
         batch_size=4,
-        num_workers=workers,
+        num_workers=num_workers,
         multiprocessing_context=start,
-        persistent_workers=workers > 0,
+        persistent_workers=num_workers > 0,
     )
     for _ in range(2):
         batches = list(loader)

@@ -38,7 +38,7 @@ def all_closed_before_and_after() -> object:
 def test_opening_a_store_leaves_lmdb_closed_until_the_first_sample(store_path: Path) -> None:
     store = Store(store_path)
     assert _handles.open_count() == 0
-    _ = store.columns["label"], store.ids[3], "f000#000" in store, store.frame()
+    _ = store.columns["label"], store.ids[3], "f000#000" in store, store.to_pandas()
     assert _handles.open_count() == 0
     store.at(0)
     assert _handles.open_count() == 1

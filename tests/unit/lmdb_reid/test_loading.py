@@ -116,7 +116,7 @@ def test_another_size_is_resized_the_same_everywhere(path):
     dataset = ReIDDataset(path, size=(8, 8))
     wanted = codec.resize(expected(path, [5])[0], (8, 8))
     assert np.array_equal(dataset[5][0].permute(1, 2, 0), wanted)
-    batches = {e: read(make_loader(dataset, 16, engine=e, workers=2)) for e in ENGINES}
+    batches = {e: read(make_loader(dataset, 16, engine=e, num_workers=2)) for e in ENGINES}
     assert same(batches["threads"], batches["processes"])
     assert same(batches["threads"], batches["dataloader"])
 
@@ -143,7 +143,7 @@ def test_torchs_own_loader_after_the_parent_has_read(path, method):
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_a_shuffled_epoch_is_every_sample_once(path, engine):
-    with make_loader(ReIDDataset(path), 16, shuffle=True, engine=engine, workers=2) as loader:
+    with make_loader(ReIDDataset(path), 16, shuffle=True, engine=engine, num_workers=2) as loader:
         assert len(loader) == 5
         for epoch in range(2):
             batches = read(loader)
@@ -162,7 +162,7 @@ def test_the_order_never_changes():
 @pytest.mark.parametrize("engine", ENGINES)
 def test_kept_batches_never_change(path, engine):
     dataset = ReIDDataset(path)
-    with make_loader(dataset, 4, shuffle=True, engine=engine, workers=2) as loader:
+    with make_loader(dataset, 4, shuffle=True, engine=engine, num_workers=2) as loader:
         for _ in range(2):  # the second pass would write into buffers of the first
             kept = [(batch, batch.images.clone()) for batch in loader]
             for batch, copy in kept:
@@ -172,7 +172,7 @@ def test_kept_batches_never_change(path, engine):
 
 
 def test_buffers_come_back(path):
-    with make_loader(ReIDDataset(path), 4, engine="threads", workers=2) as loader:
+    with make_loader(ReIDDataset(path), 4, engine="threads", num_workers=2) as loader:
         for _ in range(6):
             for _ in loader:
                 pass
@@ -186,24 +186,26 @@ def test_buffers_come_back(path):
 @pytest.mark.parametrize("taken", [1, 3, 5])
 def test_a_saved_state_gives_the_same_rest(path, engine, taken):
     dataset = ReIDDataset(path)
-    with make_loader(dataset, 16, shuffle=True, engine=engine, workers=2, seed=5) as loader:
+    with make_loader(dataset, 16, shuffle=True, engine=engine, num_workers=2, seed=5) as loader:
         read(loader)
         batches = iter(loader)
         for _ in range(taken):
             next(batches)
         state = loader.state_dict()
         rest = read(batches)
-    with make_loader(dataset, 16, shuffle=True, workers=0, seed=5) as other:
+    with make_loader(dataset, 16, shuffle=True, num_workers=0, seed=5) as other:
         other.load_state_dict(state)
         again = read(other)
         assert same(again, rest) if taken < 5 else len(again) == 5  # the start of the next epoch
         assert other.epoch == (2 if taken < 5 else 3)
     with pytest.raises(UsageError, match="batch_size was 16, is 8"):
-        make_loader(dataset, 8, shuffle=True, workers=0, seed=5).load_state_dict(state)
+        make_loader(dataset, 8, shuffle=True, num_workers=0, seed=5).load_state_dict(state)
 
 
 def test_a_pass_that_was_left_begins_again(path):
-    with make_loader(ReIDDataset(path), 16, shuffle=True, engine="threads", workers=2) as loader:
+    with make_loader(
+        ReIDDataset(path), 16, shuffle=True, engine="threads", num_workers=2
+    ) as loader:
         first = next(iter(loader)).rows.clone()
         assert torch.equal(next(iter(loader)).rows, first)
         assert len(read(loader)) == 5
@@ -217,7 +219,7 @@ def test_an_epochs_order_is_drawn_once(path):
             drawn.append(epoch)
             return np.arange(COUNT)
 
-    with make_loader(ReIDDataset(path), 8, sampler=Counted(), workers=0) as loader:
+    with make_loader(ReIDDataset(path), 8, sampler=Counted(), num_workers=0) as loader:
         assert len(loader) == 9
         loader.load_state_dict(loader.state_dict())
         assert len(read(loader)) == len(loader)
@@ -226,17 +228,17 @@ def test_an_epochs_order_is_drawn_once(path):
 
 def test_drop_last_ranks_and_samplers(path):
     dataset = ReIDDataset(path)
-    assert len(make_loader(dataset, 16, drop_last=True, workers=0)) == 4
+    assert len(make_loader(dataset, 16, drop_last=True, num_workers=0)) == 4
     ranks = [
-        torch.cat([b.rows for b in make_loader(dataset, 8, workers=0, rank=r, world_size=4)])
+        torch.cat([b.rows for b in make_loader(dataset, 8, num_workers=0, rank=r, world_size=4)])
         for r in range(4)
     ]
     assert len({len(rows) for rows in ranks}) == 1
     assert set(torch.cat(ranks).tolist()) == set(range(COUNT))
-    chosen = make_loader(dataset, 4, sampler=[5, 3, 1, 2, 0], workers=0)
+    chosen = make_loader(dataset, 4, sampler=[5, 3, 1, 2, 0], num_workers=0)
     assert torch.cat([batch.rows for batch in chosen]).tolist() == [5, 3, 1, 2, 0]
     sampler = PKSampler(dataset.labels, p=3, k=2)
-    for batch in make_loader(dataset, sampler=sampler, engine="threads", workers=2):
+    for batch in make_loader(dataset, sampler=sampler, engine="threads", num_workers=2):
         labels = batch.labels.reshape(3, 2)
         assert (labels == labels[:, :1]).all()
         assert len(labels[:, 0].unique()) == 3
@@ -248,8 +250,13 @@ def test_drop_last_ranks_and_samplers(path):
 def test_augmentation_is_the_same_for_any_number_of_workers(path):
     dataset = ReIDDataset(path, transform=jitter)
     runs = [
-        read(make_loader(dataset, 16, shuffle=True, engine=engine, workers=workers))
-        for engine, workers in [("threads", 1), ("threads", 3), ("processes", 2), ("dataloader", 0)]
+        read(make_loader(dataset, 16, shuffle=True, engine=engine, num_workers=num_workers))
+        for engine, num_workers in [
+            ("threads", 1),
+            ("threads", 3),
+            ("processes", 2),
+            ("dataloader", 0),
+        ]
     ]
     assert all(same(runs[0], run) for run in runs[1:])
 
@@ -260,17 +267,17 @@ def test_global_generators_are_seeded_in_worker_processes(path):
         make_loader(dataset, engine="threads")
     before = torch.get_rng_state()
     runs = [
-        read(make_loader(dataset, 16, engine=engine, workers=workers))
-        for engine, workers in [("processes", 1), ("processes", 2), ("dataloader", 2)]
+        read(make_loader(dataset, 16, engine=engine, num_workers=num_workers))
+        for engine, num_workers in [("processes", 1), ("processes", 2), ("dataloader", 2)]
     ]
     assert same(runs[0], runs[1])
     assert same(runs[0], runs[2])
-    assert "dataloader" not in make_loader(dataset, workers=2).explain().lower()
+    assert "dataloader" not in make_loader(dataset, num_workers=2).explain().lower()
     del before
 
 
 def test_conversion_and_normalisation(path):
-    (batch,) = make_loader(ReIDDataset(path), COUNT, workers=0, dtype=torch.float32)
+    (batch,) = make_loader(ReIDDataset(path), COUNT, num_workers=0, dtype=torch.float32)
     image = expected(path, [0])[0].astype(np.float32) / 255
     wanted = (image - [0.485, 0.456, 0.406]) / [0.229, 0.224, 0.225]
     np.testing.assert_allclose(batch.images[0].permute(1, 2, 0), wanted, atol=1e-5)
@@ -281,7 +288,7 @@ def test_conversion_and_normalisation(path):
 @pytest.mark.parametrize("engine", ENGINES)
 def test_nothing_is_left_behind(path, engine):
     threads, children = set(threading.enumerate()), set(multiprocessing.active_children())
-    loader = make_loader(ReIDDataset(path), 4, engine=engine, workers=2)
+    loader = make_loader(ReIDDataset(path), 4, engine=engine, num_workers=2)
     for _ in loader:
         break
     with pytest.raises(ZeroDivisionError):
@@ -298,7 +305,7 @@ def test_nothing_is_left_behind(path, engine):
 
 
 def test_a_killed_worker_is_named(path):
-    with make_loader(ReIDDataset(path), 4, engine="processes", workers=2) as loader:
+    with make_loader(ReIDDataset(path), 4, engine="processes", num_workers=2) as loader:
         batches = iter(loader)
         next(batches)
         for child in multiprocessing.active_children():
@@ -330,14 +337,16 @@ def damaged(path, tmp_path):
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_one_flipped_bit_is_raised_with_its_id(damaged, engine):
-    with make_loader(ReIDDataset(damaged), 16, engine=engine, workers=2) as loader:
+    with make_loader(ReIDDataset(damaged), 16, engine=engine, num_workers=2) as loader:
         with pytest.raises(CorruptSampleError, match="033"):
             list(loader)
 
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_or_left_out_and_counted(damaged, engine):
-    with make_loader(ReIDDataset(damaged), 16, engine=engine, workers=2, on_error="skip") as loader:
+    with make_loader(
+        ReIDDataset(damaged), 16, engine=engine, num_workers=2, on_error="skip"
+    ) as loader:
         batches = read(loader)
         assert loader.stats()["skipped"] == 1
     rows = torch.cat([rows for _, _, rows in batches]).tolist()
@@ -354,9 +363,9 @@ def test_or_left_out_and_counted(damaged, engine):
 def test_cached_pixels_are_the_decoded_ones(path, tmp_path, engine, kind):
     store = Store(path)
     cache = LRUCache(items=1000) if kind == "lru" else DecodedTier(store, tmp_path / "tier")
-    plain = read(make_loader(ReIDDataset(path), 16, shuffle=True, workers=0))
+    plain = read(make_loader(ReIDDataset(path), 16, shuffle=True, num_workers=0))
     dataset = ReIDDataset(store, cache=cache)
-    with make_loader(dataset, 16, shuffle=True, engine=engine, workers=2) as loader:
+    with make_loader(dataset, 16, shuffle=True, engine=engine, num_workers=2) as loader:
         assert same(read(loader), plain)
         loader.set_epoch(0)
         assert same(read(loader), plain)

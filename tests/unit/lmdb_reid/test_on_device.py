@@ -65,8 +65,8 @@ def test_resident_batches_are_those_of_any_engine(path: Path) -> None:
     chosen = np.arange(COUNT)[::-3]
     dataset = ReIDDataset(path, chosen, labels="relabel", size=(20, 12))
     with (
-        make_loader(dataset, 4, shuffle=True, seed=3, resident=True, workers=2) as there,
-        make_loader(dataset, 4, shuffle=True, seed=3, workers=0) as here,
+        make_loader(dataset, 4, shuffle=True, seed=3, resident=True, num_workers=2) as there,
+        make_loader(dataset, 4, shuffle=True, seed=3, num_workers=0) as here,
     ):
         for _ in range(3):
             assert same(list(there), list(here))
@@ -81,7 +81,7 @@ def test_resident_batches_are_those_of_any_engine(path: Path) -> None:
 def test_a_resident_set_is_decoded_once(path: Path) -> None:
     cache = LRUCache(items=COUNT)
     before = set(threading.enumerate())
-    with make_loader(ReIDDataset(path, cache=cache), 8, resident=True, workers=2) as loader:
+    with make_loader(ReIDDataset(path, cache=cache), 8, resident=True, num_workers=2) as loader:
         for _ in range(3):
             assert sum(len(batch.rows) for batch in loader) == COUNT
         assert cache.stats()["misses"] == COUNT
@@ -91,7 +91,7 @@ def test_a_resident_set_is_decoded_once(path: Path) -> None:
 
 
 def test_a_resident_batch_is_the_consumers_own(path: Path) -> None:
-    with make_loader(ReIDDataset(path), 8, resident=True, workers=1) as loader:
+    with make_loader(ReIDDataset(path), 8, resident=True, num_workers=1) as loader:
         first = [batch.images.clone() for batch in loader]
         for batch in loader:
             batch.images.zero_()
@@ -101,11 +101,11 @@ def test_a_resident_batch_is_the_consumers_own(path: Path) -> None:
 def test_damage_in_a_resident_set(damaged: Path) -> None:
     dataset = ReIDDataset(damaged)
     with (
-        make_loader(dataset, 8, resident=True, workers=2) as loader,
+        make_loader(dataset, 8, resident=True, num_workers=2) as loader,
         pytest.raises(CorruptSampleError, match="f007"),
     ):
         list(loader)
-    with make_loader(dataset, 8, resident=True, workers=2, on_error="skip") as loader:
+    with make_loader(dataset, 8, resident=True, num_workers=2, on_error="skip") as loader:
         for passes in (1, 2):
             rows = [row for batch in loader for row in batch.rows.tolist()]
             assert rows == [row for row in range(COUNT) if row != 7]
@@ -124,7 +124,9 @@ def test_no_room_for_a_resident_set(path: Path, monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.parametrize("resident", [False, True])
 def test_dtype_and_memory_format(path: Path, resident: bool) -> None:
     def first(**options: Any) -> torch.Tensor:
-        with make_loader(ReIDDataset(path), 8, resident=resident, workers=1, **options) as loader:
+        with make_loader(
+            ReIDDataset(path), 8, resident=resident, num_workers=1, **options
+        ) as loader:
             images: torch.Tensor = next(iter(loader)).images
             return images
 

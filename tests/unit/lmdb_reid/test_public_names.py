@@ -80,7 +80,7 @@ def test_a_store_is_read_with_the_base_packages_alone(
         ("torch", "train", "lmdb_reid.ReIDDataset"),
         ("torch", "train", "lmdb_reid.make_loader"),
         ("torch", "train", "from lmdb_reid import Batch"),
-        ("pandas", "notebook", "lmdb_reid.Store(sys.argv[1]).frame()"),
+        ("pandas", "notebook", "lmdb_reid.Store(sys.argv[1]).to_pandas()"),
         ("pandas", "notebook", "lmdb_reid.Store(sys.argv[1]).query('label == 1')"),
         ("cv2", "resize", "lmdb_reid.codec.resize(pixels, (4, 4))"),
         ("cv2", "notebook", "lmdb_reid.Store(sys.argv[1]).sheet([0])"),

@@ -43,7 +43,7 @@ def test_a_sample_owns_all_it_holds(store_path: Path, jpeg: Jpegs) -> None:
         sample = store["f000#001"]
     assert type(sample.jpeg) is bytes
     assert sample.jpeg == jpeg(1)
-    assert (sample.id, sample.row, sample.label, sample.kind) == ("f000#001", 1, 1, Kind.PLAYER)
+    assert (sample.id, sample.row, sample.label, sample.kind) == ("f000#001", 1, 1, Kind.PERSON)
     assert sample.record == {"label": 1, "kind": 0, "quarter": "Q1"}
     assert np.array_equal(sample.image, codec.decode(jpeg(1)))
 
@@ -65,12 +65,12 @@ def test_its_pixels_are_the_callers(store_path: Path) -> None:
 
 
 def test_what_it_prints(store_path: Path, jpeg: Jpegs) -> None:
-    told = f"Sample('f000#001', label=1, kind=player, 32x16, {len(jpeg(1))} bytes)"
+    told = f"Sample('f000#001', label=1, kind=person, 32x16, {len(jpeg(1))} bytes)"
     assert repr(Store(store_path).at(1)) == told
 
 
 def test_an_image_that_cannot_be_decoded_names_its_sample(jpeg: Jpegs) -> None:
-    sample = Sample(id="f#1", row=0, label=-1, kind=Kind.PLAYER, record={}, jpeg=jpeg(0)[:-60])
+    sample = Sample(id="f#1", row=0, label=-1, kind=Kind.PERSON, record={}, jpeg=jpeg(0)[:-60])
     with pytest.raises(CorruptSampleError, match=r"^f#1: "):
         _ = sample.image
 
@@ -79,7 +79,7 @@ def test_it_shows_its_picture_with_label_and_record(store_path: Path, jpeg: Jpeg
     page = Page(Store(store_path).at(1)._repr_html_())
     (image,) = page.images
     assert image["src"] == "data:image/jpeg;base64," + base64.b64encode(jpeg(1)).decode()
-    for text in ("f000#001", "label", "1", "kind", "player", "quarter", "Q1"):
+    for text in ("f000#001", "label", "1", "kind", "person", "quarter", "Q1"):
         assert text in page.texts
 
 
@@ -102,7 +102,7 @@ def test_no_text_of_a_source_becomes_html(tmp_path: Path, jpeg: Jpegs) -> None:
 def test_a_store_shows_its_counts_and_a_strip(make_store: MakeStore) -> None:
     page = Page(Store(make_store(count=30))._repr_html_())
     assert 1 < len(page.images) <= 12
-    for text in ("samples", "30", "player", "identities", "3"):
+    for text in ("samples", "30", "person", "identities", "3"):
         assert text in page.texts
     titles = [re.match(r"f\d{3}#\d{3}", str(image["title"])) for image in page.images]
     assert all(titles)

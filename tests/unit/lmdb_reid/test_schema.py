@@ -18,7 +18,7 @@ steady = settings(derandomize=True, deadline=None)
 
 def test_kinds_are_as_the_format_has_them() -> None:
     assert {kind.title: int(kind) for kind in Kind} == {
-        "player": 0,
+        "person": 0,
         "background": 1,
         "partial": 2,
         "junk": 3,

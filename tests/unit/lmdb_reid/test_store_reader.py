@@ -80,10 +80,10 @@ def test_what_a_store_says_of_itself(store_path: Path) -> None:
     store = Store(store_path)
     assert store.path == store_path
     assert store.size == (32, 16)
-    assert store.kinds == {"player": 8}
+    assert store.kinds == {"person": 8}
     assert len(store.digest) == 64
     assert store.manifest["identities"] == 3
-    assert repr(store) == f"Store({str(store_path)!r}: 8 samples (8 player), 3 identities, 32x16)"
+    assert repr(store) == f"Store({str(store_path)!r}: 8 samples (8 person), 3 identities, 32x16)"
     assert Store.open(store_path).digest == store.digest
     assert Store(str(store_path)).digest == store.digest
 
@@ -104,7 +104,7 @@ def test_a_store_of_several_sizes_has_none(tmp_path: Path, jpeg: Jpegs) -> None:
         writer.seal()
     store = Store(tmp_path / "a.lmdb")
     assert store.size is None
-    assert store.kinds == {"player": 1, "background": 1}
+    assert store.kinds == {"person": 1, "background": 1}
     assert store.manifest["identities"] == 0
     assert "native sizes" in repr(store)
 
@@ -192,7 +192,7 @@ def test_a_closed_store_says_so(store_path: Path) -> None:
 
 
 def test_a_frame_has_every_column(store_path: Path) -> None:
-    frame = Store(store_path).frame()
+    frame = Store(store_path).to_pandas()
     assert frame.index.name == "id"
     assert frame.index.tolist() == list(Store(store_path))
     assert frame["label"].tolist() == [0, 1, 2, 0, 1, 2, 0, 1]
@@ -635,11 +635,11 @@ def test_crc32_is_the_one_of_zlib(store_path: Path, jpeg: Jpegs) -> None:
     assert store.columns["crc32"].tolist() == [zlib.crc32(jpeg(row)) for row in range(8)]
     records = [zlib.crc32(store.record_bytes(row)) for row in range(8)]
     assert store.columns["record_crc32"].tolist() == records
-    assert store.at(0).kind is Kind.PLAYER
+    assert store.at(0).kind is Kind.PERSON
 
 
 @pytest.mark.parametrize(
-    "expression", ["kind == 'player'", "'3' == label", "x > 1 and kind != 'a'"]
+    "expression", ["kind == 'person'", "'3' == label", "x > 1 and kind != 'a'"]
 )
 def test_numbers_are_not_compared_with_text(expression: str, store_path: Path) -> None:
     with pytest.raises(UsageError, match=r"holds numbers, not '"):

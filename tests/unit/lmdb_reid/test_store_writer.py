@@ -155,7 +155,7 @@ def test_images_that_are_no_jpeg(image: bytes, tmp_path: Path) -> None:
         {"label": np.int64(-2)},
         {"kind": 5},
         {"kind": -1},
-        {"kind": "player"},
+        {"kind": "person"},
         {"kind": False},
         {"kind": 1, "label": 4},
         {"kind": 2, "label": 0},

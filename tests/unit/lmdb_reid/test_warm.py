@@ -77,7 +77,7 @@ def test_a_system_that_cannot_tell_is_no_problem(
 
 
 def test_every_image_is_decoded_once(store: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    words = [store, "--decoded", "--workers", "1", "--json"]
+    words = [store, "--decoded", "--num-workers", "1", "--json"]
     assert warm.run(parsed(*words)) == 0
     told = json.loads(capsys.readouterr().out)
     assert told["tier"] == f"{store}.decoded"
@@ -118,7 +118,7 @@ def test_a_damaged_image_ends_it_by_name(store: Path) -> None:
         warm.run(parsed(store, "--decoded"))
 
 
-@pytest.mark.parametrize("words", [["--size", "8x4"], ["--dir", "x"], ["--workers", "2"]])
+@pytest.mark.parametrize("words", [["--size", "8x4"], ["--dir", "x"], ["--num-num_workers", "2"]])
 def test_what_belongs_to_decoded(store: Path, words: list[str]) -> None:
     with pytest.raises(UsageError, match="belongs to --decoded"):
         warm.run(parsed(store, *words))

@@ -165,7 +165,7 @@ def test_junk_and_distractors_are_in_no_part(tmp_path: Path) -> None:
     pixels = np.zeros((64, 32, 3), np.uint8)
     with StoreWriter(tmp_path / "s.lmdb") as writer:
         for number in range(24):
-            kind = {22: Kind.JUNK, 23: Kind.DISTRACTOR}.get(number, Kind.PLAYER)
+            kind = {22: Kind.JUNK, 23: Kind.DISTRACTOR}.get(number, Kind.PERSON)
             label = {Kind.JUNK: -1, Kind.DISTRACTOR: 0}.get(kind, number % 4)
             record = {"label": label, "kind": int(kind)}
             writer.put(f"{number:02d}", encode(pixels, quality=90), record)
@@ -184,7 +184,7 @@ def test_the_plain_module_knows_everybody_from_the_side(sealed: Path) -> None:
     assert len(train.rows) + len(val.rows) == 80
     assert int(val.labels.min()) >= 0
     with Store(sealed) as store:
-        names = store.frame()["angle"].to_numpy()
+        names = store.to_pandas()["angle"].to_numpy()
     assert set(names[torch.cat([train.rows, val.rows]).numpy()]) == {"side"}
 
 
@@ -238,10 +238,10 @@ def test_settings_of_workers_are_make_loaders(
     assert asked["engine"] == "auto" and asked["shuffle"] is True
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("num_workers", [0, 1])
 @pytest.mark.parametrize("persistent", [True, False])
 def test_torchs_own_loader_gets_them_unchanged(
-    sealed: Path, monkeypatch: pytest.MonkeyPatch, workers: int, persistent: bool
+    sealed: Path, monkeypatch: pytest.MonkeyPatch, num_workers: int, persistent: bool
 ) -> None:
     given: dict[str, Any] = {}
 
@@ -254,16 +254,16 @@ def test_torchs_own_loader_gets_them_unchanged(
     module = store_module(
         sealed,
         engine="dataloader",
-        num_workers=workers,
+        num_workers=num_workers,
         prefetch_factor=5,
         persistent_workers=persistent,
         pin_memory=False,
     )
     rows = joined(module.train_dataloader()).rows
     assert sorted(rows.tolist()) == module.fold.train.tolist()
-    assert (given["num_workers"], given["pin_memory"]) == (workers, False)
-    assert given["prefetch_factor"] == (5 if workers else None)
-    assert given["persistent_workers"] is (persistent and workers > 0)
+    assert (given["num_workers"], given["pin_memory"]) == (num_workers, False)
+    assert given["prefetch_factor"] == (5 if num_workers else None)
+    assert given["persistent_workers"] is (persistent and num_workers > 0)
     module.teardown("fit")
 
 
@@ -351,7 +351,7 @@ def test_it_is_built_anew_when_the_csv_changed(own_game: Game) -> None:
     lines = own_game.train_meta.read_text().splitlines()
     own_game.train_meta.write_text("\n".join(lines[:-10]) + "\n")
     module = game_module(own_game)
-    assert sum(module.pictures.kinds == Kind.PLAYER) == 150
+    assert sum(module.pictures.kinds == Kind.PERSON) == 150
     only_store(own_game.train_meta.parent)
 
 
@@ -426,7 +426,7 @@ def test_a_stopped_build_of_another_csv_is_no_hindrance(
             game_module(own_game)
     lines = own_game.train_meta.read_text().splitlines()
     own_game.train_meta.write_text("\n".join(lines[:-10]) + "\n")
-    assert sum(game_module(own_game).pictures.kinds == Kind.PLAYER) == 150
+    assert sum(game_module(own_game).pictures.kinds == Kind.PERSON) == 150
 
 
 def test_the_store_goes_where_it_is_told(own_game: Game, tmp_path: Path) -> None:

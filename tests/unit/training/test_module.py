@@ -232,10 +232,10 @@ def test_an_epochs_checkpoint_is_gone_on_from_with_the_next(sealed: Path, tmp_pa
 
 def test_the_same_seed_trains_the_same_model(sealed: Path, tmp_path: Path) -> None:
     weights = []
-    for workers in (0, 2):
+    for num_workers in (0, 2):
         model = small()
-        run = trainer(tmp_path / str(workers), enable_checkpointing=False)
-        run.fit(model, datamodule=fold(sealed, num_workers=workers))
+        run = trainer(tmp_path / str(num_workers), enable_checkpointing=False)
+        run.fit(model, datamodule=fold(sealed, num_workers=num_workers))
         weights.append(model.state_dict())
     one, other = weights
     assert all(torch.equal(one[name], other[name]) for name in one)

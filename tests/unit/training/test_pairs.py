@@ -108,11 +108,11 @@ def test_each_view_goes_through_the_transform_by_itself(make_sample: MakeSample)
     assert seen[0].tobytes() != seen[1].tobytes()
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_stock_loader_reads_it(make_sample: MakeSample, workers: int) -> None:
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_stock_loader_reads_it(make_sample: MakeSample, num_workers: int) -> None:
     samples = [make_sample(angle, label) for label in range(5) for angle in ("side", "top")]
     dataset = MultiViewPlayerReIDDataset(view_pairs(samples))
-    batches = list(DataLoader(dataset, batch_size=3, num_workers=workers))
+    batches = list(DataLoader(dataset, batch_size=3, num_workers=num_workers))
     assert [tuple(side.shape) for side, _, _ in batches] == [(3, 3, 44, 30), (2, 3, 44, 30)]
     assert torch.cat([labels for _, _, labels in batches]).tolist() == [0, 1, 2, 3, 4]
 

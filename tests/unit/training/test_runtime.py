@@ -169,10 +169,10 @@ def test_a_pickle_leaves_the_cache_behind(
     assert files == [sample.img_path]  # the copy's; the original had it
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_stock_loader_reads_it(sample: BoxSample, workers: int) -> None:
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_a_stock_loader_reads_it(sample: BoxSample, num_workers: int) -> None:
     samples = [replace(sample, x=10 * i, label_id=i) for i in range(6)]
-    loader = DataLoader(PlayerReIDDataset(samples), batch_size=4, num_workers=workers)
+    loader = DataLoader(PlayerReIDDataset(samples), batch_size=4, num_workers=num_workers)
     batches = list(loader)
     assert [tuple(images.shape) for images, _ in batches] == [(4, 3, 45, 31), (2, 3, 45, 31)]
     assert torch.cat([labels for _, labels in batches]).tolist() == [0, 1, 2, 3, 4, 5]

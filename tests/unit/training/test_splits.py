@@ -104,13 +104,13 @@ def test_a_fold_holds_out_what_the_guide_holds_out(data: Data) -> None:
 
 def test_known_and_unknown_have_every_box_once(data: Data, split: Split) -> None:
     known, unknown, *_ = split(**data.given)
-    players = [*known, *(sample for sample in unknown if sample.kind == Kind.PLAYER)]
+    players = [*known, *(sample for sample in unknown if sample.kind == Kind.PERSON)]
     assert len(players) == 2 * 2 * len(FRAMES) * LABELS + 1  # without the outlier
     assert len(set(keys(players))) == len(players)
-    assert {sample.kind for sample in known} == {Kind.PLAYER}
-    strangers = [s for s in unknown if s.kind == Kind.PLAYER and s.label_id == -1]
+    assert {sample.kind for sample in known} == {Kind.PERSON}
+    strangers = [s for s in unknown if s.kind == Kind.PERSON and s.label_id == -1]
     assert keys(strangers) == ["Q1-000__side__00__08#005"]
-    negatives = [sample for sample in unknown if sample.kind != Kind.PLAYER]
+    negatives = [sample for sample in unknown if sample.kind != Kind.PERSON]
     assert negatives == load_negatives_from_csv(data.negatives)
     assert {sample.kind for sample in negatives} == {Kind.BACKGROUND, Kind.PARTIAL}
 
@@ -159,10 +159,10 @@ def test_negatives_that_are_not_wanted(data: Data, split: Split, precomputed: bo
     def kinds(**options: bool) -> set[Kind]:
         return {sample.kind for sample in split(**given, **options).unknown}
 
-    assert kinds(add_bg_negatives=False) == {Kind.PLAYER, Kind.PARTIAL}
-    assert kinds(add_partial_negatives=False) == {Kind.PLAYER, Kind.BACKGROUND}
+    assert kinds(add_bg_negatives=False) == {Kind.PERSON, Kind.PARTIAL}
+    assert kinds(add_partial_negatives=False) == {Kind.PERSON, Kind.BACKGROUND}
     given["neg_csv_path"] = "nowhere"  # not asked for
-    assert kinds(add_bg_negatives=False, add_partial_negatives=False) == {Kind.PLAYER}
+    assert kinds(add_bg_negatives=False, add_partial_negatives=False) == {Kind.PERSON}
 
 
 def test_a_missing_csv_is_answered_with_the_command_that_makes_it(
