@@ -606,7 +606,7 @@ def test_a_loader_is_a_context(dataset: ReIDDataset) -> None:
     [
         {"batch_size": 0},
         {"prefetch": 0},
-        {"workers": -1},
+        {"num_workers": -1},
         {"engine": "gpu"},
         {"on_error": "ignore"},
         {"seed": -1},
@@ -623,7 +623,7 @@ def test_a_loader_is_a_context(dataset: ReIDDataset) -> None:
 )
 def test_arguments_that_cannot_be_meant(arguments: dict[str, Any], dataset: ReIDDataset) -> None:
     with pytest.raises(UsageError):
-        make_loader(dataset, **{"workers": 0, **arguments})
+        make_loader(dataset, **{"num_workers": 0, **arguments})
 
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -666,7 +666,7 @@ def test_the_signature_that_scripts_rely_on() -> None:
         "shuffle": False,
         "sampler": None,
         "engine": "auto",
-        "workers": None,
+        "num_workers": None,
         "prefetch": 3,
         "device": None,
         "dtype": None,

@@ -64,7 +64,7 @@ def result() -> dict[str, Any]:
         "crops": 1000,
         "size": [16, 8],
         "jpeg_bytes": 500_000,
-        "settings": {"batch_size": 256, "workers": 2, "repeats": 2},
+        "settings": {"batch_size": 256, "num_workers": 2, "repeats": 2},
     } | loaders.summary(race, [CEILING, OURS, FILES, TIER])
 
 

@@ -533,7 +533,7 @@ def test_json_has_all_that_was_measured(store: Path, capsys: pytest.CaptureFixtu
     assert told["pipeline"] is None
     assert (told["samples"], told["decoded_bytes"]) == (COUNT, COUNT * 32 * 16 * 3)
     (warm,) = told["warm"]
-    assert (warm["workers"], warm["samples"], warm["whole"]) == (1, COUNT, True)
+    assert (warm["num_workers"], warm["samples"], warm["whole"]) == (1, COUNT, True)
     assert told["break_even_ms"] == [pytest.approx(1e3 * 256 / warm["samples_per_s"])]
     assert told["advice"]
 

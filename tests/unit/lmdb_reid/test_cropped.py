@@ -116,7 +116,7 @@ def test_other_modes_become_rgb(tmp_path: Path, mode: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("workers", "start", "use_cache"),
+    ("num_workers", "start", "use_cache"),
     [(0, None, False), (2, "fork", False), (2, "fork", True), (2, "spawn", True)],
 )
 def test_a_stock_loader_reads_it(

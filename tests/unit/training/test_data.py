@@ -234,7 +234,7 @@ def test_settings_of_workers_are_make_loaders(
 ) -> None:
     module = store_module(sealed, num_workers=1, prefetch_factor=4, seed=9)
     asked = made_with(monkeypatch, module)
-    assert (asked["workers"], asked["prefetch"], asked["seed"]) == (1, 4, 9)
+    assert (asked["num_workers"], asked["prefetch"], asked["seed"]) == (1, 4, 9)
     assert asked["engine"] == "auto" and asked["shuffle"] is True
 
 
