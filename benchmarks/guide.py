@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> list[Row]:
     print("| --- | --- | --- | --- | --- |")
     for row in rows:
         print(f"| {row.promise} | {row.claim} | {row.wanted} | {row.measured} | {row.ratio} |")
-    settings = {"workers": args.num_workers, "repeats": args.repeats, "batch": BATCH}
+    settings = {"num_workers": args.num_workers, "repeats": args.repeats, "batch": BATCH}
     print(f"kept in {keep('guide', settings | {'rows': [asdict(row) for row in rows]})}")
     return rows
 

@@ -105,7 +105,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     for name, small, whole in (("repeats", 1, 5), ("epochs", 2, 3), ("seconds", 0.0, 3.0)):
         if getattr(args, name) is None:
             setattr(args, name, small if args.small else whole)
-    for name in ("repeats", "epochs", "batch_size", "workers"):
+    for name in ("repeats", "epochs", "batch_size", "num_workers"):
         if getattr(args, name) < 1:
             parser.error(f"--{name.replace('_', '-')} {getattr(args, name)}: give 1 or more")
     args.envs = args.envs.expanduser().absolute()

@@ -50,7 +50,7 @@ def main() -> None:
     result: dict[str, Any] = {name: spread(rates) for name, rates in taken.items()}
     settings = {
         "crops": count,
-        "workers": args.num_workers,
+        "num_workers": args.num_workers,
         "batch": BATCH,
         "repeats": args.repeats,
     }

@@ -68,7 +68,7 @@ exits with 1 where the store does not stay in memory"""
 def run(args: argparse.Namespace) -> int:
     """Warm it, and tell what that took."""
     if not args.decoded:
-        for name in ("size", "dir", "workers"):
+        for name in ("size", "dir", "num_workers"):
             if getattr(args, name) is not None:
                 raise UsageError(f"--{name} belongs to --decoded")
         return _tell_warmed(_warmed(Path(args.store)), as_json=args.json)
