@@ -3,6 +3,8 @@
     LmdbReidError
     ├── UsageError (ValueError)              an argument that cannot be meant
     ├── MissingExtraError (ImportError)      an optional package is missing; says the pip line
+    ├── ResourceError (OSError)              the machine has no more descriptors or memory
+    ├── WriteError (OSError)                 a file cannot be written: no space, no permission, ...
     ├── StoreError
     │   ├── StoreNotFoundError (FileNotFoundError)
     │   ├── StoreExistsError (FileExistsError)      a store or an unfinished build is in the way
@@ -11,7 +13,7 @@
     │   ├── StoreChangedError (RuntimeError)        replaced since this object, or its pickle
     │   ├── StoreClosedError (ValueError)
     │   ├── StoreBusyError (RuntimeError)           another process is writing it
-    │   ├── StoreWriteError (OSError)               no space, no permission, ...
+    │   ├── StoreWriteError (WriteError)            the same of a store's files
     │   ├── ResumeError (ValueError)                not the settings or inputs it was begun with
     │   └── UnknownColumnError (KeyError)
     ├── SampleError
@@ -21,19 +23,54 @@
     │   ├── InvalidSampleError (ValueError)         an id, image or record no store can hold
     │   └── CorruptSampleError (ValueError)         stored bytes are not what was written
     ├── WorkerDiedError (RuntimeError)       a loader's worker process ended by itself
+    ├── LoaderClosedError (RuntimeError)     a loader, or a pass of one, that is over
+    ├── TrainingError (RuntimeError)         a training that cannot go on
+    │   └── DivergedError                    its loss or scores are no numbers any more
     ├── ImageError (ValueError)              bytes that cannot be decoded
     │   └── ImageTooLargeError               refused from its header, before memory is taken
     └── SourceError (ValueError)             a builder's input that cannot be used
         ├── SourceNotFoundError (FileNotFoundError)
         └── TooManySkippedError              more rows were unusable than allowed
 
-A message says what, which value, and what to do. Every class can be made from its message alone,
-so that errors survive the way back from a worker process.
+A message says what, which value, and what to do. Every class can be made from its message alone.
+`ids`, `rows` and `path` name what it is about, for programs; they and the notes survive pickling,
+and so the way back from a worker process.
 """
+
+import os
+from collections.abc import Iterable
 
 
 class LmdbReidError(Exception):
-    """Base of all errors of this project."""
+    """Base of all errors of this project.
+
+    Args:
+        message: what, which value, and what to do.
+        ids: the samples concerned.
+        rows: the rows concerned, of one store.
+        path: the file or folder concerned.
+
+    Attributes:
+        ids: as given; empty where it is not known.
+        rows: as given; empty where it is not known.
+        path: as text; None where it is not known.
+    """
+
+    ids: tuple[str, ...]
+    rows: tuple[int, ...]
+    path: str | None
+
+    def __init__(
+        self,
+        *message: object,
+        ids: Iterable[str] = (),
+        rows: Iterable[int] = (),
+        path: str | os.PathLike[str] | None = None,
+    ) -> None:
+        super().__init__(*message)
+        self.ids = tuple(ids)
+        self.rows = tuple(map(int, rows))
+        self.path = None if path is None else os.fspath(path)
 
     def __str__(self) -> str:
         # KeyError and OSError subclasses would otherwise print repr(message) or an errno.
@@ -53,6 +90,14 @@ class MissingExtraError(LmdbReidError, ImportError):
         return cls(
             f'{what} needs {package}, which is not installed: pip install "lmdb_reid[{extra}]"'
         )
+
+
+class ResourceError(LmdbReidError, OSError):
+    """The machine has no more of something: file descriptors, memory."""
+
+
+class WriteError(LmdbReidError, OSError):
+    """A file cannot be written: no space, no permission, a failing disk."""
 
 
 class StoreError(LmdbReidError):
@@ -87,8 +132,8 @@ class StoreBusyError(StoreError, RuntimeError):
     """Another process is writing this store."""
 
 
-class StoreWriteError(StoreError, OSError):
-    """Writing failed: no space, no permission, a failing disk."""
+class StoreWriteError(StoreError, WriteError):
+    """Writing a store failed: no space, no permission, a failing disk."""
 
 
 class ResumeError(StoreError, ValueError):
@@ -125,6 +170,18 @@ class CorruptSampleError(SampleError, ValueError):
 
 class WorkerDiedError(LmdbReidError, RuntimeError):
     """A worker process of a loader ended by itself."""
+
+
+class LoaderClosedError(LmdbReidError, RuntimeError):
+    """The loader was closed, or a newer pass took the place of this one."""
+
+
+class TrainingError(LmdbReidError, RuntimeError):
+    """A training cannot go on."""
+
+
+class DivergedError(TrainingError):
+    """A loss or a score is no finite number; `ids` are the samples of the batch where known."""
 
 
 class ImageError(LmdbReidError, ValueError):

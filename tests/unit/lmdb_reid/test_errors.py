@@ -4,13 +4,18 @@ import builtins
 import inspect
 import pickle
 import re
+from pathlib import Path
 
 import pytest
 
 from lmdb_reid import errors
 
 CLASSES = sorted(
-    (thing for thing in vars(errors).values() if inspect.isclass(thing)),
+    (
+        thing
+        for thing in vars(errors).values()
+        if inspect.isclass(thing) and thing.__module__ == errors.__name__
+    ),
     key=lambda cls: cls.__name__,
 )
 LINE = re.compile(r"^([ │]*)[├└]── (\w+)(?: \((\w+)\))?(?: |$)")
@@ -53,6 +58,24 @@ def test_made_from_its_message_alone(cls: type[errors.LmdbReidError]) -> None:
 
 
 @pytest.mark.parametrize("cls", CLASSES)
+def test_what_an_error_is_about_survives_pickling(cls: type[errors.LmdbReidError]) -> None:
+    error = cls("two are damaged", ids=["a", "b"], rows=[3, 5], path=Path("x/games.lmdb"))
+    error.add_note("in worker 3")
+    again = pickle.loads(pickle.dumps(error))
+    assert str(again) == "two are damaged"
+    assert (again.ids, again.rows, again.path) == (("a", "b"), (3, 5), "x/games.lmdb")
+    assert again.__notes__ == ["in worker 3"]
+
+
+@pytest.mark.parametrize("cls", CLASSES)
+def test_an_error_that_is_about_nothing_in_particular_says_so(
+    cls: type[errors.LmdbReidError],
+) -> None:
+    for error in (cls("it failed"), pickle.loads(pickle.dumps(cls("it failed")))):
+        assert (error.ids, error.rows, error.path) == ((), (), None)
+
+
+@pytest.mark.parametrize("cls", CLASSES)
 def test_a_message_of_none(cls: type[errors.LmdbReidError]) -> None:
     assert str(cls()) == ""
 
@@ -65,6 +88,11 @@ def test_a_message_of_none(cls: type[errors.LmdbReidError]) -> None:
         (errors.StoreNotFoundError, FileNotFoundError),
         (errors.StoreExistsError, FileExistsError),
         (errors.StoreWriteError, OSError),
+        (errors.StoreWriteError, errors.StoreError),
+        (errors.WriteError, OSError),
+        (errors.ResourceError, OSError),
+        (errors.LoaderClosedError, RuntimeError),
+        (errors.DivergedError, RuntimeError),
         (errors.StoreChangedError, RuntimeError),
         (errors.UnknownSampleError, KeyError),
         (errors.CorruptSampleError, ValueError),
