@@ -12,10 +12,19 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import numpy as np
+import numpy.typing as npt
+
 from lmdb_reid.errors import InvalidSampleError, UsageError
 
 Size = tuple[int, int]
 """(height, width) in pixels."""
+DEFAULT_SIZE: Size = (256, 128)
+"""What crops are resized to, unless another size is given."""
+Rows = npt.NDArray[np.int64]
+"""Rows of a store, or positions in a dataset: int64 [N]."""
+Pixels = npt.NDArray[np.uint8]
+"""uint8 [H, W, 3], RGB, or many of them [B, H, W, 3]."""
 
 MAX_ID_BYTES = 511  # LMDB's default limit on a key
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")

@@ -6,9 +6,9 @@ import numpy as np
 
 from builders import AtmaCup
 from builders.tracks import BboxMode
-from lmdb_reid.dataset import Rows, Transform
+from lmdb_reid.dataset import Transform
 from lmdb_reid.errors import UsageError
-from lmdb_reid.schema import NO_LABEL
+from lmdb_reid.schema import NO_LABEL, Rows
 from lmdb_reid.store import Store
 from training.fold_data import FOLD_CSV, FoldDataModule, ImageSize, Place
 from training.folds import SEED, TRAIN_RATIO, Fold, open_set_fold, split_known

@@ -14,9 +14,9 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from builders import AtmaCup, BuildSettings
-from lmdb_reid.dataset import Rows, Transform
+from lmdb_reid.dataset import Transform
 from lmdb_reid.errors import UsageError
-from lmdb_reid.schema import NO_LABEL, Kind
+from lmdb_reid.schema import NO_LABEL, Kind, Rows
 from lmdb_reid.store import Store
 from training.folds import Fold, load_fold, save_fold
 from training.loading import EpochLoader, Loading

@@ -11,7 +11,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
-from lmdb_reid.dataset import ReIDDataset
+from lmdb_reid.dataset import ReIDDataset, Selection
 from lmdb_reid.errors import UsageError
 from lmdb_reid.loaders import Batch, Loader, make_loader
 from lmdb_reid.machine import available_cores
@@ -62,7 +62,7 @@ class Loading:
             raise UsageError(f"batch_size={self.batch_size}: give 1 or more")
 
     def loader(
-        self, dataset: ReIDDataset, *, shuffle: bool, device: torch.device | None
+        self, dataset: ReIDDataset | Selection, *, shuffle: bool, device: torch.device | None
     ) -> EpochLoader:
         """A loader over `dataset`, whose batches go to `device`; None leaves them in memory."""
         scaled = not self.with_rows and dataset.transform is None
@@ -76,8 +76,6 @@ class Loading:
             prefetch=self.prefetch_factor or 2,
             device=device,
             dtype=torch.float32 if scaled else None,
-            mean=(0, 0, 0) if scaled else None,
-            std=(1, 1, 1) if scaled else None,
             seed=self.seed,
             pin_memory=self.pin_memory,
             persistent_workers=self.persistent_workers,
@@ -100,7 +98,7 @@ class EpochLoader:
         self._with_rows = with_rows
 
     @property
-    def dataset(self) -> ReIDDataset:
+    def dataset(self) -> Any:
         """What is read."""
         return self.loader.dataset
 

@@ -6,11 +6,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from builders import AtmaCup, BuildSettings
 from builders.negatives import list_negatives, made_negatives
@@ -20,17 +19,10 @@ from builders.sizes import frame_sizes
 from builders.sources import LeftOut, Listing
 from builders.workers import checked_workers
 from lmdb_reid import codec
-from lmdb_reid.dataset import (
-    FromCache,
-    Pixels,
-    ReIDDataset,
-    Rows,
-    Transform,
-    applied,
-    takes_generator,
-)
-from lmdb_reid.errors import ImageError
-from lmdb_reid.schema import Box, Size
+from lmdb_reid.crops import check_read
+from lmdb_reid.dataset import ReIDDataset, Selection, Transform, sample_transform
+from lmdb_reid.errors import CorruptSampleError, ImageError
+from lmdb_reid.schema import Box, Pixels, Rows, Size
 from lmdb_reid.store import Store
 from training.runtime import PlayerReIDDataset
 from training.stores import accept_skipped, source_order
@@ -51,7 +43,7 @@ class Pictures:
     """[N], the camera's name; None where the source has none."""
     order: Rows
     """All rows, int64 [N], as the csv has them: splits go through samples in this order."""
-    dataset: Callable[[Rows, Rows, Transform | None], ReIDDataset]
+    dataset: Callable[[Rows, Rows, Transform | None], ReIDDataset | Selection]
     """(rows, their labels, transform) -> what a loader reads."""
 
 
@@ -98,9 +90,10 @@ def cut_at_run_time(source: AtmaCup, settings: BuildSettings) -> Pictures:
     samples = [sample for sample in box_samples(listing) if _can_be_cut(sample, sizes)]
     samples = sorted([*samples, *negatives], key=lambda sample: sample.id.encode())
 
-    def dataset(rows: Rows, labels: Rows, transform: Transform | None) -> ReIDDataset:
-        crops = FrameCrops(samples, rows, labels, settings=settings, transform=transform)
-        return cast(ReIDDataset, crops)  # it has all of it that a loader asks for
+    def dataset(rows: Rows, labels: Rows, transform: Transform | None) -> Selection:
+        crops = FrameCrops([samples[row] for row in rows.tolist()], settings)
+        transform_of_one = sample_transform(transform)
+        return Selection(crops=crops, labels=labels, rows=rows, transform=transform_of_one)
 
     ids = [sample.id for sample in samples]
     return Pictures(
@@ -128,67 +121,53 @@ def _can_be_cut(sample: BoxSample, sizes: Mapping[str, Size | str]) -> bool:
 
 
 class FrameCrops:
-    """Boxes cut and resized whenever they are asked for: each decodes a whole frame.
-
-    To loaders it is what a `ReIDDataset` is, so that order, batches and transforms are those of a
-    store, and only the pixels' way differs.
+    """Boxes cut and resized whenever they are asked for: each decodes a whole frame; see
+    `lmdb_reid.crops.Crops`.
 
     Args:
-        samples: all there are.
-        rows: which of them.
-        labels: int64, one for each row.
-        settings: the size, and how much boxes of players are grown.
-        transform: as `ReIDDataset`'s.
+        samples: the boxes and their frames.
+        settings: the size, and how much boxes of persons are grown.
     """
 
-    cache = None
-
-    def __init__(
-        self,
-        samples: Sequence[BoxSample],
-        rows: Rows,
-        labels: Rows,
-        *,
-        settings: BuildSettings,
-        transform: Transform | None,
-    ) -> None:
+    def __init__(self, samples: Sequence[BoxSample], settings: BuildSettings) -> None:
         assert settings.size is not None  # a batch has one size
-        self.size = settings.size
-        self.labels = labels
-        self.transform = transform
-        self.wants_generator = transform is not None and takes_generator(transform)
-        self._rows = rows
+        self._size = settings.size
+        self._samples = samples
         self._crops = PlayerReIDDataset(samples, None, settings.expand, use_cache=False)
 
+    @property
+    def size(self) -> Size:
+        """See `Crops`."""
+        return self._size
+
     def __len__(self) -> int:
-        return len(self._rows)
+        return len(self._samples)
 
-    def store_rows(self, indices: Rows) -> Rows:
-        """Places in the sorted ids of some items, int64."""
-        return self._rows[indices]
-
-    def read_into(
-        self, indices: Sequence[int] | Rows, out: Pixels, corrupt: list[int] | None = None
-    ) -> FromCache:
-        """Cut items straight into a batch buffer; see `ReIDDataset.read_into`.
+    def read(self, positions: Rows, out: Pixels, damaged: list[int] | None = None) -> None:
+        """See `Crops`.
 
         Raises:
-            ImageError: a frame cannot be decoded, and `corrupt` is None.
             SourceNotFoundError: a frame is not there.
+            CorruptSampleError: a frame cannot be decoded, and `damaged` is None.
         """
-        for place, index in enumerate(indices):
+        check_read(self, positions, out)
+        for slot, position in enumerate(positions.tolist()):
             try:
-                pixels, _ = self._crops[int(self._rows[index])]
-            except ImageError:
-                if corrupt is None:
-                    raise
-                corrupt.append(place)
+                pixels, _ = self._crops[position]
+            except ImageError as error:
+                if damaged is None:
+                    name = self._samples[position].id
+                    raise CorruptSampleError(f"{name}: {error}", ids=(name,)) from None
+                damaged.append(slot)
             else:
-                codec.resize(pixels.permute(1, 2, 0).numpy(), self.size, out[place])
-        return FromCache()
+                codec.resize(pixels.permute(1, 2, 0).numpy(), self._size, out[slot])
 
-    def transformed(self, image: torch.Tensor, seed: int | None) -> Any:
-        """`image` through the transform; see `ReIDDataset.transformed`."""
-        if self.transform is None:
-            return image
-        return applied(self.transform, image, seed, wants_generator=self.wants_generator)
+    def names(self, positions: Rows) -> list[str]:
+        """See `Crops`: the sample ids."""
+        return [self._samples[position].id for position in positions.tolist()]
+
+    def column(self, name: str) -> npt.NDArray[Any] | None:
+        """See `Crops`: "label" alone."""
+        if name != "label":
+            return None
+        return np.array([sample.label_id for sample in self._samples], np.int64)

@@ -18,8 +18,8 @@ from builders import AtmaCup, BuildSettings, LeftOut, build
 from builders.progress import shown
 from builders.samples import FRAME_FIELDS
 from builders.skipping import check_skipped
-from lmdb_reid.dataset import Rows
 from lmdb_reid.errors import ResumeError, StoreError, StoreNotFoundError, StoreWriteError
+from lmdb_reid.schema import Rows
 from lmdb_reid.store import Store
 
 try:

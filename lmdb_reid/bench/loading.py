@@ -163,7 +163,12 @@ def watched_epoch(
 
 def explained(setup: Setup, *, num_workers: int) -> str:
     """Which engine makes the batches, and why."""
-    return _with_loader(setup, num_workers, Loader.explain)
+
+    def engine_and_why(loader: Loader) -> str:
+        plan = loader.plan()
+        return f"{plan.engine}: {plan.why}"
+
+    return _with_loader(setup, num_workers, engine_and_why)
 
 
 def usual_workers() -> list[int]:

@@ -64,7 +64,7 @@ def timeline(moments: Sequence[Moment], title: str) -> Picture:
     for _, asked, got in places:
         _bar(canvas, (asked, tops[0], got, tops[0] + tall), _WAIT)
     _ready(canvas, places, int(tops[1]), ready_tall)
-    _spent(canvas, places, int(tops[2]), spent_tall)
+    _timings(canvas, places, int(tops[2]), spent_tall)
     _seconds(canvas, end - start, int(tops[3]) - _GAP)
     return Picture(canvas)
 
@@ -83,17 +83,17 @@ def _ready(
         _bar(canvas, (asked, top + tall - height, end, top + tall), _READY)
 
 
-def _spent(
+def _timings(
     canvas: Canvas, places: Sequence[tuple[Moment, float, float]], top: int, tall: int
 ) -> None:
-    sums = [sum(getattr(m.spent, stage) for stage in _STAGES) for m, *_ in places]
+    sums = [sum(getattr(m.timings, stage) for stage in _STAGES) for m, *_ in places]
     most = max(sums)
     _text(canvas, _LEFT - 50, top + 10, f"{1e3 * most:,.0f}")
     width = max(1.0, min(8.0, (_SIZE[1] - _LEFT - _RIGHT) / len(places) - 1))
     for moment, _, got in places:
         base = float(top + tall)
         for stage, colour in _STAGES.items():
-            height = tall * getattr(moment.spent, stage) / max(most, 1e-9)
+            height = tall * getattr(moment.timings, stage) / max(most, 1e-9)
             _bar(canvas, (got - width, base - height, got, base), colour)
             base -= height
 

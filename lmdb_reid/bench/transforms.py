@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from lmdb_reid.dataset import Pixels, ReIDDataset, takes_generator
+from lmdb_reid.dataset import ReIDDataset, sample_transform
 from lmdb_reid.errors import MissingExtraError, UsageError
-from lmdb_reid.schema import Size
+from lmdb_reid.schema import Pixels, Size
 from lmdb_reid.store import Store
 
 try:
@@ -109,9 +109,9 @@ class Pipeline:
 
 def called(stage: Stage, value: Any) -> Any:
     """The result of one transform."""
-    if not takes_generator(stage):
-        return stage(value)
-    return stage(value, generator=torch.Generator().manual_seed(int(torch.randint(1 << 62, ()))))
+    transform = sample_transform(stage)
+    assert transform is not None
+    return transform(value, int(torch.randint(1 << 62, ())))
 
 
 def pipeline_cost(
@@ -137,9 +137,9 @@ def _decoded(path: Path, size: Size | None) -> tuple[Pixels, float]:
         dataset = ReIDDataset(store, size=size)
         rows = np.linspace(0, len(store) - 1, min(_IMAGES, len(store))).astype(np.int64)
         out = np.empty((len(rows), *dataset.size, 3), np.uint8)
-        dataset.read_into(rows, out)  # from the disk, perhaps
+        dataset.crops.read(rows, out)  # from the disk, perhaps
         began = time.perf_counter()
-        dataset.read_into(rows, out)
+        dataset.crops.read(rows, out)
         return out, (time.perf_counter() - began) / max(1, len(rows))
 
 

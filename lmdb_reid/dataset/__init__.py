@@ -1,23 +1,24 @@
-"""Map-style datasets of (image, label): a store's samples, and files that were cut before."""
+"""Map-style datasets of (image, label): a store's samples, and files that were cut before; and
+what a loader takes of them.
+"""
 
 from lmdb_reid.dataset._cropped import CroppedBBoxDataset
-from lmdb_reid.dataset._reid import (
-    FromCache,
-    Pixels,
-    ReIDDataset,
-    Rows,
+from lmdb_reid.dataset._reid import ReIDDataset
+from lmdb_reid.dataset._selection import Selection, selection_of
+from lmdb_reid.dataset._transform import (
+    SampleTransform,
     Transform,
-    applied,
-    takes_generator,
+    sample_transform,
+    seed_globals,
 )
 
 __all__ = [
     "CroppedBBoxDataset",
-    "FromCache",
-    "Pixels",
     "ReIDDataset",
-    "Rows",
+    "SampleTransform",
+    "Selection",
     "Transform",
-    "applied",
-    "takes_generator",
+    "sample_transform",
+    "seed_globals",
+    "selection_of",
 ]

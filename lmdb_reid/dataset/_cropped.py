@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from lmdb_reid import codec
 from lmdb_reid.cache import LRUCache
-from lmdb_reid.errors import (
-    ImageError,
-    MissingExtraError,
-    SourceError,
-    SourceNotFoundError,
-    UsageError,
-)
+from lmdb_reid.crops import Cached, Crops, FileCrops, read_image
+from lmdb_reid.dataset._selection import Selection
+from lmdb_reid.dataset._transform import pil_transform
+from lmdb_reid.errors import MissingExtraError, ResourceError, UsageError
+from lmdb_reid.schema import Pixels, Size
 
 try:
     import PIL.Image
 except ImportError:  # needed by transforms only
     PIL = None  # type: ignore[assignment]  # the module's name doubles as the flag
-
-Pixels = npt.NDArray[np.uint8]
-_TOO_MANY_FILES = (errno.EMFILE, errno.ENFILE)
-_FEWER_FILES = ": reduce num_workers, or allow more with `ulimit -n 4096` (see lmdb-reid doctor)"
 
 
 class CroppedBBoxDataset(Dataset[tuple[Any, torch.Tensor]]):
@@ -51,6 +42,7 @@ class CroppedBBoxDataset(Dataset[tuple[Any, torch.Tensor]]):
         transform: called with each image.
         use_cache: keep the most recently used images, decoded.
         cache_size: how many of them.
+        size: (height, width) that a loader resizes images to; files of differing sizes need it.
         cache: keep them in this one instead, which `LRUCache(bytes=...)` can limit in bytes; images
             are kept under their path.
 
@@ -68,6 +60,7 @@ class CroppedBBoxDataset(Dataset[tuple[Any, torch.Tensor]]):
         use_cache: bool = False,
         cache_size: int = 10_000,
         *,
+        size: Size | None = None,
         cache: LRUCache | None = None,
     ) -> None:
         if transform is not None and PIL is None:
@@ -77,9 +70,37 @@ class CroppedBBoxDataset(Dataset[tuple[Any, torch.Tensor]]):
                 raise UsageError(f"cache_size={cache_size}: give 1 or more, or use_cache=False")
             cache = LRUCache(items=cache_size)
         self.img_paths = [os.fspath(path) for path in img_paths]
-        self.labels = _checked_labels(labels, len(self.img_paths))
+        self.labels = _check_labels(labels, len(self.img_paths))
         self.transform = transform
         self.cache = cache
+        self._size = size
+
+    def selection(self) -> Selection:
+        """What a loader takes of this dataset: all files must have one size, or `size` be given.
+
+        Raises:
+            UsageError: there are no files and no size.
+            SourceError, ImageError: the first file, which decides the size, cannot be read.
+        """
+        files = FileCrops(self.img_paths, self._size)
+        crops: Crops = files if self.cache is None else Cached(files, self.cache)
+        return Selection(
+            crops=crops,
+            labels=self.labels,
+            transform=pil_transform(self.transform),
+            cache=self.cache,
+        )
+
+    def select(self, positions: Sequence[int] | npt.NDArray[Any]) -> Self:
+        """A dataset of some files of this one, in the order given."""
+        chosen = np.asarray(positions, np.int64)
+        return type(self)(
+            [self.img_paths[position] for position in chosen.tolist()],
+            self.labels[chosen],
+            self.transform,
+            size=self._size,
+            cache=self.cache,
+        )
 
     def __len__(self) -> int:
         return len(self.img_paths)
@@ -106,16 +127,16 @@ class CroppedBBoxDataset(Dataset[tuple[Any, torch.Tensor]]):
     def _pixels(self, path: str) -> Pixels:
         """The image, [H, W, 3], the caller's own."""
         if self.cache is None:
-            return _read(path)
+            return read_image(path)
         kept = self.cache.get(path)
         if kept is not None:
             return kept.copy()  # a transform may draw on what it is given
-        pixels = _read(path)
+        pixels = read_image(path)
         try:
             self.cache.put(path, pixels)
         except MemoryError:
             held = self.cache.stats()
-            raise MemoryError(
+            raise ResourceError(
                 f"no memory for more than the {held['items']:,} images ({held['bytes']:,} bytes) in"
                 f" {self.cache!r}: reduce cache_size, or give cache=LRUCache(bytes=...); with"
                 " num_workers each process has a cache of its own"
@@ -123,19 +144,7 @@ class CroppedBBoxDataset(Dataset[tuple[Any, torch.Tensor]]):
         return pixels
 
 
-def _read(path: str) -> Pixels:
-    try:
-        return codec.read_source(Path(path).read_bytes())
-    except FileNotFoundError:
-        raise SourceNotFoundError(f"no image at {path}") from None
-    except OSError as error:
-        advice = _FEWER_FILES if error.errno in _TOO_MANY_FILES else ""
-        raise SourceError(f"{path} cannot be read: {error.strerror}{advice}") from None
-    except ImageError as error:
-        raise type(error)(f"{path}: {error}") from None
-
-
-def _checked_labels(
+def _check_labels(
     labels: Sequence[int] | npt.NDArray[Any] | torch.Tensor, count: int
 ) -> npt.NDArray[np.int64]:
     given = np.asarray(labels)

@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-from collections.abc import Callable, Sequence
-from time import perf_counter
-from typing import Any, Literal, NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
-from lmdb_reid import codec
 from lmdb_reid._memory import pixel_memory
 from lmdb_reid.cache import PixelCache
-from lmdb_reid.errors import CorruptSampleError, ImageError, UnknownRowError, UsageError
-from lmdb_reid.schema import NO_LABEL, Size
+from lmdb_reid.crops import Cached, Crops, StoreCrops
+from lmdb_reid.dataset._selection import Selection
+from lmdb_reid.dataset._transform import Transform, sample_transform
+from lmdb_reid.errors import UnknownColumnError, UnknownRowError, UsageError
+from lmdb_reid.schema import NO_LABEL, Rows, Size
 from lmdb_reid.store import Store
 
-Rows = npt.NDArray[np.int64]
-Pixels = npt.NDArray[np.uint8]
-Transform = Callable[..., Any]
-"""Takes a uint8 tensor [3, H, W]; with a keyword `generator` it is given a seeded
-torch.Generator.
-"""
-
-
-class FromCache(NamedTuple):
-    """What of a reading came from the dataset's cache."""
-
-    samples: int = 0
-    seconds: float = 0.0
-    """That asking the cache took."""
-
-
-_NATIVE_SIZE = (256, 128)  # what training uses where the store's images differ in size
+Labels = Literal["stored", "relabel"] | Sequence[int] | Rows
 
 
 class ReIDDataset(Dataset[tuple[Any, int]]):
@@ -48,45 +32,62 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
 
     Args:
         store: a Store, or the path of one.
-        rows: which rows of the store, in which order; None is every sample, negatives too.
-        size: (height, width) of the images; None means the store's own, or 256x128 for a store of
-            differing sizes.
+        rows: which samples, in which order: rows of the store, a boolean mask [len(store)], sample
+            ids, or a query such as "kind == 0 and label >= 0"; None is every sample, negatives too.
+        size: (height, width) of the images in pixels, or one number for both; None means the
+            store's own, or 256x128 for a store of differing sizes.
         transform: called with each image.
         labels: "stored"; "relabel" maps the selection's labels from 0 up to 0..N-1 in sorted
-            order, -1 stays; or one int64 label for each selected row.
+            order, -1 stays (two selections are numbered each for itself: give the second one the
+            first one's `classes`); or one int64 label for each selected row.
+        classes: with "relabel", the stored labels that stand for 0..N-1, as another dataset's
+            `classes` gives them; a label that is not among them becomes -1.
+        columns: names of the store's columns that batches carry; strings as their codes.
         cache: keeps decoded pixels, an `LRUCache` or a `DecodedTier`.
         fast_dct: decode faster and slightly wrong.
 
     Raises:
-        UsageError: rows, labels or a size that do not fit the store.
+        UsageError: rows, labels, classes or a size that do not fit the store.
+        UnknownColumnError: a name in `columns` that the store lacks.
     """
 
     def __init__(
         self,
         store: Store | str | os.PathLike[str],
-        rows: Sequence[int] | Rows | None = None,
+        rows: Sequence[int] | Sequence[str] | npt.NDArray[Any] | str | None = None,
         *,
-        size: Size | None = None,
+        size: Size | int | None = None,
         transform: Transform | None = None,
-        labels: Literal["stored", "relabel"] | Sequence[int] | Rows = "stored",
+        labels: Labels = "stored",
+        classes: Sequence[int] | Rows | None = None,
+        columns: Sequence[str] = (),
         cache: PixelCache | None = None,
         fast_dct: bool = False,
     ) -> None:
         self.store = store if isinstance(store, Store) else Store(store)
-        self.size = _checked_size(size) or self.store.size or _NATIVE_SIZE
         self.transform = transform
         self.cache = cache
-        self.fast_dct = fast_dct
-        self._rows = None if rows is None else _checked_rows(rows, len(self.store))
-        self._labels_as: str | Rows = (
-            labels if isinstance(labels, str) else _checked_labels(labels, len(self))
+        self._rows = None if rows is None else resolve_rows(self.store, rows)
+        crops = StoreCrops(self.store, self._rows, _check_size(size), fast_dct=fast_dct)
+        self.crops: Crops = crops if cache is None else Cached(crops, cache)
+        """What loaders read."""
+        self._numbering: str | Rows = (
+            labels if isinstance(labels, str) else _check_labels(labels, len(self))
         )
-        if isinstance(self._labels_as, str) and self._labels_as not in ("stored", "relabel"):
+        if isinstance(self._numbering, str) and self._numbering not in ("stored", "relabel"):
             raise UsageError(
-                f"labels={labels!r}: give 'stored', 'relabel' or one label for each row"
+                f"labels must be 'stored', 'relabel' or one label for each row; got {labels!r}"
             )
+        self._classes = _check_classes(classes, self._numbering)
+        self._columns = _check_columns(self.store, columns)
+        self._fast_dct = fast_dct
+        self._transform = sample_transform(transform)
         self._labels: Rows | None = None
-        self._wants_generator = transform is not None and takes_generator(transform)
+
+    @property
+    def size(self) -> Size:
+        """(height, width) of the images, in pixels."""
+        return self.crops.size
 
     @property
     def rows(self) -> Rows:
@@ -97,7 +98,7 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
     def labels(self) -> Rows:
         """The label of each item, int64 [N]."""
         if self._labels is None:
-            self._labels = self._made_labels()
+            self._labels = self._numbered_labels()
         return self._labels
 
     @property
@@ -105,8 +106,45 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
         """The distinct labels from 0 up, sorted; under "relabel" as the store has them, so
         `classes[label]` is the stored one.
         """
-        stored = self._stored_labels() if isinstance(self._labels_as, str) else self._labels_as
+        if self._classes is not None:
+            return self._classes
+        stored = self._stored_labels() if isinstance(self._numbering, str) else self._numbering
         return np.unique(stored[stored > NO_LABEL])
+
+    @property
+    def columns(self) -> Mapping[str, npt.NDArray[Any]]:
+        """The numbers that batches carry beside labels and rows, [N] each."""
+        found = {name: self.store.columns[name] for name in self._columns}
+        return found if self._rows is None else {k: v[self._rows] for k, v in found.items()}
+
+    def selection(self) -> Selection:
+        """What a loader takes of this dataset."""
+        return Selection(
+            crops=self.crops,
+            labels=self.labels,
+            rows=self._rows,
+            columns=self.columns,
+            transform=self._transform,
+            cache=self.cache,
+        )
+
+    def select(self, positions: Sequence[int] | npt.NDArray[Any]) -> Self:
+        """A dataset of some items of this one, with their labels, in the order given.
+
+        Raises:
+            UnknownRowError: a position outside this dataset.
+        """
+        chosen = self._check_positions(positions)
+        return type(self)(
+            self.store,
+            self.rows[chosen],
+            size=self.size,
+            transform=self.transform,
+            labels=self.labels[chosen],
+            columns=self._columns,
+            cache=self.cache,
+            fast_dct=self._fast_dct,
+        )
 
     def __len__(self) -> int:
         return len(self.store) if self._rows is None else len(self._rows)
@@ -122,248 +160,140 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Any, int]]:
         """A list of items, for torch's own loader."""
-        chosen = self._checked_indices(indices)
-        labels = self.labels[chosen].tolist()
-        out = pixel_memory((len(chosen), *self.size, 3))
-        self.read_into(chosen, out)
-        images = (
-            self.transformed(torch.from_numpy(pixels).permute(2, 0, 1), None) for pixels in out
-        )
-        return list(zip(images, labels, strict=True))
-
-    def read_into(
-        self, indices: Sequence[int] | Rows, out: Pixels, corrupt: list[int] | None = None
-    ) -> FromCache:
-        """Decode items straight into a batch buffer.
-
-        Args:
-            indices: items, 0..len-1.
-            out: uint8 [B, H, W, 3], C-contiguous, B as many as indices.
-            corrupt: if given, damaged items are noted there (their places in `out`, whose pixels
-                are then undefined) instead of raised.
-
-        Returns:
-            What came from the cache; all the rest was decoded.
-
-        Raises:
-            CorruptSampleError: stored bytes are damaged; `out` is then partly written.
-        """
-        chosen = self._checked_indices(indices)
-        fits = out.shape == (len(chosen), *self.size, 3) and out.dtype == np.uint8
-        if not (fits and out.flags.c_contiguous):
-            raise UsageError(
-                f"{len(chosen)} images of {self.size} do not fit a buffer of shape {out.shape}"
-            )
-        rows = self.store_rows(chosen)
-        found = FromCache()
-        missing = None
-        if self.cache is not None:
-            began = perf_counter()
-            missing = self.cache.fill(self._source, rows, out)
-            found = FromCache(len(rows) - len(missing), perf_counter() - began)
-        if missing is None or len(missing) == len(rows):
-            self._decode_all(rows, list(range(len(rows))), out, corrupt)
-        elif len(missing):
-            self._decode_all(rows, missing.tolist(), out, corrupt)
-        return found
-
-    def _decode_all(
-        self, rows: Rows, places: list[int], out: Pixels, corrupt: list[int] | None
-    ) -> None:
-        wanted = rows if len(places) == len(rows) else rows[places]
-        with self.store._reading() as jpegs_of:
-            # All bytes first: the decoder's loop holds the GIL for as short as can be between two
-            # decodings, or threads would wait for each other (14 % with two of them).
-            places, jpegs = self._found(jpegs_of, wanted.tolist(), places, corrupt)
-            outs = list(out) if len(places) == len(out) else [out[place] for place in places]
-            failed = self._decode(jpegs, rows, places, outs)
-        bad = {places[at] for at, _ in failed}
-        if corrupt is not None:
-            corrupt += sorted(bad)
-        elif failed:
-            at, error = failed[0]
-            raise CorruptSampleError(f"{self.store.ids[rows[places[at]]]}: {error}") from None
-        if self.cache is not None:
-            for place in places:
-                if place not in bad:
-                    one = slice(place, place + 1)
-                    self.cache.keep(self._source, rows[one], out[one])
-
-    def _found(
-        self,
-        jpegs_of: Callable[[list[int]], list[memoryview]],
-        rows: list[int],
-        places: list[int],
-        corrupt: list[int] | None,
-    ) -> tuple[list[int], list[memoryview]]:
-        """The JPEG of each row, and their places, without those that are noted as damaged."""
-        try:
-            return places, jpegs_of(rows)
-        except CorruptSampleError:
-            if corrupt is None:
-                raise
-        whole: list[int] = []  # one by one, now that some are damaged
-        found: list[memoryview] = []
-        for place, row in zip(places, rows, strict=True):
-            try:
-                found += jpegs_of([row])
-                whole.append(place)
-            except CorruptSampleError:
-                corrupt.append(place)
-        return whole, found
-
-    def _decode(
-        self, jpegs: list[memoryview], rows: Rows, places: list[int], outs: list[Pixels]
-    ) -> list[tuple[int, ImageError]]:
-        """Decode each to the dataset's size; returns (position, error) of those that cannot be."""
-        if self.store.size == self.size:
-            return codec.decode_each(jpegs, outs, fast_dct=self.fast_dct)
-        failed = []
-        own_sizes = self._of_own_size(rows[places])
-        for at, (jpeg, own, out) in enumerate(zip(jpegs, own_sizes, outs, strict=True)):
-            try:
-                if own:
-                    codec.decode(jpeg, out, fast_dct=self.fast_dct)
-                else:
-                    larger = codec.decode_scaled(jpeg, self.size, fast_dct=self.fast_dct)
-                    codec.resize(larger, self.size, out)
-            except ImageError as error:
-                failed.append((at, error))
-        return failed
-
-    def _of_own_size(self, rows: Rows) -> list[bool]:
-        """Whether each image has the dataset's size and needs no resizing."""
-        columns = self.store.columns
-        heights, widths = columns["height"][rows], columns["width"][rows]
-        own: list[bool] = ((heights == self.size[0]) & (widths == self.size[1])).tolist()
-        return own
-
-    @property
-    def _source(self) -> str:
-        """What decides the pixels of a row: caches keep them under this name."""
-        height, width = self.size
-        decoder = f"{codec.codec_id()}-{'fast' if self.fast_dct else 'accurate'}"
-        return f"{self.store.digest}-{height}x{width}-{decoder}"
-
-    def store_rows(self, indices: Rows) -> Rows:
-        """The store's rows of some items, int64."""
-        return indices if self._rows is None else self._rows[indices]
-
-    def transformed(self, image: torch.Tensor, seed: int | None) -> Any:
-        """`image` through the transform, whose generator is seeded with `seed` if it takes one."""
-        if self.transform is None:
-            return image
-        return applied(self.transform, image, seed, wants_generator=self._wants_generator)
-
-    @property
-    def wants_generator(self) -> bool:
-        """Whether the transform has a keyword `generator`."""
-        return self._wants_generator
+        positions = self._check_positions(indices)
+        labels = self.labels[positions].tolist()
+        out = pixel_memory((len(positions), *self.size, 3))
+        self.crops.read(positions, out)
+        images = (torch.from_numpy(pixels).permute(2, 0, 1) for pixels in out)
+        if self._transform is None:
+            return list(zip(images, labels, strict=True))
+        return [
+            (self._transform(image, None), label)
+            for image, label in zip(images, labels, strict=True)
+        ]
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_labels": None}
 
     def __repr__(self) -> str:
         size = f"{self.size[0]}x{self.size[1]}"
-        return (
-            f"ReIDDataset({str(self.store.path)!r}, {len(self):,} samples, {size}, labels"
-            f" {_told(self._labels_as)})"
-        )
+        labels = self._numbering if isinstance(self._numbering, str) else "given"
+        return f"ReIDDataset({str(self.store.path)!r}, {len(self):,} samples, {size}, {labels})"
 
     def _stored_labels(self) -> Rows:
         column: Rows = self.store.columns["label"]
         return column if self._rows is None else column[self._rows]
 
-    def _made_labels(self) -> Rows:
-        if not isinstance(self._labels_as, str):
-            return self._labels_as
+    def _numbered_labels(self) -> Rows:
+        if not isinstance(self._numbering, str):
+            return self._numbering
         stored = self._stored_labels()
-        if self._labels_as == "stored":
+        if self._numbering == "stored":
             return stored
-        return np.where(stored > NO_LABEL, np.searchsorted(self.classes, stored), NO_LABEL).astype(
-            np.int64
-        )
+        classes = self.classes
+        if not len(classes):
+            return np.full(len(stored), NO_LABEL, np.int64)
+        order = np.argsort(classes, kind="stable")  # the given classes may stand in any order
+        at = order[np.searchsorted(classes, stored, sorter=order).clip(max=len(classes) - 1)]
+        return np.where(classes[at] == stored, at, NO_LABEL).astype(np.int64)
 
-    def _checked_indices(self, indices: Sequence[int] | Rows) -> Rows:
+    def _check_positions(self, indices: Sequence[int] | npt.NDArray[Any]) -> Rows:
         given = np.asarray(indices)
         if given.size and given.dtype.kind not in "iu":
-            raise UsageError(f"items are whole numbers, not {given.dtype}: {indices!r}")
-        chosen = given.astype(np.int64, copy=False)
-        if not len(chosen):
-            return chosen
-        listed = chosen.tolist()  # NumPy's own min and max take 30 us out of cold caches
+            raise UsageError(f"items must be whole numbers; got {given.dtype}: {indices!r}")
+        positions = given.astype(np.int64, copy=False)
+        if not len(positions):
+            return positions
+        listed = positions.tolist()  # NumPy's own min and max take 30 us out of cold caches
         least, most = min(listed), max(listed)
         if least < -len(self) or most >= len(self):
             bad = most if most >= len(self) else least
             raise UnknownRowError(f"item {bad} of a dataset of {len(self)}")
-        return chosen if least >= 0 else np.where(chosen < 0, chosen + len(self), chosen)
+        return (
+            positions if least >= 0 else np.where(positions < 0, positions + len(self), positions)
+        )
 
 
-def _checked_size(size: Size | None) -> Size | None:
-    if size is None:
-        return None
-    if (
-        not isinstance(size, Sequence)
-        or len(size) != 2
-        or not all(isinstance(side, (int, np.integer)) and side > 0 for side in size)
-    ):
-        raise UsageError(f"size={size!r}: give (height, width) in pixels")
-    return int(size[0]), int(size[1])
+def resolve_rows(
+    store: Store, rows: Sequence[int] | Sequence[str] | npt.NDArray[Any] | str
+) -> Rows:
+    """Rows of a store, int64 [N], from rows, a boolean mask, sample ids or a query.
 
-
-def _checked_rows(rows: Sequence[int] | Rows, count: int) -> Rows:
+    Raises:
+        UsageError: none of these, a mask of another length, or rows outside the store.
+        UnknownSampleError: an id that the store lacks.
+    """
+    if isinstance(rows, str):
+        return store.query(rows)
     chosen = np.asarray(rows)
+    if chosen.ndim != 1:
+        raise UsageError(f"rows must have one dimension; got {chosen.ndim}")
     if chosen.dtype == bool:
-        raise UsageError("rows are numbers; of a mask, give np.flatnonzero(mask)")
+        if len(chosen) != len(store):
+            raise UsageError(
+                f"a mask must have one entry for each of the store's {len(store)} samples; got"
+                f" {len(chosen)}"
+            )
+        return np.flatnonzero(chosen).astype(np.int64)
+    if chosen.size and chosen.dtype.kind == "U":
+        return np.array([store.row(str(sample_id)) for sample_id in rows], np.int64)
     if chosen.size and not np.issubdtype(chosen.dtype, np.integer):
         raise UsageError(
-            f"rows are whole numbers, not {chosen.dtype}: store.query(...) and store.row(id)"
-            f" give some"
+            f"rows must be whole numbers, a mask, ids or a query; got {chosen.dtype}. store.query"
+            " and store.row give rows"
         )
-    if chosen.ndim != 1:
-        raise UsageError(f"rows have one dimension, not {chosen.ndim}")
-    if chosen.size and not (chosen.min() >= 0 and chosen.max() < count):
+    if chosen.size and not (chosen.min() >= 0 and chosen.max() < len(store)):
         raise UsageError(
-            f"rows {chosen.min()}..{chosen.max()} do not fit a store of {count} samples"
+            f"rows must be 0..{len(store) - 1}, for the store has {len(store)} samples; got"
+            f" {chosen.min()}..{chosen.max()}"
         )
     return chosen.astype(np.int64)
 
 
-def _checked_labels(labels: Sequence[int] | Rows, count: int) -> Rows:
+def _check_size(size: Size | int | None) -> Size | None:
+    if size is None:
+        return None
+    sides = (size, size) if isinstance(size, (int, np.integer)) else size
+    if (
+        not isinstance(sides, Sequence)
+        or len(sides) != 2
+        or not all(isinstance(side, (int, np.integer)) and side > 0 for side in sides)
+    ):
+        raise UsageError(f"size must be (height, width) or one number, in pixels; got {size!r}")
+    return int(sides[0]), int(sides[1])
+
+
+def _check_labels(labels: Sequence[int] | Rows, count: int) -> Rows:
     given = np.asarray(labels)
-    if given.shape != (count,) or not np.issubdtype(given.dtype, np.integer):
+    if given.shape != (count,) or not (np.issubdtype(given.dtype, np.integer) or not count):
         raise UsageError(
-            f"labels: {given.dtype} {given.shape} given for {count} rows; one whole number each"
-            f" is needed"
+            f"labels must be one whole number for each of {count} rows; got {given.dtype}"
+            f" {list(given.shape)}"
         )
     return given.astype(np.int64)
 
 
-def applied(
-    transform: Transform, image: torch.Tensor, seed: int | None, *, wants_generator: bool
-) -> Any:
-    """What a transform makes of an image; a generator that it wants is seeded with `seed`, or by
-    the system where that is None.
-    """
-    if not wants_generator:
-        return transform(image)
-    generator = torch.Generator()
-    if seed is None:
-        generator.seed()
-    else:
-        generator.manual_seed(seed)
-    return transform(image, generator=generator)
+def _check_classes(classes: Sequence[int] | Rows | None, numbering: str | Rows) -> Rows | None:
+    if classes is None:
+        return None
+    if not isinstance(numbering, str) or numbering != "relabel":
+        raise UsageError(
+            "classes= belongs to labels='relabel'; give that too, or leave classes out"
+        )
+    given = np.asarray(classes)
+    if given.ndim != 1 or (given.size and not np.issubdtype(given.dtype, np.integer)):
+        raise UsageError(
+            f"classes must be whole numbers [N]; got {given.dtype} {list(given.shape)}"
+        )
+    if len(np.unique(given)) != len(given) or (given.size and given.min() <= NO_LABEL):
+        raise UsageError("classes must be distinct labels from 0 up")
+    return given.astype(np.int64)
 
 
-def takes_generator(transform: Transform) -> bool:
-    """Whether a transform has a keyword `generator`."""
-    # A torch module is called through Module.__call__, which takes anything.
-    called = transform.forward if isinstance(transform, torch.nn.Module) else transform
-    try:
-        return "generator" in inspect.signature(called).parameters
-    except (TypeError, ValueError):  # a builtin without a signature
-        return False
-
-
-def _told(labels: str | Rows) -> str:
-    return labels if isinstance(labels, str) else "given"
+def _check_columns(store: Store, columns: Sequence[str]) -> tuple[str, ...]:
+    if isinstance(columns, str):
+        raise UsageError(f"columns must be a list of names; got {columns!r}: give [{columns!r}]")
+    for name in columns:
+        if name not in store.columns:
+            raise UnknownColumnError(f"no column {name!r}; there are {', '.join(store.columns)}")
+    return tuple(columns)

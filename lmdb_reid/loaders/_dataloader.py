@@ -2,65 +2,85 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator, Iterator, Sequence
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from lmdb_reid.dataset import ReIDDataset
-from lmdb_reid.errors import UsageError
-from lmdb_reid.loaders._engine import Made, Task, make_batch
+from lmdb_reid.errors import ResourceError, WorkerDiedError
+from lmdb_reid.loaders._batch import BatchResult
+from lmdb_reid.loaders._engine import CPU
+from lmdb_reid.loaders._job import Job
+from lmdb_reid.loaders._plan import Footprint
+from lmdb_reid.sampling import Task
 
 
 class DataLoaderEngine:
-    """torch.utils.data.DataLoader over the same dataset; each of its items is a whole batch.
+    """torch.utils.data.DataLoader whose items are whole batches; see `Engine`.
 
     Args:
-        dataset: what to read.
+        job: what to read; it is pickled to the workers.
         num_workers: processes; 0 works in the caller's thread.
-        prefetch: batches ready ahead for each worker.
+        prefetch: batches made ahead of the consumer, in total.
         pin: page-locked memory, for a GPU.
         persistent: keep the processes from one pass to the next.
-        skip: leave damaged samples out instead of raising.
     """
 
-    def __init__(
-        self,
-        dataset: ReIDDataset,
-        *,
-        num_workers: int,
-        prefetch: int,
-        pin: bool,
-        persistent: bool = True,
-        skip: bool,
-    ) -> None:
-        self._tasks = _Tasks()
-        self._loader: DataLoader[Made] = DataLoader(
-            _Batches(dataset, skip=skip),
-            batch_size=None,
-            sampler=self._tasks,
-            num_workers=num_workers,
-            persistent_workers=persistent and num_workers > 0,
-            prefetch_factor=prefetch if num_workers else None,
-            pin_memory=pin,
-        )
+    name = "dataloader"
+    device = CPU
 
-    def run(self, tasks: Sequence[Task]) -> Generator[Made, None, None]:
+    def __init__(
+        self, job: Job, *, num_workers: int, prefetch: int, pin: bool, persistent: bool = True
+    ) -> None:
+        self._job = job
+        self._tasks = _Tasks()
+        self._settings: dict[str, Any] = {
+            "num_workers": num_workers,
+            "persistent_workers": persistent and num_workers > 0,
+            "prefetch_factor": -(-prefetch // num_workers) if num_workers else None,
+            "pin_memory": pin,
+        }
+        self._loader: DataLoader[BatchResult] | None = None
+
+    def run(self, tasks: Sequence[Task]) -> Generator[BatchResult, None, None]:
         """One pass; see `Engine`."""
         self._tasks.current = tasks
+        if self._loader is None:
+            self._loader = DataLoader(
+                _Batches(self._job), batch_size=None, sampler=self._tasks, **self._settings
+            )
         try:
             yield from self._loader
-        except (OSError, RuntimeError) as error:
-            if "Too many open files" not in str(error):
+        except (OSError, RuntimeError, EOFError) as error:
+            if "Too many open files" in str(error):
+                raise ResourceError(
+                    f"too many open files with {self._settings['num_workers']} worker processes:"
+                    " reduce num_workers, allow more files with `ulimit -n 4096`, or take"
+                    " engine='processes', whose batches need none (lmdb-reid doctor prints the"
+                    " limit)"
+                ) from error
+            if not _is_death(error):
                 raise
-            raise UsageError(
-                f"too many open files with {self._loader.num_workers} worker processes: reduce"
-                " workers (num_workers), allow more files with `ulimit -n 4096`, or take"
-                " engine='processes', whose batches need none (lmdb-reid doctor tells the limit)"
+            self._loader = None  # its workers are gone for good: the next pass makes new ones
+            raise WorkerDiedError(
+                f"a worker process of torch's DataLoader ended: {error}. The next pass starts new"
+                " ones"
             ) from error
 
+    def footprint(self, batch_size: int) -> Footprint:
+        """See `Engine`: torch makes each batch anew."""
+        shape, dtype, _ = self._job.batch_layout(batch_size)
+        copies = [] if self._job.transform is None else ["stack the transformed images"]
+        if self._settings["num_workers"]:
+            copies.append("into shared memory")
+        if self._settings["pin_memory"]:
+            copies.append("into page-locked memory")
+        return Footprint(shape, dtype, copies=tuple(copies))
+
     def ready(self) -> None:
-        """See `Engine`: torch does not tell."""
+        """See `Engine`: torch does not say."""
         return None
 
     def buffers(self) -> None:
@@ -69,7 +89,14 @@ class DataLoaderEngine:
 
     def close(self) -> None:
         """End the worker processes."""
-        del self._loader  # its iterator stops the workers when it goes
+        self._loader = None  # its iterator stops the workers when it goes
+
+
+def _is_death(error: BaseException) -> bool:
+    """Whether an error means that a worker process is gone."""
+    if isinstance(error, ConnectionError | EOFError):
+        return True
+    return re.search(r"DataLoader worker (\(pid|exited)", str(error)) is not None
 
 
 class _Tasks(Sampler[Task]):
@@ -85,13 +112,12 @@ class _Tasks(Sampler[Task]):
         return len(self.current)
 
 
-class _Batches(Dataset[Made]):
-    """Indexed by task: makes that batch, in whichever process it is asked."""
+class _Batches(Dataset[BatchResult]):
+    """Indexed by task: makes the images of that batch, in whichever process it is asked."""
 
-    def __init__(self, dataset: ReIDDataset, *, skip: bool) -> None:
-        self._dataset = dataset
-        self._skip = skip
+    def __init__(self, job: Job) -> None:
+        self._job = job
 
-    def __getitem__(self, task: Task) -> Made:
+    def __getitem__(self, task: Task) -> BatchResult:
         in_worker = torch.utils.data.get_worker_info() is not None
-        return make_batch(self._dataset, task, skip=self._skip, seed_globals=in_worker)
+        return self._job.batch(task, own_process=in_worker)

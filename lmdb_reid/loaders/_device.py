@@ -1,19 +1,29 @@
-"""From a batch of uint8 in host memory to what the model takes."""
+"""From images in host memory to what the model takes: the one place that moves, converts and
+normalises.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable, Sequence
+from collections.abc import Generator, Iterable
 from typing import Any, NamedTuple
 
 import torch
 
 from lmdb_reid.errors import UsageError
-from lmdb_reid.loaders._engine import Batch, Made
+from lmdb_reid.loaders._batch import Batch, Timings
+from lmdb_reid.loaders._config import DeviceConfig
+from lmdb_reid.loaders._ring import Ring
 
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
-"""Per channel, of pixels scaled to 0..1 (the values torchvision documents for its weights)."""
+_FLOAT_BYTES = 4
+_KEPT = 3  # float buffers that the consumer may hold before the ring is out
+
+
+class Made(NamedTuple):
+    """A batch with labels, and what it took."""
+
+    batch: Batch
+    timings: Timings
 
 
 class _Sent(NamedTuple):
@@ -30,52 +40,50 @@ class _Sent(NamedTuple):
 class Transfer:
     """Moves batches to a device; with a dtype, converts and normalises them there.
 
-    Normalised is (pixel / 255 - mean) / std. On a GPU the next batch is sent by a stream of its own
-    while the consumer works on the one before; a page-locked buffer is kept until its copy is done.
+    On a GPU the next batch is sent by a stream of its own while the consumer works on the one
+    before; a page-locked buffer is kept until its copy is done. On a CPU images are converted into
+    buffers that come back when the consumer has let them go.
 
     Args:
-        device: where to; None leaves them where they are.
-        dtype: a floating dtype, or None for uint8.
-        mean: of each channel, ImageNet's unless given.
-        std: likewise.
-        memory_format: torch.channels_last (which they are decoded in) or torch.contiguous_format;
-            None leaves them as they are.
-        made_on: where batches are when they come, if not in host memory.
+        config: where to, and into what.
+        made_on: where the engine's images are.
     """
 
-    def __init__(
-        self,
-        device: torch.device | None,
-        dtype: torch.dtype | None,
-        mean: Sequence[float] | None,
-        std: Sequence[float] | None,
-        memory_format: torch.memory_format | None = None,
-        *,
-        made_on: torch.device | None = None,
-    ) -> None:
-        if dtype is None and (mean is not None or std is not None):
-            raise UsageError(
-                "mean and std need a dtype to normalise into, such as dtype=torch.float32"
+    def __init__(self, config: DeviceConfig, made_on: torch.device) -> None:
+        self.device = self._device = config.device or made_on
+        """Where batches are in the end."""
+        self._dtype = config.dtype
+        self._memory_format = config.memory_format
+        self._moves = self._device != made_on
+        converts = self._dtype is not None or self._memory_format is not None
+        self._changes_something = self._moves or converts or config.device is not None
+        self._scale: tuple[torch.Tensor, torch.Tensor] | None = None
+        if config.moments is not None:
+            mean, std = (
+                torch.tensor(values, dtype=torch.float32, device=self._device).view(1, 3, 1, 1)
+                for values in config.moments
             )
-        if dtype is not None and not dtype.is_floating_point:
-            raise UsageError(f"dtype={dtype}: give a floating dtype, or none for uint8")
-        if memory_format not in (None, torch.channels_last, torch.contiguous_format):
-            raise UsageError(
-                f"memory_format={memory_format}: give torch.channels_last or"
-                " torch.contiguous_format"
-            )
-        moves = device is not None and device.type != "cpu"
-        self._changes_something = moves or dtype is not None or memory_format is not None
-        self._device = device
-        self._dtype = dtype
-        self._memory_format = memory_format
-        where = device or made_on
-        self._mean = _of_channels("mean", IMAGENET_MEAN if mean is None else mean, where)
-        self._std = _of_channels("std", IMAGENET_STD if std is None else std, where)
-        on_gpu = device is not None and device.type == "cuda"
+            self._scale = mean * 255, 1 / (std * 255)
+        self._ring: Ring | None = None
         self._stream: torch.cuda.Stream | None = None
-        if on_gpu:
-            self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch's
+        if self._device.type == "cuda" and made_on.type == "cpu":
+            self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]  # torch's
+
+    @property
+    def dtype_name(self) -> str | None:
+        """What images are converted into; None leaves them as they are."""
+        return None if self._dtype is None else str(self._dtype).removeprefix("torch.")
+
+    @property
+    def copies(self) -> list[str]:
+        """What it does to each batch, in words."""
+        steps = [f"copy to {self._device}"] if self._moves else []
+        if self._dtype is not None:
+            how = "normalise" if self._scale is not None else "scale to 0..1"
+            steps.append(f"convert to {self.dtype_name} and {how}")
+        if self._memory_format == torch.contiguous_format:
+            steps.append("make contiguous")
+        return steps
 
     def over(self, batches: Iterable[Made]) -> Generator[Made, None, None]:
         """The batches on the device, in order; on a GPU one is always under way ahead."""
@@ -85,7 +93,7 @@ class Transfer:
                 return
             for made in batches:
                 began = time.perf_counter()
-                batch = self._converted(self._moved(made.batch))
+                batch = self._converted(made.batch.to(self._device))
                 yield _with_transfer(made, batch, time.perf_counter() - began)
                 del made, batch  # or its buffer could not return while the next is waited for
             return
@@ -98,16 +106,10 @@ class Transfer:
         if ahead is not None:
             yield self._arrived(ahead)
 
-    def _moved(self, batch: Batch) -> Batch:
-        """On a device that has no streams (a GPU's way is `_sent`)."""
-        if self._device is None or self._device.type == "cpu":
-            return batch
-        return Batch(*(part.to(self._device) for part in batch))
-
     def _sent(self, made: Made, stream: torch.cuda.Stream) -> _Sent:
         with torch.cuda.stream(stream):
             begun = stream.record_event(_timed_event())
-            moved = Batch(*(part.to(self._device, non_blocking=True) for part in made.batch))
+            moved = made.batch.to(self._device, non_blocking=True)
             converted = self._converted(moved)
             done = stream.record_event(_timed_event())
         return _Sent(made._replace(batch=converted), made.batch, begun, done)
@@ -115,10 +117,12 @@ class Transfer:
     def _arrived(self, sent: _Sent) -> Made:
         current = torch.cuda.current_stream(self._device)
         current.wait_event(sent.done)
-        for part in sent.made.batch:
-            part.record_stream(current)  # its memory belongs to the other stream's pool
+        batch = sent.made.batch
+        for part in (batch.images, batch.labels, *batch.columns.values()):
+            if isinstance(part, torch.Tensor):
+                part.record_stream(current)  # its memory belongs to the other stream's pool
         sent.done.synchronize()  # the copy ran while the batch before was used
-        return _with_transfer(sent.made, sent.made.batch, sent.begun.elapsed_time(sent.done) / 1e3)
+        return _with_transfer(sent.made, batch, sent.begun.elapsed_time(sent.done) / 1e3)
 
     def _converted(self, batch: Batch) -> Batch:
         images = batch.images
@@ -128,10 +132,35 @@ class Transfer:
                 f" {type(images).__name__}: leave dtype out"
             )
         if self._dtype is not None:
-            images = ((images.float() / 255 - self._mean) / self._std).to(self._dtype)
+            images = self._floats(images).to(self._dtype)
         if self._memory_format is not None and isinstance(images, torch.Tensor):
             images = images.contiguous(memory_format=self._memory_format)
-        return batch if images is batch.images else batch._replace(images=images)
+        return batch if images is batch.images else Batch(images, *batch[1:], batch.columns)
+
+    def _floats(self, images: torch.Tensor) -> torch.Tensor:
+        """float32 of uint8 images (or of a transform's floats), scaled as asked."""
+        floats = self._kept_floats(images)
+        if floats is None:
+            floats = images.to(torch.float32, copy=True)
+        if self._scale is None:
+            return floats.div_(255)
+        offset, factor = self._scale
+        return floats.sub_(offset).mul_(factor)
+
+    def _kept_floats(self, images: torch.Tensor) -> torch.Tensor | None:
+        """A copy as float32 in memory that was used before: fresh memory costs its page faults,
+        which take longer than the arithmetic.
+        """
+        if images.device.type != "cpu" or images.ndim != 4 or not images.numel():
+            return None
+        count, channels, height, width = images.shape
+        shape = (count, height, width * channels * _FLOAT_BYTES)
+        if self._ring is None or not self._ring.holds(shape):
+            self._ring = Ring(shape, limit=_KEPT, pin=False)
+        memory = self._ring.lend()[:count].reshape(-1)
+        floats = torch.from_numpy(memory).view(torch.float32)
+        floats = floats.view(count, height, width, channels).permute(0, 3, 1, 2)
+        return floats.copy_(images)
 
 
 def _timed_event() -> torch.cuda.Event:
@@ -139,11 +168,4 @@ def _timed_event() -> torch.cuda.Event:
 
 
 def _with_transfer(made: Made, batch: Batch, seconds: float) -> Made:
-    return made._replace(batch=batch, spent=made.spent._replace(transfer=seconds))
-
-
-def _of_channels(name: str, values: Sequence[float], device: torch.device | None) -> torch.Tensor:
-    tensor = torch.as_tensor(values, dtype=torch.float32, device=device)
-    if tensor.shape != (3,):
-        raise UsageError(f"{name}={values!r}: one number for each of the three channels is needed")
-    return tensor.view(1, 3, 1, 1)
+    return Made(batch, made.timings._replace(transfer=seconds))

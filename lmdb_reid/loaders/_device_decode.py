@@ -13,9 +13,13 @@ import numpy as np
 import torch
 from torch.nn import functional
 
-from lmdb_reid.dataset import ReIDDataset
-from lmdb_reid.errors import CorruptSampleError, UsageError
-from lmdb_reid.loaders._engine import Batch, Corrupt, Made, Spent, Task
+from lmdb_reid.crops import Encoded
+from lmdb_reid.errors import UsageError
+from lmdb_reid.loaders._batch import BatchResult, Damaged, Timings
+from lmdb_reid.loaders._job import Job
+from lmdb_reid.loaders._plan import Footprint
+from lmdb_reid.sampling import Task
+from lmdb_reid.schema import Rows
 
 Decoder = Callable[[list[torch.Tensor]], Sequence[torch.Tensor]]
 """From the bytes of JPEGs, uint8 [n] each in host memory, to pixels, uint8 [3, H, W] RGB each on
@@ -56,49 +60,57 @@ def cuda_decoder(device: torch.device) -> Decoder:
 class DeviceDecodeEngine:
     """Reads and checks JPEG bytes in one thread, and decodes them on the device; see `Engine`.
 
-    Images of other sizes than the dataset's are resized there as `codec.resize` does it: an axis
+    Images of other sizes than the crops' are resized there as `codec.resize` does it: an axis
     that shrinks is averaged, one that grows interpolated.
 
     Args:
-        dataset: what to read; without a transform or cache, whose pixels would be in host memory.
+        job: what to read: Crops that are Encoded; without a transform or cache, whose pixels would
+            be in host memory.
         decoder: see `Decoder`.
         device: where the pixels will be.
         prefetch: batches made ahead.
-        skip: leave damaged samples out instead of raising.
+
+    Raises:
+        UsageError: the crops have no JPEG bytes.
     """
 
-    def __init__(
-        self,
-        dataset: ReIDDataset,
-        decoder: Decoder,
-        *,
-        device: torch.device,
-        prefetch: int,
-        skip: bool,
-    ) -> None:
-        self._dataset = dataset
+    name = "device decode"
+
+    def __init__(self, job: Job, decoder: Decoder, *, device: torch.device, prefetch: int) -> None:
+        if not isinstance(job.crops, Encoded):
+            raise UsageError(
+                f"decode='cuda' needs JPEG bytes, and {type(job.crops).__name__} has none: give"
+                " crops of a store, or leave decode out"
+            )
+        self._crops, self._encoded = job.crops, job.crops
+        self._skip = job.skip
         self._decoder = decoder
-        self._device = device
+        self.device = device
         self._prefetch = prefetch
-        self._skip = skip
-        self._waiting: deque[Future[tuple[Made, Any]]] = deque()
+        self._waiting: deque[Future[tuple[BatchResult, Any]]] = deque()
         self._stream: Any = None
         if device.type == "cuda":
             self._stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # torch's
 
-    def run(self, tasks: Sequence[Task]) -> Generator[Made, None, None]:
+    def run(self, tasks: Sequence[Task]) -> Generator[BatchResult, None, None]:
         """One pass; see `Engine`."""
         waiting = self._waiting = deque()
         with ThreadPoolExecutor(1, thread_name_prefix="lmdb_reid-device-decode") as pool:
             try:
                 for number in range(len(tasks) + self._prefetch):
                     if number < len(tasks):
-                        waiting.append(pool.submit(self._made, tasks[number]))
+                        waiting.append(pool.submit(self._result, tasks[number]))
                     if number >= self._prefetch:
                         yield self._arrived(*waiting.popleft().result())
             finally:
                 for future in waiting:
                     future.cancel()
+
+    def footprint(self, batch_size: int) -> Footprint:
+        """See `Engine`: the device's allocator keeps the memory."""
+        height, width = self._crops.size
+        copies = ("JPEG bytes out of the store", "stack the decoded images")
+        return Footprint((batch_size, 3, height, width), "uint8", copies=copies)
 
     def ready(self) -> int:
         """See `Engine`."""
@@ -111,54 +123,37 @@ class DeviceDecodeEngine:
     def close(self) -> None:
         """Nothing outlives a pass."""
 
-    def _made(self, task: Task) -> tuple[Made, Any]:
+    def _result(self, task: Task) -> tuple[BatchResult, Any]:
         began = time.perf_counter()
-        jpegs, corrupt = self._read(task)
-        items = np.delete(task.indices, [sample.place for sample in corrupt])
+        slots: list[int] | None = [] if self._skip else None
+        with self._encoded.jpegs(task.positions, slots) as found:
+            # Copies: what lies in LMDB's map is read-only, and the device reads it later.
+            jpegs = [torch.frombuffer(bytearray(jpeg), dtype=torch.uint8) for jpeg in found]
+        damaged = [Damaged(slot, int(task.positions[slot])) for slot in slots or ()]
+        positions = np.delete(task.positions, slots) if slots else task.positions
         with torch.cuda.stream(self._stream) if self._stream is not None else nullcontext():
-            images = self._decoded(items, jpegs)
-            labels = torch.from_numpy(self._dataset.labels[items]).to(self._device)
-            rows = torch.from_numpy(self._dataset.store_rows(items).copy()).to(self._device)
+            images = self._decoded(positions, jpegs)
             done = self._stream.record_event() if self._stream is not None else None
-        spent = Spent(decode=time.perf_counter() - began)
-        return Made(Batch(images, labels, rows), corrupt, spent), done
+        timings = Timings(decode=time.perf_counter() - began)
+        return BatchResult(images, damaged, timings), done
 
-    def _arrived(self, made: Made, done: Any) -> Made:
+    def _arrived(self, result: BatchResult, done: Any) -> BatchResult:
         if done is not None:
-            current = torch.cuda.current_stream(self._device)
+            current = torch.cuda.current_stream(self.device)
             current.wait_event(done)
-            for part in made.batch:
-                part.record_stream(current)  # its memory belongs to the other stream's pool
-        return made
+            result.images.record_stream(current)  # its memory belongs to the other stream's pool
+        return result
 
-    def _read(self, task: Task) -> tuple[list[torch.Tensor], list[Corrupt]]:
-        """The JPEG bytes of a task's samples, their checksums compared."""
-        jpegs: list[torch.Tensor] = []
-        corrupt: list[Corrupt] = []
-        rows = self._dataset.store_rows(task.indices).tolist()
-        with self._dataset.store._reading() as jpegs_of:
-            for place, (item, row) in enumerate(zip(task.indices.tolist(), rows, strict=True)):
-                try:
-                    # A copy: what lies in LMDB's map is read-only, and the device reads it later.
-                    jpegs.append(torch.frombuffer(bytearray(*jpegs_of([row])), dtype=torch.uint8))
-                except CorruptSampleError:
-                    if not self._skip:
-                        raise
-                    corrupt.append(Corrupt(place, item))
-        return jpegs, corrupt
-
-    def _decoded(
-        self, items: np.ndarray[tuple[int, ...], np.dtype[np.int64]], jpegs: list[torch.Tensor]
-    ) -> torch.Tensor:
+    def _decoded(self, positions: Rows, jpegs: list[torch.Tensor]) -> torch.Tensor:
         """uint8 [B, 3, H, W] on the device."""
-        size = self._dataset.size
+        size = self._crops.size
         if not jpegs:
-            return torch.empty((0, 3, *size), dtype=torch.uint8, device=self._device)
+            return torch.empty((0, 3, *size), dtype=torch.uint8, device=self.device)
         try:
             images = self._decoder(jpegs)
         except RuntimeError:
-            pixels = np.empty((len(items), *size, 3), np.uint8)
-            self._dataset.read_into(items, pixels)  # names the sample, if one is damaged
+            pixels = np.empty((len(positions), *size, 3), np.uint8)
+            self._crops.read(positions, pixels)  # names the sample, if one is damaged
             raise
         return torch.stack([_resized(image, size) for image in images])
 

@@ -2,172 +2,259 @@
 
 from __future__ import annotations
 
-import contextlib
 import weakref
-import zlib
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable
+from types import SimpleNamespace
 from typing import Any, Self
 
 import numpy as np
-import numpy.typing as npt
+import torch
 
-from lmdb_reid.dataset import ReIDDataset
-from lmdb_reid.errors import CorruptSampleError, UsageError
-from lmdb_reid.loaders._device import Transfer
-from lmdb_reid.loaders._engine import Batch, Corrupt, Engine, Task
+from lmdb_reid.dataset import Selection
+from lmdb_reid.errors import CorruptSampleError, LoaderClosedError, UsageError
+from lmdb_reid.loaders._batch import Batch, BatchResult, Damaged
+from lmdb_reid.loaders._config import LoaderConfig
+from lmdb_reid.loaders._device import Made, Transfer
+from lmdb_reid.loaders._engine import Engine
+from lmdb_reid.loaders._pass import Pass
+from lmdb_reid.loaders._plan import Plan
 from lmdb_reid.loaders._stats import Clock, Moment
-from lmdb_reid.sampling import FromTorch, Sampler, checked_order, rank_share
+from lmdb_reid.sampling import Order, Schedule, Task
 
 _SKIPPED_SHARE, _SKIPPED_LEAST = 0.01, 10  # most damaged samples of a pass that are left out
+_VERSION = 1  # of states
 
 
 class Loader:
     """Re-iterable batches; see `make_loader`, which makes one.
 
-    A finished pass moves on to the next epoch by itself. One pass at a time: a new `iter()` ends
-    the old one. `close`, the end of a `with` block, or the loader's own end stops the workers.
+    `iter()` begins the next epoch if the last pass gave any batch, finished or not; `set_epoch` and
+    `load_state_dict` say otherwise. One pass at a time: a new one ends the old one, whose `next`
+    then raises LoaderClosedError. `close`, the end of a `with` block, or the loader's own end stops
+    the workers.
     """
 
     def __init__(
         self,
-        dataset: ReIDDataset,
+        dataset: Any,
+        selection: Selection,
         engine: Engine,
-        sampler: Sampler,
+        order: Order,
         *,
+        schedule: Callable[[], Schedule],
         transfer: Transfer,
-        batch_size: int,
-        drop_last: bool,
-        seed: int,
-        ranks: tuple[int, int],
+        config: LoaderConfig,
         why: str,
     ) -> None:
         self.dataset = dataset
-        self.batch_size = batch_size
-        self.epoch = 0
-        """The epoch that the next pass reads, or the running one does."""
+        """What `make_loader` was given."""
+        self.batch_size = schedule().batch_size
+        """Samples in a whole batch."""
+        self._selection = selection
         self._engine: Engine | None = engine
-        self._sampler = sampler
+        self._order = order
+        self._schedule = schedule  # asked when a pass begins: ranks are known only then
         self._transfer = transfer
-        self._drop_last = drop_last
-        self._seed = seed
-        self._rank, self._world_size = ranks
-        self._taken = 0  # batches of this epoch that the consumer took
-        self._resume_at = 0  # where the next pass begins: not 0 after load_state_dict only
-        self._pass = 0
-        self._running: weakref.ref[Generator[Batch, None, None]] | None = None
-        self._drawn: tuple[int, npt.NDArray[np.int64]] | None = None  # an epoch's order
+        self._config = config
         self._why = why
+        self._at = 0, 0  # (epoch, samples that all ranks together took of it)
+        self._next = 0, 0  # where the next pass begins
+        self._running: weakref.ref[Pass] | None = None
         self._clock = Clock()
 
-    def __len__(self) -> int:
-        """Batches in an epoch of this rank."""
-        return len(self._tasks(self.epoch))
+    @property
+    def epoch(self) -> int:
+        """The epoch that the running pass reads, or, after its last batch, the next one."""
+        return self._at[0]
 
-    def __iter__(self) -> Iterator[Batch]:
+    @property
+    def batch_sampler(self) -> SimpleNamespace:
+        """Whose `sampler.set_epoch` Lightning calls with its own epoch before each pass."""
+        # Not `sampler` itself: Lightning's overfit_batches makes loaders that have one anew.
+        return SimpleNamespace(sampler=self)
+
+    def __len__(self) -> int:
+        """Batches in an epoch of this rank; nothing is drawn for it."""
+        return self._schedule().steps(self._order.count(self.epoch))
+
+    def __iter__(self) -> Pass:
         if self._engine is None:
-            raise UsageError("this loader was closed")
-        self._end_pass()
-        self._taken = self._resume_at
-        running = self._run(self._engine, self._pass)
+            raise LoaderClosedError("this loader was closed")
+        self._end_pass("a newer pass of its loader began")
+        self._at = self._next
+        running = Pass(self._run)
         self._running = weakref.ref(running)
         return running
 
-    def _run(self, engine: Engine, number: int) -> Generator[Batch, None, None]:
-        epoch, start = self.epoch, self._taken
-        tasks = self._tasks(epoch, start)
+    def _run(self, current: Pass) -> Generator[Batch, None, None]:
+        engine = self._engine
+        if engine is None:
+            raise LoaderClosedError("this loader was closed")
+        schedule, (epoch, start) = self._schedule(), self._next
+        tasks = schedule.tasks(
+            self._order.positions(epoch), seed=self._config.seed, epoch=epoch, start=start
+        )
         if not tasks:
-            self.epoch, self._taken = epoch + 1, 0
+            self._at = self._next = epoch + 1, 0
         source = engine.run(tasks)
-        batches = self._transfer.over(source)
-        skipped: list[Corrupt] = []
+        skipped: list[Damaged] = []
+        labelled = self._labelled(tasks, source, skipped)
+        batches = self._transfer.over(labelled)
         try:
-            for taken in range(start + 1, start + len(tasks) + 1):
+            for step in range(1, len(tasks) + 1):
                 asked, ready = self._clock.begin(), engine.ready()
-                batch, corrupt, spent = next(batches)
-                self._resume_at = 0  # now that the position is used, and not before
-                self._count_skipped(skipped, corrupt)
-                self._clock.end(asked, batch.labels.size(0), ready, spent)
+                batch, timings = next(batches)
+                self._clock.end(asked, len(batch.rows), ready, timings)
                 # Counted before it is handed out: a state saved in the loop's body holds this batch
                 # as taken.
-                last = taken == start + len(tasks)
-                self.epoch, self._taken = (epoch + 1, 0) if last else (epoch, taken)
+                self._next = epoch + 1, 0
+                last = step == len(tasks)
+                self._at = self._next if last else (epoch, start + step * schedule.step_samples)
                 yield batch
                 del batch  # or its buffer could not return while the next is waited for
-                if number != self._pass:  # a newer pass took over, or the loader was closed
+                if current.is_over:
                     return
         finally:
             self._clock.pause()
-            for generator in (batches, source):
+            for generator in (batches, labelled, source):
                 generator.close()
 
-    def _count_skipped(self, skipped: list[Corrupt], corrupt: list[Corrupt]) -> None:
-        if not corrupt:
-            return
-        skipped += corrupt
-        self._clock.skipped += len(corrupt)
-        if len(skipped) > max(_SKIPPED_LEAST, _SKIPPED_SHARE * len(self.dataset)):
-            rows = self.dataset.store_rows(np.array([sample.item for sample in skipped[-3:]]))
-            told = ", ".join(self.dataset.store.ids[row] for row in rows)
+    def _labelled(
+        self, tasks: Iterable[Task], source: Iterable[BatchResult], skipped: list[Damaged]
+    ) -> Generator[Made, None, None]:
+        """The engine's images with labels, rows and columns beside them."""
+        selection = self._selection
+        for task, result in zip(tasks, source, strict=True):
+            positions = task.positions
+            if result.damaged:
+                self._count_skipped(skipped, result.damaged)
+                positions = np.delete(positions, [sample.slot for sample in result.damaged])
+            columns = {
+                name: torch.from_numpy(np.ascontiguousarray(values[positions]))
+                for name, values in selection.columns.items()
+            }
+            batch = Batch(
+                result.images,
+                torch.from_numpy(selection.labels[positions]),
+                torch.from_numpy(selection.rows_of(positions)),
+                columns,
+            )
+            yield Made(batch, result.timings)
+            del result, batch  # or its buffer could not return while the next is waited for
+
+    def _count_skipped(self, skipped: list[Damaged], damaged: list[Damaged]) -> None:
+        skipped += damaged
+        self._clock.skipped += len(damaged)
+        if len(skipped) > max(_SKIPPED_LEAST, _SKIPPED_SHARE * len(self._selection)):
+            names = self._selection.crops.names(
+                np.array([sample.position for sample in skipped[-3:]])
+            )
             raise CorruptSampleError(
                 f"{len(skipped)} samples of this pass are damaged, more than on_error='skip' leaves"
-                f" out; the last were {told} (lmdb-reid verify --deep lists all)"
+                f" out; the last were {', '.join(names)} (lmdb-reid verify --deep lists all)",
+                ids=names,
             )
 
     def set_epoch(self, epoch: int) -> None:
         """Read this epoch next, from its first batch; from where it stopped, if a state of it was
-        just loaded.
-        """
-        if epoch < 0:
-            raise UsageError(f"epoch {epoch}: epochs are counted from 0")
-        if epoch == self.epoch and self._resume_at:  # `for epoch in range(start, n)` after a resume
-            return
-        self._end_pass()
-        self.epoch, self._taken, self._resume_at = epoch, 0, 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """Where the consumer stands: what `load_state_dict` needs to give the same rest of the
-        epoch.
-
-        It counts the batches that were taken, not those prefetched. After the last batch it is the
-        next epoch's start.
-        """
-        state: dict[str, Any] = {"epoch": self.epoch, "batches": self._taken, **self._identity()}
-        if isinstance(self._sampler, FromTorch):
-            state["order"] = self._sampler.rows(self.epoch).tolist()
-        else:
-            state["crc32"] = self._order_crc(self.epoch)
-        return state
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state, with any number of workers.
+        just loaded. While a pass reads this epoch already, nothing changes.
 
         Raises:
-            UsageError: no state of a loader, or one of another order: other samples, batch size,
-                seed, sampler or number of ranks.
+            UsageError: a negative epoch.
         """
-        epoch, batches = state.get("epoch"), state.get("batches")
-        if not (isinstance(epoch, int) and isinstance(batches, int) and min(epoch, batches) >= 0):
-            raise UsageError(f"this is no state of a loader: epoch {epoch!r}, batches {batches!r}")
-        wanted = self._identity()
-        if isinstance(self._sampler, FromTorch):
-            order = checked_order(state.get("order", [None]), len(self.dataset))
-        else:
-            wanted["crc32"] = self._order_crc(epoch)
-        differing = {
-            name: (state.get(name), now) for name, now in wanted.items() if state.get(name) != now
-        }
-        if differing:
-            told = "; ".join(
-                f"{name} was {was}, is {now}" for name, (was, now) in differing.items()
+        if epoch < 0:
+            raise UsageError(f"epoch must be 0 or more; got {epoch}")
+        running = self._running() if self._running is not None else None
+        if running is not None and not running.is_over:
+            if running.has_begun and epoch == self._at[0]:
+                return
+            if not running.has_begun:
+                self._set_next(epoch)
+                return
+        self._end_pass(f"set_epoch({epoch}) was called")
+        self._set_next(epoch)
+
+    def _set_next(self, epoch: int) -> None:
+        if epoch != self._next[0] or not self._next[1]:  # else a state of it was just loaded
+            self._next = epoch, 0
+        self._at = self._next
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where the consumer stands, as plain data: what `load_state_dict` needs to give the same
+        rest of the epoch, also to another number of ranks or workers, or another batch size.
+
+        It counts the samples that all ranks took, not those prefetched. After the last batch it is
+        the next epoch's start.
+        """
+        epoch, samples = self._at
+        identity = {"version": _VERSION, "epoch": epoch, "samples": samples}
+        return identity | {"seed": self._config.seed} | self._order.state(epoch)
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Go on from a saved state.
+
+        Raises:
+            UsageError: no state of a loader, one of another version, or one of another order: other
+                samples, seed or sampler.
+        """
+        epoch, samples = self._checked_state(state)
+        self._order.restore(epoch, state)
+        schedule, count = self._schedule(), self._order.count(epoch)
+        if schedule.in_batches and samples % schedule.batch_size:
+            raise UsageError(
+                f"this state took {samples} samples, which are no whole batches of"
+                f" {schedule.batch_size}: resume with the batch size that it was saved with"
             )
-            raise UsageError(f"this state belongs to another order of batches: {told}")
-        if isinstance(self._sampler, FromTorch):
-            self._sampler.restore(epoch, order)
-            self._drawn = None
-        if batches > len(self._tasks(epoch)):
-            raise UsageError(f"this state took {batches} batches of an epoch that has fewer")
-        self._end_pass()
-        self.epoch, self._taken, self._resume_at = epoch, batches, batches
+        if samples > count * (schedule.world_size if schedule.is_shared else 1):
+            raise UsageError(f"this state took {samples} samples of an epoch that has {count}")
+        self._end_pass("a state was loaded")
+        self._at = self._next = epoch, samples
+
+    def _checked_state(self, state: object) -> tuple[int, int]:
+        """(epoch, samples) of a state."""
+        if not isinstance(state, dict) or "version" not in state:
+            raise UsageError(f"this is no state of a loader: {str(state)[:80]}")
+        if state["version"] != _VERSION:
+            raise UsageError(
+                f"this state has version {state['version']!r}; this code reads version {_VERSION}"
+            )
+        epoch, samples = state.get("epoch"), state.get("samples")
+        if not (isinstance(epoch, int) and isinstance(samples, int) and min(epoch, samples) >= 0):
+            raise UsageError(f"this is no state of a loader: epoch {epoch!r}, samples {samples!r}")
+        if state.get("seed") != self._config.seed:
+            raise UsageError(
+                f"this state belongs to another order: seed was {state.get('seed')}, is"
+                f" {self._config.seed}"
+            )
+        return epoch, samples
+
+    def plan(self) -> Plan:
+        """What an epoch takes: steps, batches, buffers and their bytes, engine and why, copies;
+        print it.
+        """
+        if self._engine is None:
+            raise LoaderClosedError("this loader was closed")
+        schedule, engine = self._schedule(), self._engine
+        count = self._order.count(self.epoch)
+        samples = schedule.samples(count)
+        longest = min(schedule.batch_size, samples)
+        footprint = engine.footprint(longest)
+        return Plan(
+            samples=samples,
+            steps=schedule.steps(count),
+            batch_size=schedule.batch_size,
+            batch_shape=footprint.shape,
+            batch_dtype=self._transfer.dtype_name or footprint.dtype,
+            engine=engine.name,
+            why=self._why,
+            num_workers=self._config.num_workers,
+            rank=schedule.rank,
+            world_size=schedule.world_size,
+            buffers=footprint.buffers,
+            buffer_bytes=footprint.buffer_bytes,
+            copies=(*footprint.copies, *self._transfer.copies),
+            device=str(self._transfer.device),
+        )
 
     def stats(self) -> dict[str, Any]:
         """What happened since the loader was made.
@@ -185,31 +272,25 @@ class Loader:
         buffers = None if self._engine is None else self._engine.buffers()
         if buffers is not None:
             stats |= dict(zip(("ring", "beyond_ring"), buffers, strict=True))
-        if self.dataset.cache is not None:
-            stats["cache"] = self.dataset.cache.stats()
+        if self._selection.cache is not None:
+            stats["cache"] = self._selection.cache.stats()
         return stats
 
     def moments(self) -> list[Moment]:
         """The last batches (4,096 at most), each with when it was asked for and what it took."""
         return list(self._clock.moments)
 
-    def explain(self) -> str:
-        """Which engine makes the batches, and why."""
-        return f"{type(self._engine).__name__}: {self._why}"
-
     def close(self) -> None:
         """Stop the workers. The loader cannot be read again."""
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.close()  # first, so that nothing under way is waited for
-        self._end_pass()
+        self._end_pass("its loader was closed")
 
-    def _end_pass(self) -> None:
-        self._pass += 1
+    def _end_pass(self, why: str) -> None:
         running = self._running() if self._running is not None else None
         if running is not None:
-            with contextlib.suppress(ValueError):  # it is running now: it ends by itself
-                running.close()
+            running.end(why)
 
     def __enter__(self) -> Self:
         return self
@@ -218,74 +299,9 @@ class Loader:
         self.close()
 
     def __repr__(self) -> str:
+        name = "closed" if self._engine is None else self._engine.name
+        epoch, samples = self._at
         return (
-            f"Loader({self.dataset!r}, batches of {self.batch_size}, epoch {self.epoch},"
-            f" {self._taken} taken)"
-        )
-
-    def _identity(self) -> dict[str, Any]:
-        return {
-            "samples": len(self.dataset),
-            "batch_size": self.batch_size,
-            "seed": self._seed,
-            "world_size": self._world_size,
-            "drop_last": self._drop_last,
-            "sampler": type(self._sampler).__name__,
-        }
-
-    def _order_crc(self, epoch: int) -> int:
-        """Of the store's rows in the order of an epoch: tells one order from another."""
-        order = self._order(epoch)
-        return zlib.crc32(np.ascontiguousarray(self.dataset.store_rows(order)).data)
-
-    def _order(self, epoch: int) -> npt.NDArray[np.int64]:
-        """The order of an epoch, drawn once: ten million samples take half a second."""
-        if self._drawn is None or self._drawn[0] != epoch:
-            self._drawn = None  # the one before need not stay while the next is drawn
-            self._drawn = epoch, checked_order(self._sampler.rows(epoch), len(self.dataset))
-        return self._drawn[1]
-
-    def _tasks(self, epoch: int, start: int = 0) -> _Tasks:
-        """The tasks of an epoch from batch `start` on."""
-        order = self._order(epoch)
-        rank, ranks, drop_last = self._rank, self._world_size, self._drop_last
-        if isinstance(self._sampler, FromTorch) and self._sampler.is_shared:
-            plain = Task(order, self._seed, epoch, rank, ranks)
-        elif ranks > 1 and hasattr(self._sampler, "batch_size"):
-            # Its batches stay whole, batch b goes to rank b % ranks.
-            size = self.batch_size
-            order = rank_share(order, rank, ranks, drop_last=drop_last, together=size)
-            plain = Task(order, self._seed, epoch, rank * size)
-            return _Tasks(plain, size, start, drop_last=drop_last, apart=ranks * size)
-        else:
-            order = rank_share(order, rank, ranks, drop_last=drop_last)
-            plain = Task(order, self._seed, epoch, rank, ranks)
-        apart = self.batch_size * plain.stride
-        return _Tasks(plain, self.batch_size, start, drop_last=drop_last, apart=apart)
-
-
-class _Tasks(Sequence[Task]):
-    """An epoch cut into batches, each as it is asked for: no Python object stands for a sample."""
-
-    def __init__(
-        self, epoch: Task, batch_size: int, start: int, *, drop_last: bool, apart: int
-    ) -> None:
-        self._epoch = epoch
-        self._apart = apart  # positions from one batch's first sample to the next one's
-        self._batch_size = batch_size
-        self._start = start
-        whole, rest = divmod(len(epoch.indices), batch_size)
-        self._end = whole + bool(rest and not drop_last)
-
-    def __len__(self) -> int:
-        return max(0, self._end - self._start)
-
-    def __getitem__(self, at: Any) -> Any:
-        if not 0 <= at < len(self):
-            raise IndexError(at)
-        number = self._start + at
-        first = number * self._batch_size
-        return self._epoch._replace(
-            indices=self._epoch.indices[first : first + self._batch_size],
-            first=self._epoch.first + number * self._apart,
+            f"Loader({self.dataset!r}, batches of {self.batch_size}, {name}, epoch {epoch},"
+            f" {samples:,} samples taken)"
         )

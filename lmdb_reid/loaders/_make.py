@@ -4,33 +4,42 @@ from __future__ import annotations
 
 import numbers
 import os
-from collections.abc import Iterable, Sequence
-from typing import Literal
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
 import torch
 
-from lmdb_reid.dataset import ReIDDataset
+from lmdb_reid.crops import Crops
+from lmdb_reid.dataset import CroppedBBoxDataset, ReIDDataset, Selection, selection_of
 from lmdb_reid.errors import UsageError
+from lmdb_reid.loaders._config import (
+    DeviceConfig,
+    EngineName,
+    LoaderConfig,
+    Normalize,
+    OnError,
+    StartMethod,
+)
 from lmdb_reid.loaders._dataloader import DataLoaderEngine
 from lmdb_reid.loaders._device import Transfer
 from lmdb_reid.loaders._device_decode import DeviceDecodeEngine, cuda_decoder
-from lmdb_reid.loaders._engine import Engine
+from lmdb_reid.loaders._engine import CPU, Engine
+from lmdb_reid.loaders._job import Job
 from lmdb_reid.loaders._loader import Loader
-from lmdb_reid.loaders._processes import ProcessesEngine, StartMethod
+from lmdb_reid.loaders._processes import ProcessesEngine
 from lmdb_reid.loaders._resident import ResidentEngine
 from lmdb_reid.loaders._threads import ThreadsEngine
 from lmdb_reid.machine import available_cores
-from lmdb_reid.sampling import FromTorch, Sampler, Sequential, Shuffled
-from lmdb_reid.store import Store
+from lmdb_reid.sampling import Order, Sampler, Schedule, Sequential, Shuffled, TorchSampler
 
-EngineName = Literal["auto", "threads", "processes", "dataloader"]
-_ENGINES = ("auto", "threads", "processes", "dataloader")
-OnError = Literal["raise", "skip"]
+_BATCH_SIZE = 256  # where neither the caller nor the sampler gives one
+
+Readable = ReIDDataset | CroppedBBoxDataset | Crops | Selection | torch.utils.data.Subset[Any]
 
 
 def make_loader(
-    dataset: ReIDDataset,
-    batch_size: int = 256,
+    dataset: Readable,
+    batch_size: int | None = None,
     *,
     shuffle: bool = False,
     sampler: Sampler | Iterable[int] | None = None,
@@ -39,8 +48,7 @@ def make_loader(
     prefetch: int = 3,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
-    mean: Sequence[float] | None = None,
-    std: Sequence[float] | None = None,
+    normalize: Normalize | None = None,
     drop_last: bool = False,
     seed: int = 0,
     on_error: OnError = "raise",
@@ -56,32 +64,33 @@ def make_loader(
     """A loader of `Batch(images, labels, rows)` over a dataset.
 
     The order is a pure function of seed and epoch: the same on every engine and for any number of
-    workers. Workers live as long as the loader.
+    workers. Workers live as long as the loader. `print(loader.plan())` shows what it will do.
 
     Args:
-        dataset: what to read.
-        batch_size: samples in a batch; a sampler's own `batch_size` goes first.
+        dataset: what to read: a ReIDDataset, a CroppedBBoxDataset, torch's Subset of one, or an
+            object that keeps the protocol `lmdb_reid.crops.Crops`.
+        batch_size: samples in a batch; the sampler's own if it makes batches, else 256, unless
+            given.
         shuffle: draw a new order for each epoch.
-        sampler: an object with `rows(epoch)` giving dataset positions, or a torch sampler; instead
-            of `shuffle`.
+        sampler: an object with `positions(epoch)` (see `lmdb_reid.sampling.Sampler`), or a torch
+            sampler; instead of `shuffle`.
         engine: "threads" decodes in threads of this process; "processes" in processes, for any
             Python transform; "dataloader" is torch's DataLoader; "auto" takes threads where there
-            is no transform, else processes. `explain()` says what was taken, and why.
+            is no transform, else processes. `plan()` says what was taken, and why.
         num_workers: threads, or processes, that decode; 0 decodes in the caller's thread; as many
             as cores unless given.
-        prefetch: batches made ahead (of torch's DataLoader: for each worker).
+        prefetch: batches made ahead, in total (processes have one more each in the making).
         device: where batches go ("cuda"); they stay in host memory unless given.
-        dtype: a floating dtype to convert and normalise images into, on the device.
-        mean: of each channel; ImageNet's unless given.
-        std: likewise.
+        dtype: a floating dtype to convert images into, on the device: pixels in 0..1.
+        normalize: "imagenet", or (mean, std) of three numbers each, of pixels in 0..1; float32
+            unless `dtype` is given.
         drop_last: leave out a last batch that is not full.
         seed: of the order and of everything random about a sample.
         on_error: "raise" ends the pass at a damaged sample; "skip" leaves it out and counts it in
             `stats()`, until more than 1 % of the epoch (and more than 10) were.
         start_method: how the workers of engine="processes" begin: "forkserver", "spawn" or "fork".
             But for the last, a script's own code must stand under `if __name__ == "__main__":`.
-        rank: this process among `world_size`; torch.distributed's where it is initialised, unless
-            given.
+        rank: this process among `world_size`; torch.distributed's when a pass begins, unless given.
         world_size: likewise.
         pin_memory: batches in page-locked memory; where there is a GPU, unless given.
         persistent_workers: torch's DataLoader keeps its processes from one epoch to the next;
@@ -94,108 +103,164 @@ def make_loader(
             process's, without a device); a batch is then an index_select there.
 
     Raises:
-        UsageError: arguments that cannot be meant together.
+        UsageError: a dataset that cannot be read, or arguments that do not go together.
     """
+    selection = selection_of(dataset)
     to = None if device is None else torch.device(device)
-    num_workers = available_cores() if num_workers is None else num_workers
-    ranks = _ranks(rank, world_size)
-    _check_dataset(dataset)
-    _check_numbers(batch_size=(batch_size, 1), prefetch=(prefetch, 1), seed=(seed, 0))
-    _check_numbers(num_workers=(num_workers, 0))
-    _check_choices(on_error=(on_error, "raise", "skip"), decode=(decode, "cpu", "cuda"))
     if to is not None and to.type == "cuda" and not torch.cuda.is_available():
         raise UsageError(
-            f"device={str(device)!r}: this torch sees no GPU (lmdb-reid doctor tells what is there)"
+            f"device={str(device)!r}: this torch sees no GPU (lmdb-reid doctor prints what it sees)"
         )
-    batch_size = getattr(sampler, "batch_size", None) or batch_size
-    pin = torch.cuda.is_available() if pin_memory is None else pin_memory
-    name, why = _chosen_engine(dataset, engine, num_workers)
-    if decode == "cuda" or resident:
-        _check_on_device(dataset, decode, to, resident=resident)
-    skip = on_error == "skip"
-    made: Engine
-    if decode == "cuda" and to is not None:
-        decoder, why = cuda_decoder(to), "decode='cuda' was asked for"
-        made = DeviceDecodeEngine(dataset, decoder, device=to, prefetch=prefetch, skip=skip)
-    elif name == "threads":
-        made = ThreadsEngine(
-            dataset,
-            num_workers=num_workers,
-            prefetch=prefetch,
-            pin=pin and torch.cuda.is_available(),  # page-locked memory is CUDA's to give
-            skip=skip,
-        )
-    elif name == "processes":
-        made = ProcessesEngine(
-            dataset,
-            num_workers=num_workers,
-            prefetch=prefetch,
-            skip=skip,
-            start_method=start_method,
-        )
-    else:
-        made = DataLoaderEngine(
-            dataset,
-            num_workers=num_workers,
-            prefetch=prefetch,
-            pin=pin,
-            persistent=persistent_workers,
-            skip=skip,
-        )
-    if resident:
-        why = f"resident=True was asked for, filled once by {type(made).__name__} ({why})"
-        there = to or torch.device("cpu")
-        made = ResidentEngine(dataset, made, device=there, batch_size=batch_size)
-    moves = to if decode == "cpu" and not resident else None  # else they are made there
-    return Loader(
-        dataset,
-        made,
-        _checked_sampler(dataset, sampler, shuffle=shuffle, seed=seed, ranks=ranks),
-        transfer=Transfer(moves, dtype, mean, std, memory_format, made_on=to),
-        batch_size=batch_size,
+    config = LoaderConfig(
+        engine=engine,
+        num_workers=available_cores() if num_workers is None else num_workers,
+        prefetch=prefetch,
         drop_last=drop_last,
         seed=seed,
-        ranks=ranks,
+        on_error=on_error,
+        start_method=start_method,
+        pin_memory=torch.cuda.is_available() if pin_memory is None else pin_memory,
+        persistent_workers=persistent_workers,
+    )
+    on_device = DeviceConfig(
+        device=to,
+        dtype=dtype,
+        normalize=normalize,
+        memory_format=memory_format,
+        decode=decode,
+        resident=resident,
+    )
+    order = Order(
+        _sampler(sampler, len(selection), shuffle=shuffle, seed=seed),
+        len(selection),
+        selection.rows,
+    )
+    size = _batch_size(batch_size, order.sampler.batch_size)
+    job = Job(crops=selection.crops, transform=selection.transform, skip=on_error == "skip")
+    if selection.cache is not None and decode == "cuda":
+        raise UsageError(
+            "decode='cuda' keeps nothing in host memory: leave the dataset's cache out"
+        )
+    maker, why = _engine(job, config, on_device, size)
+    return Loader(
+        dataset,
+        selection,
+        maker,
+        order,
+        schedule=_Ranks(order, size, drop_last, rank, world_size),
+        transfer=Transfer(on_device, maker.device),
+        config=config,
         why=why,
     )
 
 
-def _check_dataset(dataset: object) -> None:
-    if isinstance(dataset, Store | str | os.PathLike):
-        raise UsageError("make_loader reads a dataset: give ReIDDataset(store)")
+class _Ranks:
+    """Makes the schedule of a pass; torch.distributed is asked each time."""
+
+    def __init__(
+        self,
+        order: Order,
+        batch_size: int,
+        drop_last: bool,
+        rank: int | None,
+        world_size: int | None,
+    ) -> None:
+        if (rank is None) != (world_size is None):
+            raise UsageError("rank and world_size must be given together")
+        self._order = order
+        self._batch_size = batch_size
+        self._drop_last = drop_last
+        self._given = None if rank is None or world_size is None else (rank, world_size)
+
+    def __call__(self) -> Schedule:
+        rank, world_size = self._given or _distributed()
+        if world_size > 1 and not self._order.is_the_same_on_all_ranks:
+            raise UsageError(
+                f"{self._order.sampler} draws another order on each rank: give shuffle=True, a"
+                " DistributedSampler, or an object with positions(epoch)"
+            )
+        return Schedule(
+            batch_size=self._batch_size,
+            rank=rank,
+            world_size=world_size,
+            drop_last=self._drop_last,
+            in_batches=self._order.sampler.batch_size is not None,
+            is_shared=self._order.is_shared,
+        )
 
 
-def _check_numbers(**given: tuple[int, int]) -> None:
-    """Each name is a whole number, and at least so much."""
-    for name, (value, least) in given.items():
-        if not isinstance(value, numbers.Integral) or int(value) < least:
-            raise UsageError(f"{name} {value!r}: give a whole number from {least} up")
+def _distributed() -> tuple[int, int]:
+    """(rank, world size) of torch.distributed; (0, 1) where it is not initialised."""
+    distributed = torch.distributed
+    if distributed.is_available() and distributed.is_initialized():
+        return distributed.get_rank(), distributed.get_world_size()
+    return 0, 1
 
 
-def _check_choices(**given: tuple[str, ...]) -> None:
-    """Each name is one of the words behind its value."""
-    for name, (value, *words) in given.items():
-        if value not in words:
-            raise UsageError(f"{name}={value!r}: give {' or '.join(map(repr, words))}")
+def _batch_size(given: int | None, of_sampler: int | None) -> int:
+    if given is not None and (not isinstance(given, numbers.Integral) or given < 1):
+        raise UsageError(f"batch_size must be a whole number from 1 up; got {given!r}")
+    if of_sampler is None:
+        return _BATCH_SIZE if given is None else int(given)
+    if given is not None and given != of_sampler:
+        raise UsageError(
+            f"batch_size={given} differs from the sampler's own {of_sampler}: leave batch_size out"
+        )
+    return of_sampler
 
 
-def _chosen_engine(dataset: ReIDDataset, engine: str, num_workers: int) -> tuple[str, str]:
+def _sampler(
+    sampler: Sampler | Iterable[int] | None, count: int, *, shuffle: bool, seed: int
+) -> Sampler:
+    if sampler is None:
+        return Shuffled(count, seed) if shuffle else Sequential(count)
+    if shuffle:
+        raise UsageError("shuffle and sampler both decide the order: give one of them")
+    if isinstance(sampler, Sampler):
+        return sampler
+    if callable(getattr(sampler, "positions", None)):
+        raise UsageError(
+            f"{type(sampler).__name__} has positions(epoch), and must also have batch_size (None if"
+            " it makes no batches) and len(): see lmdb_reid.sampling.Sampler"
+        )
+    return TorchSampler(sampler)
+
+
+def _engine(
+    job: Job, config: LoaderConfig, on_device: DeviceConfig, batch_size: int
+) -> tuple[Engine, str]:
+    """(the engine, why it was taken)."""
+    name, why = _engine_name(job, config)
+    if on_device.decode == "cuda" or on_device.resident:
+        _check_on_device(job, on_device)
+    maker: Engine
+    if on_device.decode == "cuda" and on_device.device is not None:
+        decoder, why = cuda_decoder(on_device.device), "decode='cuda' was asked for"
+        maker = DeviceDecodeEngine(job, decoder, device=on_device.device, prefetch=config.prefetch)
+    else:
+        maker = _MAKERS[name](job, config)
+    if on_device.resident:
+        why = f"resident=True was asked for; {maker.name} fills it once ({why})"
+        there = on_device.device or CPU
+        maker = ResidentEngine(job, maker, device=there, batch_size=batch_size)
+    return maker, why
+
+
+def _engine_name(job: Job, config: LoaderConfig) -> tuple[str, str]:
     """(engine, why) for what was asked."""
-    if engine not in _ENGINES:
-        raise UsageError(f"engine={engine!r}: give one of {', '.join(map(repr, _ENGINES))}")
-    shares_globals = dataset.transform is not None and not dataset.wants_generator
-    if engine == "threads" and shares_globals:
+    needs_process = job.transform is not None and not job.transform.wants_generator
+    if config.engine == "threads" and needs_process:
         raise UsageError(
             "engine='threads': the transform takes no keyword `generator`, and threads would share"
             " the global random generators; give it one, or take engine='processes'"
         )
-    if engine == "dataloader":
+    if config.engine == "dataloader":
         return "dataloader", "it was asked for"
-    if num_workers == 0:
+    if config.num_workers == 0:
         return "dataloader", "num_workers=0 decodes in the caller's thread"
-    if engine != "auto":
-        return engine, "it was asked for"
-    if dataset.transform is None:
+    if config.engine != "auto":
+        return config.engine, "it was asked for"
+    if job.transform is None:
         return "threads", "there is no Python transform, so nothing needs a process of its own"
     if not hasattr(os, "memfd_create"):
         return "dataloader", "the transform needs processes, and those of our own need Linux"
@@ -205,58 +270,48 @@ def _chosen_engine(dataset: ReIDDataset, engine: str, num_workers: int) -> tuple
     )
 
 
-def _check_on_device(
-    dataset: ReIDDataset, decode: str, device: torch.device | None, *, resident: bool
-) -> None:
+def _threads(job: Job, config: LoaderConfig) -> Engine:
+    return ThreadsEngine(
+        job,
+        num_workers=config.num_workers,
+        prefetch=config.prefetch,
+        pin=config.pin_memory and torch.cuda.is_available(),  # CUDA gives page-locked memory
+    )
+
+
+def _processes(job: Job, config: LoaderConfig) -> Engine:
+    return ProcessesEngine(
+        job,
+        num_workers=config.num_workers,
+        prefetch=config.prefetch,
+        start_method=config.start_method,
+    )
+
+
+def _dataloader(job: Job, config: LoaderConfig) -> Engine:
+    return DataLoaderEngine(
+        job,
+        num_workers=config.num_workers,
+        prefetch=config.prefetch,
+        pin=config.pin_memory,
+        persistent=config.persistent_workers,
+    )
+
+
+_MAKERS: dict[str, Callable[[Job, LoaderConfig], Engine]] = {
+    "threads": _threads,
+    "processes": _processes,
+    "dataloader": _dataloader,
+}
+
+
+def _check_on_device(job: Job, config: DeviceConfig) -> None:
     """Refuse what cannot be done where the pixels are to be made."""
-    asked = "resident=True" if resident else f"decode={decode!r}"
-    if dataset.transform is not None:
+    asked = "resident=True" if config.resident else f"decode={config.decode!r}"
+    if job.transform is not None:
         raise UsageError(
             f"{asked} makes whole batches on the device, and the dataset has a transform of single"
             " images: transform the batches there instead"
         )
-    if decode == "cuda" and (device is None or device.type != "cuda"):
+    if config.decode == "cuda" and (config.device is None or config.device.type != "cuda"):
         raise UsageError("decode='cuda' needs device='cuda'")
-    if decode == "cuda" and dataset.cache is not None:
-        raise UsageError(
-            "decode='cuda' keeps nothing in host memory: leave the dataset's cache out"
-        )
-
-
-def _checked_sampler(
-    dataset: ReIDDataset,
-    sampler: Sampler | Iterable[int] | None,
-    *,
-    shuffle: bool,
-    seed: int,
-    ranks: tuple[int, int],
-) -> Sampler:
-    if sampler is None:
-        return Shuffled(len(dataset), seed) if shuffle else Sequential(len(dataset))
-    if shuffle:
-        raise UsageError("shuffle and sampler both decide the order: give one of them")
-    if isinstance(sampler, Sampler):
-        return sampler
-    theirs = FromTorch(sampler)
-    in_order = isinstance(sampler, torch.utils.data.SequentialSampler | Sequence)
-    if ranks[1] > 1 and not (theirs.is_shared or in_order):
-        raise UsageError(
-            f"{type(sampler).__name__} draws another order on each rank: give shuffle=True, a"
-            " DistributedSampler, or an object with rows(epoch)"
-        )
-    return theirs
-
-
-def _ranks(rank: int | None, world_size: int | None) -> tuple[int, int]:
-    if (rank is None) != (world_size is None):
-        raise UsageError("give rank and world_size together")
-    if rank is not None and world_size is not None:
-        if not 0 <= rank < world_size:
-            raise UsageError(
-                f"rank {rank} of world size {world_size}: ranks are 0..{world_size - 1}"
-            )
-        return rank, world_size
-    distributed = torch.distributed
-    if distributed.is_available() and distributed.is_initialized():
-        return distributed.get_rank(), distributed.get_world_size()
-    return 0, 1

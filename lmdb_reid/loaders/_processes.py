@@ -15,77 +15,36 @@ import os
 import pickle
 import select
 import signal
-import traceback
 import weakref
 from collections import deque
 from collections.abc import Generator, Sequence
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
-from typing import Any, Literal, NamedTuple
+from typing import Any
 
-import numpy as np
 import torch
 
-from lmdb_reid.dataset import ReIDDataset
-from lmdb_reid.errors import UsageError, WorkerDiedError
-from lmdb_reid.loaders._engine import (
-    Corrupt,
-    Made,
-    Spent,
-    Task,
-    finished,
-    labelled,
-    make_batch,
-    read_span,
-    sample_output,
-)
+from lmdb_reid.errors import ResourceError, UsageError, WorkerDiedError
+from lmdb_reid.loaders._batch import BatchResult
+from lmdb_reid.loaders._config import StartMethod
+from lmdb_reid.loaders._engine import CPU
+from lmdb_reid.loaders._job import Job, collate
+from lmdb_reid.loaders._plan import Footprint
 from lmdb_reid.loaders._shared import SharedBuffer, check_memory
-
-StartMethod = Literal["forkserver", "fork", "spawn"]
+from lmdb_reid.loaders._worker import Answer, Order, send, work
+from lmdb_reid.sampling import Task
 
 _SPARE = 6  # slots that a consumer may hold before batches are copied out
 _PATIENCE = 5.0  # seconds that a worker is given to end
-
-
-class _Order(NamedTuple):
-    """One batch to make, for a worker: where to, and its task in plain values."""
-
-    number: int
-    slot: int
-    indices: bytes
-    seed: int
-    epoch: int
-    first: int
-    stride: int
-
-    def task(self) -> Task:
-        """What to make."""
-        return Task(np.frombuffer(self.indices, np.int64), *self[3:])
-
-
-class _Answer(NamedTuple):
-    """What came of it: the images lie in the slot, unless they are no plain tensor."""
-
-    number: int
-    slot: int
-    corrupt: list[Corrupt]
-    spent: Spent
-    shape: tuple[int, ...] | None = None
-    dtype: torch.dtype | None = None
-    """Of the images in the slot; None for the decoded pixels as they are."""
-    images: Any = None
-    error: bytes | None = None
-    trace: str = ""
 
 
 class ProcessesEngine:
     """Decoder processes; see `Engine`.
 
     Args:
-        dataset: what to read, with any transform; it is pickled to the workers.
+        job: what to read, with any transform; it is pickled to the workers.
         num_workers: processes.
         prefetch: batches made or being made ahead of the consumer, beside one for each worker.
-        skip: leave damaged samples out instead of raising.
         start_method: how workers begin. Under forkserver (the default) and spawn, a script's own
             code must stand under `if __name__ == "__main__":`.
 
@@ -93,27 +52,28 @@ class ProcessesEngine:
         UsageError: the system has no anonymous shared memory, or not enough memory for the slots.
     """
 
+    name = "processes"
+    device = CPU
+
     def __init__(
         self,
-        dataset: ReIDDataset,
+        job: Job,
         *,
         num_workers: int,
         prefetch: int,
-        skip: bool,
         start_method: StartMethod = "forkserver",
     ) -> None:
         if not hasattr(os, "memfd_create"):
             raise UsageError("engine='processes' needs Linux: take 'threads' or 'dataloader'")
         self.beyond = 0
         """Batches that were copied out of the buffer, since the consumer held too many slots."""
-        self._dataset = dataset
+        self._job = job
         self._workers = num_workers
         self._ahead = prefetch + num_workers
-        self._skip = skip
         self._method = start_method
         self._crew: _Crew | None = None
 
-    def run(self, tasks: Sequence[Task]) -> Generator[Made, None, None]:
+    def run(self, tasks: Sequence[Task]) -> Generator[BatchResult, None, None]:
         """One pass; see `Engine`."""
         if not tasks:
             return
@@ -127,12 +87,22 @@ class ProcessesEngine:
                     waiting.append((crew.order(task), task))
                     begun += 1
                 number, task = waiting.popleft()
-                yield self._made(crew, crew.answer_to(number), task)
+                yield self._result(crew, crew.answer_to(number), task)
         except WorkerDiedError:
             self.close()
             raise
         finally:
             crew.forget()
+
+    def footprint(self, batch_size: int) -> Footprint:
+        """See `Engine`."""
+        shape, dtype, nbytes = self._job.batch_layout(batch_size)
+        slots = self._ahead + _SPARE
+        if self._job.transform is None:
+            return Footprint(shape, dtype, slots, slots * nbytes)
+        last = "into the shared slot" if nbytes else "to the consumer, by torch's own sharing"
+        copies = ("stack the transformed images", last)
+        return Footprint(shape, dtype, slots if nbytes else 0, slots * nbytes, copies)
 
     def ready(self) -> int:
         """See `Engine`."""
@@ -149,38 +119,37 @@ class ProcessesEngine:
             crew.stop()
 
     def _started(self, longest: Task) -> _Crew:
-        crew, count = self._crew, len(longest.indices)
+        crew, count = self._crew, len(longest.positions)
         if crew is not None and crew.pid == os.getpid():
             if count <= crew.longest:
                 return crew
             self.close()
         slots = self._ahead + _SPARE
-        output = sample_output(self._dataset, int(longest.indices[0]))
+        output = self._job.example(int(longest.positions[0]))
         slot_bytes = output.nbytes * count if isinstance(output, torch.Tensor) else 1
         check_memory(slots * slot_bytes)
         try:
             crew = _Crew(
-                self._dataset,
+                self._job,
                 self._workers,
                 SharedBuffer(slots, slot_bytes),
                 slots,
                 longest=count,
-                skip=self._skip,
                 method=self._method,
             )
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise
-            raise UsageError(
-                f"too many open files to start {self._workers} worker processes: reduce workers"
-                " (num_workers), or allow more files with `ulimit -n 4096` (lmdb-reid doctor tells"
+            raise ResourceError(
+                f"too many open files to start {self._workers} worker processes: reduce"
+                " num_workers, or allow more files with `ulimit -n 4096` (lmdb-reid doctor prints"
                 " the limit)"
             ) from error
         weakref.finalize(self, crew.stop)
         self._crew = crew
         return crew
 
-    def _made(self, crew: _Crew, answer: _Answer, task: Task) -> Made:
+    def _result(self, crew: _Crew, answer: Answer, task: Task) -> BatchResult:
         if answer.error is not None:
             crew.free.append(answer.slot)
             error = pickle.loads(answer.error)  # our own worker made it
@@ -188,8 +157,8 @@ class ProcessesEngine:
             raise error
         if answer.images is not None:
             crew.free.append(answer.slot)
-            return labelled(self._dataset, task, answer.images, answer.corrupt, answer.spent)
-        shape = answer.shape or (len(task.indices), *self._dataset.size, 3)
+            return BatchResult(answer.images, answer.damaged, answer.timings)
+        shape = answer.shape or (len(task.positions), *self._job.crops.size, 3)
         itemsize = 1 if answer.dtype is None else answer.dtype.itemsize
         lent = crew.buffer.slot(answer.slot, math.prod(shape) * itemsize)
         if crew.lent() >= _SPARE:
@@ -199,10 +168,9 @@ class ProcessesEngine:
         else:
             weakref.finalize(lent, crew.free.append, answer.slot).atexit = False
         if answer.dtype is None:
-            pixels = lent.reshape(shape)
-            return finished(self._dataset, task, pixels, answer.corrupt, answer.spent)
+            return collate(lent.reshape(shape), answer.damaged, answer.timings)
         images = torch.from_numpy(lent).view(answer.dtype).view(shape)
-        return labelled(self._dataset, task, images, answer.corrupt, answer.spent)
+        return BatchResult(images, answer.damaged, answer.timings)
 
 
 class _Crew:
@@ -210,13 +178,12 @@ class _Crew:
 
     def __init__(
         self,
-        dataset: ReIDDataset,
+        job: Job,
         num_workers: int,
         buffer: SharedBuffer,
         slots: int,
         *,
         longest: int,
-        skip: bool,
         method: StartMethod,
     ) -> None:
         self.pid = os.getpid()
@@ -224,7 +191,7 @@ class _Crew:
         self.buffer = buffer
         self.free: deque[int] = deque(range(slots))
         self._slots = slots
-        self._answers: dict[int, _Answer] = {}
+        self._answers: dict[int, Answer] = {}
         self._unanswered: set[int] = set()
         self._stale: set[int] = set()  # of passes that were ended: answers that nobody wants
         self._numbers = 0
@@ -234,13 +201,13 @@ class _Crew:
         self._stopped = False
         context: Any = multiprocessing.get_context(method)
         if method == "forkserver":
-            context.set_forkserver_preload([__name__])
+            context.set_forkserver_preload([work.__module__])
         for number in range(num_workers):
             ours, theirs = context.Pipe()
             inherited = [*self._pipes, ours] if method == "fork" else []
             process = context.Process(
-                target=_work,
-                args=(theirs, dataset, buffer, skip, inherited),
+                target=work,
+                args=(theirs, job, buffer, inherited),
                 name=f"lmdb_reid-decode-{number}",
                 daemon=True,
             )
@@ -277,15 +244,15 @@ class _Crew:
         self._numbers += 1
         worker = self._loads.index(min(self._loads))
         try:
-            order = _Order(self._numbers, self.free.popleft(), task.indices.tobytes(), *task[1:])
-            _send(self._pipes[worker], order)
+            order = Order(self._numbers, self.free.popleft(), task.positions.tobytes(), *task[1:])
+            send(self._pipes[worker], order)
         except (BrokenPipeError, ConnectionResetError):
             raise self._death(worker) from None
         self._loads[worker] += 1
         self._unanswered.add(self._numbers)
         return self._numbers
 
-    def answer_to(self, number: int) -> _Answer:
+    def answer_to(self, number: int) -> Answer:
         """The answer to an order, waited for.
 
         Raises:
@@ -327,7 +294,7 @@ class _Crew:
         for worker in answered:
             pipe = self._pipes[worker]
             try:
-                answer = _Answer(*pipe.recv())
+                answer = Answer(*pipe.recv())
             except (EOFError, ConnectionResetError):
                 raise self._death(worker) from None
             self._loads[worker] -= 1
@@ -353,66 +320,3 @@ class _Crew:
             "SIGBUS": "; a store file was cut, or its disk failed, while it was mapped",
         }.get(how, "")
         return WorkerDiedError(f"{process.name} (pid {process.pid}) ended with {how}{hint}")
-
-
-def _work(
-    pipe: Connection,
-    dataset: ReIDDataset,
-    buffer: SharedBuffer,
-    skip: bool,
-    inherited: list[Connection],
-) -> None:
-    """A worker's life: until it is told to end, or the consumer's end of its pipe is gone."""
-    for ours in inherited:  # a forked worker would keep its siblings' pipes open
-        ours.close()
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the consumer's
-    torch.set_num_threads(1)
-    while True:
-        try:
-            received = pipe.recv()
-        except (EOFError, OSError):
-            return
-        if received is None:
-            return
-        order = _Order(*received)
-        try:
-            answer = _answered(order, dataset, buffer, skip=skip)
-        except BaseException as error:  # whatever it is belongs to the consumer
-            answer = _failed(order, error)
-        try:
-            if answer.images is None:
-                _send(pipe, answer)
-            else:
-                pipe.send(tuple(answer))  # torch's own way with tensors
-        except OSError:  # the consumer is gone
-            return
-
-
-def _send(pipe: Connection, message: tuple[Any, ...]) -> None:
-    """`pipe.send` of a message without tensors, in a fraction of its time."""
-    pipe.send_bytes(pickle.dumps(tuple(message), pickle.HIGHEST_PROTOCOL))
-
-
-def _answered(order: _Order, dataset: ReIDDataset, buffer: SharedBuffer, *, skip: bool) -> _Answer:
-    number, slot, task = order.number, order.slot, order.task()
-    shape = (len(task.indices), *dataset.size, 3)
-    if dataset.transform is None:
-        pixels = buffer.slot(slot, math.prod(shape)).reshape(shape)
-        return _Answer(number, slot, *read_span(dataset, task, pixels, skip=skip))
-    made = make_batch(dataset, task, skip=skip, seed_globals=True)
-    images, known = made.batch.images, (number, slot, made.corrupt, made.spent)
-    if isinstance(images, torch.Tensor) and images.nbytes <= buffer.slot_bytes:
-        flat = torch.from_numpy(buffer.slot(slot, images.nbytes)).view(images.dtype)
-        flat.view(images.shape).copy_(images)
-        return _Answer(*known, tuple(images.shape), images.dtype)
-    return _Answer(*known, images=images)
-
-
-def _failed(order: _Order, error: BaseException) -> _Answer:
-    trace = traceback.format_exc()
-    try:
-        packed = pickle.dumps(error)
-        pickle.loads(packed)  # some exceptions pickle and cannot be made again
-    except Exception:
-        packed = pickle.dumps(RuntimeError(f"{type(error).__name__}: {error}"))
-    return _Answer(order.number, order.slot, [], Spent(), error=packed, trace=trace)

@@ -6,12 +6,10 @@ import threading
 import weakref
 
 import numpy as np
-import numpy.typing as npt
 import torch
 
 from lmdb_reid._memory import pixel_bytes, pixel_memory, pixels_in
-
-Pixels = npt.NDArray[np.uint8]
+from lmdb_reid.schema import Pixels
 
 
 class Ring:
@@ -22,7 +20,7 @@ class Ring:
     out, which costs its page faults each time.
 
     Args:
-        shape: of a buffer, [B, H, W, 3].
+        shape: of a buffer of bytes, such as [B, H, W, 3].
         limit: most buffers that are kept.
         pin: page-locked memory, for a GPU.
     """
@@ -38,6 +36,10 @@ class Ring:
         """Buffers that belong to the ring."""
         self.beyond = 0
         """Batches that got ordinary memory, since all of the ring was held."""
+
+    def holds(self, shape: tuple[int, ...]) -> bool:
+        """Whether a buffer has room for this shape, whose first axis may be shorter."""
+        return shape[1:] == self._shape[1:] and shape[0] <= self._shape[0]
 
     def lend(self) -> Pixels:
         """A buffer that is nobody's, uint8; its content is undefined."""

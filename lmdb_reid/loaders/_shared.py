@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lmdb_reid._memory import PIXELS_AT
-from lmdb_reid.errors import UsageError
+from lmdb_reid.errors import ResourceError
 from lmdb_reid.machine import free_memory
 
 _PAGE = mmap.PAGESIZE
@@ -53,8 +53,8 @@ def check_memory(needed: int) -> None:
     """Refuse a ring for which there is no memory, before anything is started."""
     available = free_memory()
     if available is not None and needed > available:
-        raise UsageError(
+        raise ResourceError(
             f"engine='processes' needs {needed / 1e9:.1f} GB for its batches, and"
             f" {available / 1e9:.1f}"
-            " GB are free: lower batch_size, workers or prefetch"
+            " GB are free: lower batch_size, num_workers or prefetch"
         )

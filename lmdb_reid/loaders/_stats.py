@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from lmdb_reid.loaders._engine import Spent
+from lmdb_reid.loaders._batch import Timings
 
 _KEPT = 4096  # batches that are remembered
 
@@ -22,7 +22,7 @@ class Moment(NamedTuple):
     samples: int
     ready: int | None
     """Batches that were whole when it was asked for; None where the engine cannot tell."""
-    spent: Spent
+    timings: Timings
 
 
 class Clock:
@@ -42,12 +42,12 @@ class Clock:
         self._resumed = now
         return now
 
-    def end(self, asked: float, samples: int, ready: int | None, spent: Spent) -> None:
+    def end(self, asked: float, samples: int, ready: int | None, timings: Timings) -> None:
         """The consumer gets it."""
-        self.moments.append(Moment(asked, time.perf_counter(), samples, ready, spent))
+        self.moments.append(Moment(asked, time.perf_counter(), samples, ready, timings))
         self.batches += 1
         self.samples += samples
-        self.cached += spent.cached
+        self.cached += timings.cached
 
     def pause(self) -> None:
         """A pass is over: the time until the next one does not count."""
@@ -57,7 +57,7 @@ class Clock:
 
     def stats(self) -> dict[str, Any]:
         """Counts, samples per second of running time, and percentiles over the latest batches."""
-        spent = [moment.spent for moment in self.moments]
+        timings = [moment.timings for moment in self.moments]
         depths = [moment.ready for moment in self.moments if moment.ready is not None]
         return {
             "batches": self.batches,
@@ -67,10 +67,10 @@ class Clock:
             "samples_per_s": self.samples / self._running if self._running else 0.0,
             "queue_depth_p50": float(np.median(depths)) if depths else None,
             **_ms("wait", (moment.got - moment.asked for moment in self.moments)),
-            **_ms("gather", (each.gather for each in spent)),
-            **_ms("decode", (each.decode for each in spent)),
-            **_ms("transform", (each.transform for each in spent)),
-            **_ms("transfer", (each.transfer for each in spent)),
+            **_ms("gather", (each.gather for each in timings)),
+            **_ms("decode", (each.decode for each in timings)),
+            **_ms("transform", (each.transform for each in timings)),
+            **_ms("transfer", (each.transfer for each in timings)),
         }
 
 

@@ -15,18 +15,14 @@ from collections import deque
 from collections.abc import Generator, Sequence
 from typing import Any
 
-from lmdb_reid.dataset import ReIDDataset
-from lmdb_reid.errors import UsageError
-from lmdb_reid.loaders._engine import (
-    Corrupt,
-    Made,
-    Spent,
-    Task,
-    finished,
-    read_span,
-    transform_span,
-)
-from lmdb_reid.loaders._ring import Pixels, Ring
+from lmdb_reid.errors import LoaderClosedError
+from lmdb_reid.loaders._batch import BatchResult, Damaged, Timings
+from lmdb_reid.loaders._engine import CPU
+from lmdb_reid.loaders._job import Job, collate
+from lmdb_reid.loaders._plan import Footprint
+from lmdb_reid.loaders._ring import Ring
+from lmdb_reid.sampling import Task
+from lmdb_reid.schema import Pixels
 
 # Samples claimed at once, within these. Each claim costs some 0.2 ms of Python that the decoder has
 # driven out of the caches, and may wait for another thread to wake.
@@ -38,40 +34,33 @@ class ThreadsEngine:
     """Decoder threads in this process; see `Engine`.
 
     Args:
-        dataset: what to read; a transform must take a `generator`, since threads share the global
+        job: what to read; a transform must take a `generator`, since threads share the global
             ones.
         num_workers: threads.
         prefetch: batches made or being made ahead of the consumer.
         pin: page-locked batches, for a GPU.
-        skip: leave damaged samples out instead of raising.
     """
 
-    def __init__(
-        self,
-        dataset: ReIDDataset,
-        *,
-        num_workers: int,
-        prefetch: int,
-        pin: bool,
-        skip: bool,
-    ) -> None:
+    name = "threads"
+    device = CPU
+
+    def __init__(self, job: Job, *, num_workers: int, prefetch: int, pin: bool) -> None:
         self._ring: Ring | None = None
         self._pin = pin
-        self._dataset = dataset
+        self._job = job
         self._workers = num_workers
         self._prefetch = prefetch
-        self._skip = skip
         self._board: _Board | None = None
         self._pid = 0
 
-    def run(self, tasks: Sequence[Task]) -> Generator[Made, None, None]:
+    def run(self, tasks: Sequence[Task]) -> Generator[BatchResult, None, None]:
         """One pass; see `Engine`."""
         if not tasks:
             return
         board, pid = self._started(), os.getpid()
-        ring = self._ring_for(len(tasks[0].indices))  # the first batch is the longest
-        span = _span(len(tasks[0].indices), self._prefetch, self._workers)
-        work = _Pass(self._dataset, tasks, ring, self._prefetch, span=span, skip=self._skip)
+        ring = self._ring_for(len(tasks[0].positions))  # the first batch is the longest
+        span = _span(len(tasks[0].positions), self._prefetch, self._workers)
+        work = _Pass(self._job, tasks, ring, self._prefetch, span=span)
         board.post(work)
         try:
             for _ in range(len(tasks)):
@@ -79,6 +68,14 @@ class ThreadsEngine:
         finally:
             if os.getpid() == pid:  # in a forked child another thread may hold the board for ever
                 board.withdraw(work)
+
+    def footprint(self, batch_size: int) -> Footprint:
+        """See `Engine`."""
+        shape, dtype, _ = self._job.batch_layout(batch_size)
+        height, width = self._job.crops.size
+        buffers = self._prefetch + _SPARE
+        copies = () if self._job.transform is None else ("stack the transformed images",)
+        return Footprint(shape, dtype, buffers, buffers * batch_size * height * width * 3, copies)
 
     def ready(self) -> int:
         """See `Engine`."""
@@ -113,7 +110,7 @@ class ThreadsEngine:
     def _ring_for(self, longest: int) -> Ring:
         """Buffers that hold a batch of so many samples."""
         if self._ring is None or self._ring.longest < longest:
-            shape = (longest, *self._dataset.size, 3)
+            shape = (longest, *self._job.crops.size, 3)
             self._ring = Ring(shape, limit=self._prefetch + _SPARE, pin=self._pin)
         return self._ring
 
@@ -131,17 +128,17 @@ def _span(batch: int, prefetch: int, num_workers: int) -> int:
 class _Making:
     """One batch while it is made."""
 
-    __slots__ = ("corrupt", "error", "left", "made", "next", "pixels", "spent", "task")
+    __slots__ = ("damaged", "error", "images", "left", "next", "pixels", "task", "timings")
 
     def __init__(self, task: Task, pixels: Pixels, *, transformed: bool) -> None:
         self.task = task
-        self.pixels = pixels[: len(task.indices)]
-        self.made: list[Any] | None = [None] * len(task.indices) if transformed else None
+        self.pixels = pixels[: len(task.positions)]
+        self.images: list[Any] | None = [None] * len(task.positions) if transformed else None
         self.next = 0  # first sample that nobody claimed
-        self.left = len(task.indices)  # samples not finished
-        self.corrupt: list[Corrupt] = []
+        self.left = len(task.positions)  # samples not finished
+        self.damaged: list[Damaged] = []
         self.error: BaseException | None = None
-        self.spent = Spent()
+        self.timings = Timings()
 
 
 class _Pass:
@@ -149,16 +146,14 @@ class _Pass:
 
     def __init__(
         self,
-        dataset: ReIDDataset,
+        job: Job,
         tasks: Sequence[Task],
         ring: Ring,
         prefetch: int,
         *,
         span: int,
-        skip: bool,
     ) -> None:
-        self.dataset = dataset
-        self.skip = skip
+        self._job = job
         self.making: deque[_Making] = deque()  # in order; the first is the consumer's next
         self.failed: BaseException | None = None  # why no further batch can be begun
         self._tasks = tasks
@@ -172,7 +167,7 @@ class _Pass:
         board's lock.
         """
         last = self.making[-1] if self.making else None
-        if last is None or last.next == len(last.task.indices):
+        if last is None or last.next == len(last.task.positions):
             full = self._begun == len(self._tasks) or len(self.making) >= self._prefetch
             if full or self.failed is not None:
                 return None
@@ -183,23 +178,22 @@ class _Pass:
                 self.failed = error
                 return None
             self._begun += 1
-            last = _Making(task, buffer, transformed=self.dataset.transform is not None)
+            last = _Making(task, buffer, transformed=self._job.transform is not None)
             self.making.append(last)
         start = last.next
-        last.next = min(start + self._span, len(last.task.indices))
+        last.next = min(start + self._span, len(last.task.positions))
         return last, start, last.next
 
-    def decode(self, batch: _Making, start: int, stop: int) -> Spent:
+    def decode(self, batch: _Making, start: int, stop: int) -> Timings:
         """Fill samples start..stop of a batch."""
         task, pixels = batch.task, batch.pixels[start:stop]
-        corrupt, spent = read_span(self.dataset, task, pixels, skip=self.skip, first=start)
-        batch.corrupt += corrupt
-        if batch.made is None:
-            return spent
-        batch.made[start:stop], took = transform_span(
-            self.dataset, task, pixels, corrupt, first=start
-        )
-        return spent.plus(took)
+        damaged, timings = self._job.read(task, pixels, start)
+        batch.damaged += damaged
+        if batch.images is None:
+            return timings
+        images, seconds = self._job.transformed(task, pixels, damaged, first=start)
+        batch.images[start:stop] = images
+        return timings._replace(transform=seconds)
 
 
 class _Board:
@@ -237,7 +231,7 @@ class _Board:
             self._room.notify_all()
             self._ready.notify_all()
 
-    def take(self, work: _Pass) -> Made:
+    def take(self, work: _Pass) -> BatchResult:
         """The next batch, waited for."""
         with self._lock:
             while self._work is work and not (work.making and work.making[0].left == 0):
@@ -247,13 +241,15 @@ class _Board:
                     raise work.failed
                 self._ready.wait()
             if self._work is not work:
-                raise UsageError("this pass was ended by a newer one, or its loader was closed")
+                raise LoaderClosedError(
+                    "this pass was ended by a newer one, or its loader was closed"
+                )
             batch = work.making.popleft()
             self._room.notify_all()
         if batch.error is not None:
             raise batch.error
-        images = batch.pixels if batch.made is None else batch.made
-        return finished(work.dataset, batch.task, images, batch.corrupt, batch.spent)
+        images = batch.pixels if batch.images is None else batch.images
+        return collate(images, batch.damaged, batch.timings)
 
     def whole(self) -> int:
         """Batches that wait for the consumer."""
@@ -273,11 +269,13 @@ class _Board:
                 self._room.wait()
             return None
 
-    def finish(self, batch: _Making, count: int, spent: Spent, error: BaseException | None) -> None:
+    def finish(
+        self, batch: _Making, count: int, timings: Timings, error: BaseException | None
+    ) -> None:
         """Count samples of a batch as done."""
         with self._lock:
             batch.left -= count
-            batch.spent = batch.spent.plus(spent)
+            batch.timings = batch.timings.plus(timings)
             batch.error = batch.error or error
             if batch.left == 0 or error is not None:
                 self._ready.notify_all()
@@ -288,10 +286,10 @@ def _work(board: _Board) -> None:
     while (span := board.claim()) is not None:
         work, batch, start, stop = span
         error: BaseException | None = None
-        spent = Spent()
+        timings = Timings()
         try:
-            spent = work.decode(batch, start, stop)
+            timings = work.decode(batch, start, stop)
         except BaseException as raised:  # whatever it is belongs to the consumer
             error = raised
-        board.finish(batch, stop - start, spent, error)
+        board.finish(batch, stop - start, timings, error)
         del span, work, batch, error  # or a waiting thread would keep a batch from its ring

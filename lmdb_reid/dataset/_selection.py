@@ -1,0 +1,119 @@
+"""What a loader takes of a dataset."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
+from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset
+
+from lmdb_reid.cache import PixelCache
+from lmdb_reid.crops import Crops
+from lmdb_reid.dataset._transform import SampleTransform
+from lmdb_reid.errors import UsageError
+from lmdb_reid.schema import NO_LABEL, Rows
+from lmdb_reid.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Selection:
+    """Crops, and what batches say of them; each array has one entry for each crop."""
+
+    crops: Crops
+    labels: Rows
+    """int64 [N]."""
+    rows: Rows | None = None
+    """int64 [N]: rows of the store; None means the positions themselves."""
+    columns: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
+    """Further numbers that batches carry, [N] each."""
+    transform: SampleTransform | None = None
+    cache: PixelCache | None = None
+    """The one behind `crops`, for its statistics."""
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def rows_of(self, positions: Rows) -> Rows:
+        """The rows of some positions, int64 [B], the caller's own."""
+        return positions.copy() if self.rows is None else self.rows[positions]
+
+
+@runtime_checkable
+class _Selectable(Protocol):
+    """A dataset of this package."""
+
+    def selection(self) -> Selection: ...
+    def select(self, positions: Any) -> _Selectable: ...
+
+
+def selection_of(dataset: object) -> Selection:
+    """What a loader takes of `dataset`: a ReIDDataset or CroppedBBoxDataset, torch's Subset of one
+    (random_split gives such), anything that keeps the protocol `Crops`, or a Selection.
+
+    Raises:
+        UsageError: anything else; says what to do instead.
+    """
+    if isinstance(dataset, Selection):
+        return dataset
+    if isinstance(dataset, _Selectable):
+        return dataset.selection()
+    if isinstance(dataset, Subset):
+        return _resolved(dataset).selection()
+    if isinstance(dataset, Crops):
+        return _of_crops(dataset)
+    raise UsageError(f"make_loader cannot read {_described(dataset)}: {_cure(dataset)}")
+
+
+def _resolved(dataset: object) -> _Selectable:
+    """The dataset that a Subset, or a Subset of a Subset, stands for."""
+    if isinstance(dataset, _Selectable):
+        return dataset
+    if isinstance(dataset, Subset):
+        return _resolved(dataset.dataset).select(dataset.indices)
+    raise UsageError(f"make_loader cannot read a Subset of {_described(dataset)}: {_cure(dataset)}")
+
+
+def _of_crops(crops: Crops) -> Selection:
+    count = len(crops)
+    labels, rows = crops.column("label"), crops.column("row")
+    return Selection(
+        crops=crops,
+        labels=np.full(count, NO_LABEL, np.int64) if labels is None else _numbers("label", labels),
+        rows=None if rows is None else _numbers("row", rows),
+    )
+
+
+def _numbers(name: str, values: npt.NDArray[Any]) -> Rows:
+    given = np.asarray(values)
+    if given.ndim != 1 or not np.issubdtype(given.dtype, np.integer):
+        raise UsageError(
+            f"column({name!r}) must be whole numbers [N]; got {given.dtype} {list(given.shape)}"
+        )
+    return given.astype(np.int64, copy=False)
+
+
+def _described(dataset: object) -> str:
+    kind = type(dataset)
+    return f"a {kind.__module__.partition('.')[0]} {kind.__name__}"
+
+
+def _cure(dataset: object) -> str:
+    if isinstance(dataset, Store | str | os.PathLike):
+        return "give ReIDDataset(store)"
+    if isinstance(dataset, ConcatDataset):
+        return (
+            "of one store give ReIDDataset(store, rows) with the rows of all parts; join two stores"
+            " with `lmdb-reid merge A B --out C`"
+        )
+    if type(dataset).__module__.partition(".")[0] == "datasets":  # Hugging Face's
+        return "put its images into a store first, with StoreWriter, then give ReIDDataset(store)"
+    if isinstance(dataset, IterableDataset | Dataset):
+        return (
+            "torch's DataLoader reads it; to read it here, put its images into a store with"
+            " StoreWriter, or give it the protocol lmdb_reid.crops.Crops"
+        )
+    return "give ReIDDataset(store), or an object that keeps the protocol lmdb_reid.crops.Crops"

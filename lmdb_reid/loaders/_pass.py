@@ -1,0 +1,80 @@
+"""One pass over a loader's batches."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Generator, Iterator
+from typing import Self
+
+from lmdb_reid.errors import LoaderClosedError, UsageError
+from lmdb_reid.loaders._batch import Batch
+
+
+class Pass(Iterator[Batch]):
+    """What `iter(loader)` gives. It begins at its first `next`, and never ends early in silence:
+    once a newer pass, `set_epoch`, a loaded state or `close` ended it, `next` raises.
+    """
+
+    def __init__(self, begin: Callable[[Pass], Generator[Batch, None, None]]) -> None:
+        self._begin = begin
+        self._batches: Generator[Batch, None, None] | None = None
+        self._ended = ""  # why, where something ended it
+        self._is_done = False  # read to its end
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a batch was asked for."""
+        return self._batches is not None
+
+    @property
+    def is_over(self) -> bool:
+        """Whether it was read to its end, or something ended it."""
+        return self._is_done or bool(self._ended)
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Batch:
+        if self._pid != os.getpid():
+            raise LoaderClosedError(
+                "this pass was begun in another process, before a fork: begin one with"
+                " iter(loader) here"
+            )
+        if not self._lock.acquire(blocking=False):
+            raise UsageError(
+                "another thread is reading this pass: one pass must be read by one thread at a time"
+            )
+        try:
+            if self._is_done:
+                raise StopIteration
+            if self._ended:
+                raise LoaderClosedError(f"this pass is over: {self._ended}")
+            if self._batches is None:
+                self._batches = self._begin(self)
+            return next(self._batches)
+        except StopIteration:
+            if self._ended:  # by another thread, or in the loop's own body
+                raise LoaderClosedError(f"this pass is over: {self._ended}") from None
+            self._is_done = True
+            raise
+        except LoaderClosedError:
+            raise
+        except BaseException as error:
+            self._ended = f"it failed with {type(error).__name__}"
+            raise
+        finally:
+            self._lock.release()
+
+    def end(self, why: str) -> None:
+        """Let nothing more be read; `why` is what `next` then says."""
+        if self._is_done:
+            return
+        self._ended = self._ended or why
+        if self._batches is not None and self._lock.acquire(blocking=False):
+            try:
+                self._batches.close()
+            finally:
+                self._lock.release()
