@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from lmdb_reid.errors import ResourceError, WorkerDiedError
+from lmdb_reid.errors import LmdbReidError, ResourceError, WorkerDiedError
 from lmdb_reid.loaders._batch import BatchResult
 from lmdb_reid.loaders._engine import CPU
 from lmdb_reid.loaders._job import Job
@@ -42,7 +42,7 @@ class DataLoaderEngine:
             "prefetch_factor": -(-prefetch // num_workers) if num_workers else None,
             "pin_memory": pin,
         }
-        self._loader: DataLoader[BatchResult] | None = None
+        self._loader: DataLoader[BatchResult | LmdbReidError] | None = None
 
     def run(self, tasks: Sequence[Task]) -> Generator[BatchResult, None, None]:
         """One pass; see `Engine`."""
@@ -52,7 +52,13 @@ class DataLoaderEngine:
                 _Batches(self._job), batch_size=None, sampler=self._tasks, **self._settings
             )
         try:
-            yield from self._loader
+            for result in self._loader:
+                if isinstance(result, LmdbReidError):
+                    raise result
+                yield result
+                del result  # or its memory could not go while the next is waited for
+        except LmdbReidError:
+            raise
         except (OSError, RuntimeError, EOFError) as error:
             if "Too many open files" in str(error):
                 raise ResourceError(
@@ -112,12 +118,15 @@ class _Tasks(Sampler[Task]):
         return len(self.current)
 
 
-class _Batches(Dataset[BatchResult]):
+class _Batches(Dataset[BatchResult | LmdbReidError]):
     """Indexed by task: makes the images of that batch, in whichever process it is asked."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
 
-    def __getitem__(self, task: Task) -> BatchResult:
+    def __getitem__(self, task: Task) -> BatchResult | LmdbReidError:
         in_worker = torch.utils.data.get_worker_info() is not None
-        return self._job.batch(task, own_process=in_worker)
+        try:
+            return self._job.batch(task, own_process=in_worker)
+        except LmdbReidError as error:  # torch would make it anew from its message alone
+            return error
