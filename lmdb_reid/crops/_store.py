@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from lmdb_reid import codec
 from lmdb_reid.crops._protocol import KeyGroup, check_read
 from lmdb_reid.errors import CorruptSampleError, ImageError
 from lmdb_reid.schema import DEFAULT_SIZE, Pixels, Rows, Size
-from lmdb_reid.store import Store
+from lmdb_reid.store import Reading, Store
 
 
 class StoreCrops:
@@ -70,8 +70,8 @@ class StoreCrops:
     @contextlib.contextmanager
     def jpegs(self, positions: Rows, damaged: list[int] | None = None) -> Iterator[list[Any]]:
         """See `Encoded`: memoryviews into LMDB's map, their checksums compared."""
-        with self.store._reading() as jpegs_of:
-            yield _whole(jpegs_of, self._rows_of(positions).tolist(), damaged)
+        with self.store.reading() as reading:
+            yield _whole(reading, self._rows_of(positions).tolist(), damaged)
 
     def names(self, positions: Rows) -> list[str]:
         """See `Crops`: the sample ids."""
@@ -128,21 +128,19 @@ class StoreCrops:
         return fits
 
 
-def _whole(
-    jpegs_of: Callable[[list[int]], list[memoryview]], rows: list[int], damaged: list[int] | None
-) -> list[memoryview]:
+def _whole(reading: Reading, rows: list[int], damaged: list[int] | None) -> list[memoryview]:
     """The JPEG of each row; where `damaged` is given, the slots of damaged ones are noted there
     and left out.
     """
     try:
-        return jpegs_of(rows)
+        return reading.jpegs(rows)
     except CorruptSampleError:
         if damaged is None:
             raise
     found: list[memoryview] = []  # one by one, now that some are damaged
     for slot, row in enumerate(rows):
         try:
-            found += jpegs_of([row])
+            found += reading.jpegs([row])
         except CorruptSampleError:
             damaged.append(slot)
     return found

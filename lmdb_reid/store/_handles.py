@@ -27,14 +27,14 @@ class Handle:
     `release`.
     """
 
-    __slots__ = ("alive", "count", "env", "exports", "images", "key", "records")
+    __slots__ = ("alive", "count", "env", "exports", "file", "images", "key", "records")
 
     def __init__(self, path: Path, key: _Key) -> None:
         self.key = key
         self.count = 0
         self.exports = 0  # views handed to users that may still be read
         self.alive = True  # False once closed, or in a child that inherited it
-        file = path / DATA
+        self.file = file = path / DATA
         size = file.stat().st_size
         self.env = lmdb.open(
             os.fsencode(file),
@@ -58,6 +58,28 @@ class Handle:
         """A read transaction that gives memoryviews into the map."""
         return self.env.begin(buffers=True)
 
+    def pins(self) -> dict[str, Any]:
+        """What a manifest pins of the file: last page, last transaction, entries, digest.
+
+        A file of another store, or one whose meta page was damaged, differs in one of these.
+
+        Raises:
+            StoreDamagedError: LMDB cannot read it.
+        """
+        try:
+            info = self.env.info()
+            with self.env.begin() as txn:
+                return {
+                    "size": self.file.stat().st_size,
+                    "last_page": info["last_pgno"],
+                    "last_transaction": info["last_txnid"],
+                    "images": txn.stat(self.images)["entries"],
+                    "records": txn.stat(self.records)["entries"],
+                    "digest": bytes(txn.get(DIGEST_KEY, b"")).hex(),
+                }
+        except lmdb.Error as error:
+            raise StoreDamagedError(f"{self.file} cannot be read by LMDB: {error}") from None
+
 
 lock = threading.RLock()  # of the table; held over forks
 _open: dict[_Key, Handle] = {}
@@ -71,22 +93,30 @@ def acquire(path: Path) -> Handle:
         StoreDamagedError: LMDB cannot open it.
     """
     with lock:
-        try:
-            status = (path / DATA).stat()
-        except OSError as error:
-            raise StoreNotFoundError(f"{path / DATA} cannot be read: {error.strerror}") from None
-        key = (status.st_dev, status.st_ino)
-        handle = _open.get(key)
-        if handle is None:
+        key = _identity(path / DATA)
+        while (handle := _open.get(key)) is None:
             try:
                 handle = Handle(path, key)
             except lmdb.Error as error:
                 raise StoreDamagedError(
                     f"{path / DATA} cannot be opened by LMDB: {error}"
                 ) from None
-            _open[key] = handle
+            again = _identity(path / DATA)
+            if again == key:
+                _open[key] = handle
+                break
+            handle.env.close()  # another file took the name between the look and the open
+            key = again
         handle.count += 1
         return handle
+
+
+def _identity(file: Path) -> _Key:
+    try:
+        status = file.stat()
+    except OSError as error:
+        raise StoreNotFoundError(f"{file} cannot be read: {error.strerror}") from None
+    return status.st_dev, status.st_ino
 
 
 def release(handle: Handle) -> None:
@@ -112,27 +142,11 @@ def unexport(handle: Handle) -> None:
 
 
 def pins(path: Path) -> dict[str, Any]:
-    """What a manifest pins of its data.mdb, as it is now: size and last page, last transaction,
-    entries.
-
-    A truncated file, one of another store, or one whose meta page was damaged differs in one of
-    these.
-    """
+    """What a manifest pins of the data.mdb in `path`, as it is now. See `Handle.pins`."""
     with lock:  # a fork waits until this is done: the child could not close what is being read
         handle = acquire(path)
         try:
-            info = handle.env.info()
-            with handle.env.begin() as txn:
-                return {
-                    "size": (path / DATA).stat().st_size,
-                    "last_page": info["last_pgno"],
-                    "last_transaction": info["last_txnid"],
-                    "images": txn.stat(handle.images)["entries"],
-                    "records": txn.stat(handle.records)["entries"],
-                    "digest": bytes(txn.get(DIGEST_KEY, b"")).hex(),
-                }
-        except lmdb.Error as error:
-            raise StoreDamagedError(f"{path / DATA} cannot be read by LMDB: {error}") from None
+            return handle.pins()
         finally:
             release(handle)
 

@@ -15,7 +15,7 @@ import lmdb
 from lmdb_reid._version import __version__
 from lmdb_reid.schema import Kind
 from lmdb_reid.store import _format
-from lmdb_reid.store._columns import ColumnsBuilder
+from lmdb_reid.store._columns_builder import ColumnsBuilder
 from lmdb_reid.store._format import RECORDS_DB, Facts
 from lmdb_reid.store._growing import Growing, copy_in_order
 

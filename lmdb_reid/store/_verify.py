@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -13,9 +11,13 @@ import lmdb.verify
 from lmdb_reid import codec
 from lmdb_reid.errors import CorruptSampleError, ImageError, StoreDamagedError
 from lmdb_reid.store import _format
-from lmdb_reid.store._columns import Columns, Ids
+from lmdb_reid.store._column_files import ColumnFiles
+from lmdb_reid.store._columns import Columns
+from lmdb_reid.store._ids import Ids
+from lmdb_reid.store._reading import Reading
 
-_TOLD = 1000
+_KEPT = 1000
+_AT_ONCE = 1000  # rows read in one transaction
 
 
 class Sealed(Protocol):
@@ -28,14 +30,11 @@ class Sealed(Protocol):
     @property
     def digest(self) -> str: ...
     def __len__(self) -> int: ...
-    def record_bytes(self, row: int) -> bytes: ...
-    def _reading(
-        self, *, again: bool = False
-    ) -> AbstractContextManager[Callable[[list[int]], list[memoryview]]]: ...
+    def reading(self, *, again: bool = False) -> Reading: ...
 
 
 @dataclass(slots=True)
-class Findings:
+class Verification:
     """What a verification found."""
 
     samples: int
@@ -53,7 +52,7 @@ class Findings:
     def add(self, problem: str) -> None:
         """Note one problem."""
         self.count += 1
-        if len(self.problems) < _TOLD:
+        if len(self.problems) < _KEPT:
             self.problems.append(problem)
 
 
@@ -65,51 +64,51 @@ def structure_problems(data: Path) -> list[str]:
         return [str(error)]
 
 
-def verify(store: Sealed, *, deep: bool) -> Findings:
+def verify(store: Sealed, files: ColumnFiles, *, deep: bool) -> Verification:
     """Every column, record and image against its checksum; LMDB's structure; with `deep` the
     content digest too, and every image decoded. Nothing is raised for damage: it is listed.
     """
-    findings = Findings(samples=len(store), deep=deep)
+    found = Verification(samples=len(store), deep=deep)
     for problem in structure_problems(store.path / _format.DATA):
-        findings.add(f"{_format.DATA}: {problem}")
-    for name in store.columns.all_names():
+        found.add(f"{_format.DATA}: {problem}")
+    for name in files.specs:
         try:
-            _ = store.columns[name]
-            if name in list(store.columns):
-                store.columns.categories(name)
+            files.column(name)
+            files.categories(name)
         except StoreDamagedError as error:
-            findings.add(str(error))
-    if findings.ok:  # without sound ids and checksums no sample can be judged
-        _verify_samples(store, findings, deep=deep)
-    return findings
+            found.add(str(error))
+    if found.ok:  # without sound ids and checksums no sample can be judged
+        _verify_samples(store, found, deep=deep)
+    return found
 
 
-def _verify_samples(store: Sealed, findings: Findings, *, deep: bool) -> None:
+def _verify_samples(store: Sealed, found: Verification, *, deep: bool) -> None:
     digest = _format.ContentDigest()
-    for row in range(len(store)):
-        try:
-            record = store.record_bytes(row)
-            with store._reading(again=True) as jpegs_of:
-                jpeg = bytes(jpegs_of([row])[0])
-        except (CorruptSampleError, StoreDamagedError) as error:
-            findings.add(str(error).partition("; lmdb-reid verify")[0])
-            continue
-        if deep:
-            _verify_image(store, row, jpeg, findings)
-            digest.add(_format.sample_digest(store.ids.key(row), jpeg, record))
-    if deep and findings.ok and digest.hex() != store.digest:
-        findings.add(f"the content digest is {digest.hex()}; the manifest says {store.digest}")
+    for first in range(0, len(store), _AT_ONCE):
+        with store.reading(again=True) as reading:
+            for row in range(first, min(first + _AT_ONCE, len(store))):
+                key = store.ids.key(row)
+                try:
+                    jpeg, record = reading.pair(row, key)
+                except (CorruptSampleError, StoreDamagedError) as error:
+                    found.add(str(error).partition("; lmdb-reid verify")[0])
+                    continue
+                if deep:
+                    _verify_image(store, row, jpeg, found)
+                    digest.add(_format.sample_digest(key, jpeg, record))
+    if deep and found.ok and digest.hex() != store.digest:
+        found.add(f"the content digest is {digest.hex()}; the manifest says {store.digest}")
 
 
-def _verify_image(store: Sealed, row: int, jpeg: bytes, findings: Findings) -> None:
+def _verify_image(store: Sealed, row: int, jpeg: bytes, found: Verification) -> None:
     try:
         height, width, _ = codec.decode(jpeg).shape
     except ImageError as error:
-        findings.add(f"{store.ids[row]}: {error}")
+        found.add(f"{store.ids[row]}: {error}")
         return
     sealed = store.columns["height"].item(row), store.columns["width"].item(row)
     if (height, width) != sealed:
-        findings.add(
+        found.add(
             f"{store.ids[row]}: decodes to {height}x{width}; the columns say"
             f" {sealed[0]}x{sealed[1]}"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import weakref
-from typing import Any
+from typing import Any, Self
 
 import lmdb
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from lmdb_reid.errors import StoreClosedError, StoreDamagedError, UnknownSampleError, UsageError
 from lmdb_reid.schema import MAX_ID_BYTES
 from lmdb_reid.store import _handles
+from lmdb_reid.store._part import Part
 
 _outstanding: set[View] = set()  # blocks that ended, of which something is still held
 
@@ -24,14 +25,24 @@ class View:
     not closed before the last one is gone.
     """
 
-    def __init__(self, txn: Any, handle: _handles.Handle) -> None:
-        self._txn = txn
-        self._handle = handle
+    def __init__(self, part: Part) -> None:
+        self._handle = part.lend()
         # by id(), since a weak reference hashes as what it refers to, and arrays have no hash
         self._out: dict[int, tuple[weakref.ref[Any], weakref.ref[memoryview]]] = {}
         self._kept: dict[int, tuple[weakref.ref[memoryview], Any]] = {}
         self._ended = False
-        _handles.export(handle)
+        try:
+            self._txn = self._handle.begin()
+        except BaseException:
+            _handles.unexport(self._handle)
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end()
+        self._txn.abort()
 
     def __getitem__(self, sample_id: str) -> memoryview:
         """The stored JPEG, read-only, its checksum not compared.
@@ -40,18 +51,18 @@ class View:
             UnknownSampleError: no sample of this id.
             StoreClosedError: the block is over.
         """
-        data = self.of_key(_key(sample_id))
+        data = self._of_key(_key(sample_id))
         if data is None:
             raise UnknownSampleError(f"no sample {sample_id!r}")
         return data
 
     def __contains__(self, sample_id: object) -> bool:
         try:
-            return isinstance(sample_id, str) and self.of_key(_key(sample_id)) is not None
+            return isinstance(sample_id, str) and self._of_key(_key(sample_id)) is not None
         except UnknownSampleError:
             return False
 
-    def of_key(self, key: bytes) -> memoryview | None:
+    def _of_key(self, key: bytes) -> memoryview | None:
         """The image under a key, or None."""
         data = self._get(key, self._handle.images)
         if data is None:
@@ -62,11 +73,6 @@ class View:
         self._out[id(watch)] = watch, weakref.ref(view)
         return view
 
-    def record_of_key(self, key: bytes) -> bytes | None:
-        """A copy of the record under a key, or None."""
-        data = self._get(key, self._handle.records)
-        return None if data is None else bytes(data)
-
     def _get(self, key: bytes, database: Any) -> memoryview | None:
         try:
             data: memoryview | None = self._txn.get(key, db=database)
@@ -76,7 +82,7 @@ class View:
             raise StoreDamagedError(f"LMDB cannot read {key.decode()!r}: {error}") from None
         return data
 
-    def end(self) -> None:
+    def _end(self) -> None:
         """The block is over: views are released, unless something was made of them."""
         self._ended = True
         _outstanding.add(self)

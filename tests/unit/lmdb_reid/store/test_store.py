@@ -146,8 +146,8 @@ def test_rows_that_are_no_numbers(row: Any, store_path: Path) -> None:
 @pytest.mark.parametrize("row", [-1, -2, 8, 1 << 40])
 def test_no_row_serves_anothers_record_or_image(row: int, store_path: Path) -> None:
     store = Store(store_path)
-    with store._reading() as jpegs_of:
-        for act in (store.record, store.record_bytes, lambda row: jpegs_of([row])):
+    with store.reading() as reading:
+        for act in (store.record, store.record_bytes, lambda row: reading.jpegs([row])):
             with pytest.raises((IndexError, UsageError)):
                 act(row)
 
@@ -166,9 +166,9 @@ def test_ids_are_a_sequence(store_path: Path) -> None:
 
 
 def test_engines_read_rows_in_any_order(store_path: Path, jpeg: Jpegs) -> None:
-    with Store(store_path)._reading() as jpegs_of:
+    with Store(store_path).reading() as reading:
         for row in (3, 0, 7, 3):
-            data = jpegs_of([row])[0]
+            data = reading.jpegs([row])[0]
             assert data.readonly
             assert bytes(data) == jpeg(row)
 
@@ -216,6 +216,16 @@ def test_queries(expression: str, rows: list[int], store_path: Path) -> None:
     found = Store(store_path).query(expression)
     assert found.dtype == np.int64
     assert found.tolist() == rows
+
+
+def test_a_query_reads_the_columns_that_it_names_and_makes_no_ids(store_path: Path) -> None:
+    for name in ("quarter.bin", "quarter.json", "kind.bin", "id.bin", "id_offsets.bin"):
+        flip(store_path / "columns" / name, 3)
+    store = Store(store_path)
+    assert store.query("label == 1 and width > 3").tolist() == [1, 4, 7]
+    for named in ("quarter == 'Q1'", "kind == 0", "id == 'f000#003'", "index == 'f000#003'"):
+        with pytest.raises(StoreDamagedError, match="is damaged"):
+            store.query(f"label == 1 and {named}")
 
 
 @pytest.mark.parametrize(
@@ -466,7 +476,7 @@ def test_a_column_of_another_length_than_the_store_is_refused(name: str, store_p
     edit_manifest(store_path, lambda manifest: manifest["columns"][name].update(spec))
     with pytest.raises(StoreDamagedError):
         store = Store(store_path)
-        _ = store.columns[name], store.at(7)
+        _ = store.columns.get(name), store.at(7)
 
 
 @pytest.mark.parametrize("samples", [7, 9, 0, -1])
@@ -503,7 +513,7 @@ def test_a_flipped_column_is_refused_at_its_first_use(name: str, store_path: Pat
     flip(store_path / "columns" / f"{name}.bin", 9 if name == "id" else 1)
     store = Store(store_path)
     with pytest.raises(StoreDamagedError, match=rf"{name}\.bin is damaged"):
-        store.columns[name]
+        _ = store.ids.maps() if name.startswith("id") else store.columns[name]
 
 
 @pytest.mark.parametrize("name", ["id", "id_offsets", "crc32"])
@@ -518,7 +528,7 @@ def test_no_sample_is_served_by_damaged_columns(name: str, store_path: Path) -> 
 def test_flipped_categories_are_refused_at_their_first_use(store_path: Path) -> None:
     flip(store_path / "columns" / "quarter.json", 3)
     store = Store(store_path)
-    for act in (lambda: store.columns.categories("quarter"), store.frame):
+    for act in (lambda: store.columns.categories("quarter"), store.to_pandas):
         with pytest.raises(StoreDamagedError, match=r"quarter\.json is damaged"):
             act()
 
@@ -542,27 +552,27 @@ def test_a_flipped_image_byte_names_its_sample(make_store: MakeStore, jpeg: Jpeg
         store = Store(path)
         with pytest.raises(CorruptSampleError, match=r"^f001#001: "):
             store.at(5)
-        with store._reading() as jpegs_of:
+        with store.reading() as reading:
             with pytest.raises(CorruptSampleError, match=r"^f001#001: "):
-                jpegs_of([5])[0]
-            assert bytes(jpegs_of([4])[0]) == jpeg(4)
+                reading.jpegs([5])[0]
+            assert bytes(reading.jpegs([4])[0]) == jpeg(4)
 
 
 def test_engines_compare_a_row_once_and_readers_always(make_store: MakeStore, jpeg: Jpegs) -> None:
     path = make_store("later.lmdb")
     store = Store(path)
-    with store._reading() as jpegs_of:
-        assert bytes(jpegs_of([5])[0]) == jpeg(5)
+    with store.reading() as reading:
+        assert bytes(reading.jpegs([5])[0]) == jpeg(5)
     flip_stored(path, b"f001#001", jpeg(5), len(jpeg(5)) // 2)
-    with store._reading() as jpegs_of:
-        assert bytes(jpegs_of([5])[0]) != jpeg(5)  # was compared before
-        assert bytes(jpegs_of([4])[0]) == jpeg(4)
+    with store.reading() as reading:
+        assert bytes(reading.jpegs([5])[0]) != jpeg(5)  # was compared before
+        assert bytes(reading.jpegs([4])[0]) == jpeg(4)
     for act in (lambda: store.at(5), lambda: store["f001#001"]):
         with pytest.raises(CorruptSampleError, match=r"^f001#001: "):
             act()
     assert not store.verify().ok
-    with Store(path)._reading() as jpegs_of, pytest.raises(CorruptSampleError):
-        jpegs_of([5])[0]
+    with Store(path).reading() as reading, pytest.raises(CorruptSampleError):
+        reading.jpegs([5])[0]
 
 
 def test_a_flipped_record_byte_names_its_sample(store_path: Path) -> None:
@@ -603,8 +613,7 @@ def test_a_store_replaced_under_an_open_one_is_told_or_goes_on(
     path = make_store()
     store = Store(path)
     if used == "columns":
-        for name in store.columns.all_names():
-            store.columns[name]
+        _ = list(store.columns.values()), store.ids.maps()
     if used == "samples":
         store.at(0)
     make_store(first=100, overwrite=True)

@@ -12,8 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lmdb_reid import Store, StoreWriter
+from lmdb_reid.errors import UnknownColumnError
 from lmdb_reid.store import Columns
-from lmdb_reid.store._columns import ColumnsBuilder
+from lmdb_reid.store._column_files import ColumnFiles
+from lmdb_reid.store._columns_builder import ColumnsBuilder
 from lmdb_reid.store._format import Facts
 
 CORE = {"label": "<i8", "kind": "|u1", "crc32": "<u4", "width": "<i4", "height": "<i4"}
@@ -216,14 +218,26 @@ def test_a_column_of_no_such_name(store_path: Path) -> None:
             act("nope")
 
 
-def test_ids_are_columns_too(store_path: Path) -> None:
-    columns = Store(store_path).columns
-    text, offsets = columns["id"], columns["id_offsets"]
+def test_ids_lie_in_two_files_and_are_no_columns(store_path: Path) -> None:
+    store = Store(store_path)
+    text, offsets = store.ids.maps()
     assert offsets.tolist() == list(range(0, 8 * 8 + 1, 8))
     assert bytes(text[:16]) == b"f000#000f000#001"
     assert len(text) == offsets[-1]
-    assert {"id", "id_offsets"} <= set(columns.all_names())
-    assert not {"id", "id_offsets"} & set(columns)
+    for name in ("id", "id_offsets"):
+        with pytest.raises(UnknownColumnError, match=r"ids are at store\.ids"):
+            store.columns[name]
+
+
+def test_columns_keep_the_law_of_mappings(store_path: Path) -> None:
+    columns = Store(store_path).columns
+    assert [name for name in ("label", "id", "id_offsets", "nope", 3) if name in columns] == [
+        "label"
+    ]
+    assert [name for name in columns if name not in columns] == []
+    assert len(list(columns)) == len(columns) == len(dict(columns)) == len(set(columns.keys()))
+    assert all(values.shape == (8,) for values in columns.values())
+    assert columns.get("id") is None
 
 
 values = st.one_of(
@@ -255,7 +269,7 @@ def test_any_values_come_back_or_are_said_to_be_strings(
     if "x" not in specs:
         assert all(value is MISSING for value in given_values)
         return
-    columns = Columns(tmp_path, specs)
+    columns = Columns(ColumnFiles(tmp_path, specs))
     categories = columns.categories("x")
     assert len(columns["x"]) == len(given_values)
     for value, stored in zip(given_values, columns["x"].tolist(), strict=True):

@@ -193,14 +193,14 @@ def test_closing_the_store_inside_the_block(survives: Callable[[str], list[str]]
             print(len(bytes(data)) > 0, len(bytes(view["f000#001"])) > 0)
             del data
         print(_handles.open_count())
-        with Store(path)._reading() as jpegs_of:
+        with Store(path).reading() as reading:
             store = None
             gc.collect()
-            print(len(bytes(jpegs_of([0])[0])) > 0)
-        with (store := Store(path))._reading() as jpegs_of:
-            data = jpegs_of([0])[0]
+            print(len(bytes(reading.jpegs([0])[0])) > 0)
+        with (store := Store(path)).reading() as reading:
+            data = reading.jpegs([0])[0]
             store.close()
-            print(len(bytes(data)) > 0, len(bytes(jpegs_of([1])[0])) > 0)
+            print(len(bytes(data)) > 0, len(bytes(reading.jpegs([1])[0])) > 0)
     """)
     assert lines == ["True True", "0", "True", "True True"]
 

@@ -231,8 +231,8 @@ def test_a_child_forked_while_another_thread_opens_and_reads(
 def test_a_child_forked_inside_an_engines_block_keeps_what_it_was_given(
     store_path: Path, jpeg: Jpegs, in_child: InChild
 ) -> None:
-    with Store(store_path) as store, store._reading() as jpegs_of:
-        held = jpegs_of([2])[0]
+    with Store(store_path) as store, store.reading() as reading:
+        held = reading.jpegs([2])[0]
 
         def read() -> None:
             assert bytes(held) == jpeg(2)  # noqa: F821  # deleted below, after the call

@@ -1,0 +1,182 @@
+"""Gathers the values of records while a store is sealed; dtypes are chosen to hold all of them."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import zlib
+from array import array
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lmdb_reid.store._column_files import Column
+from lmdb_reid.store._format import (
+    CORE_COLUMNS,
+    ID_COLUMN,
+    ID_OFFSETS_COLUMN,
+    RESERVED_COLUMNS,
+    Facts,
+    write_synced,
+)
+
+_EXACT_IN_FLOAT = 1 << 53
+_CODES = {"<i8": "q", "|u1": "B", "<u4": "I", "<i4": "i"}
+
+
+class ColumnsBuilder:
+    """Gathers ids, core facts and record fields in key order, then writes the column files."""
+
+    def __init__(self) -> None:
+        self._ids = bytearray()
+        self._offsets = array("q", [0])
+        self._core = {name: array(_CODES[dtype]) for name, dtype in CORE_COLUMNS.items()}
+        self._fields: dict[str, _Field] = {}
+
+    def __len__(self) -> int:
+        return len(self._offsets) - 1
+
+    def add(self, key: bytes, record: Mapping[str, Any], facts: Facts) -> None:
+        """Append one sample."""
+        row = len(self)
+        self._ids += key
+        self._offsets.append(len(self._ids))
+        core = self._core
+        core["label"].append(record["label"])
+        core["kind"].append(record["kind"])
+        core["crc32"].append(facts.crc32)
+        core["record_crc32"].append(facts.record_crc32)
+        core["width"].append(facts.width)
+        core["height"].append(facts.height)
+        for name, value in record.items():
+            if name in ("label", "kind") or isinstance(value, (bytes, list, tuple, dict)):
+                continue
+            field = self._fields.get(name)
+            if field is None:
+                field = self._fields[name] = _Field()
+            field.add(row, value)
+
+    def core(self, name: str) -> Column:
+        """A core column as gathered so far."""
+        return np.frombuffer(self._core[name], CORE_COLUMNS[name])
+
+    def write(self, folder: Path) -> dict[str, dict[str, Any]]:
+        """Write all files into `folder` (made if absent), synced; returns the manifest's
+        entries.
+        """
+        folder.mkdir(exist_ok=True)
+        specs = {
+            ID_COLUMN: _write(folder, ID_COLUMN, np.frombuffer(self._ids, "|u1")),
+            ID_OFFSETS_COLUMN: _write(
+                folder, ID_OFFSETS_COLUMN, np.frombuffer(self._offsets, "<i8")
+            ),
+        }
+        for name in CORE_COLUMNS:
+            specs[name] = _write(folder, name, self.core(name))
+        for name, field in self._fields.items():
+            column = _column_name(name, specs)
+            values, categories = field.finish(len(self))
+            specs[column] = _write(folder, column, values)
+            if categories is not None:
+                text = json.dumps(categories, ensure_ascii=False).encode()
+                write_synced(folder / f"{column}.json", text)
+                specs[column]["categories"] = {"length": len(categories), "crc32": zlib.crc32(text)}
+            if column != name:
+                specs[column]["field"] = name
+        return specs
+
+
+class _Field:
+    """One record field over all samples: integers for as long as they fit, then floats or
+    strings.
+    """
+
+    def __init__(self) -> None:
+        self._numbers: array[Any] = array("q")
+        self._strings: dict[str, int] = {}
+        self._codes: array[int] | None = None
+        self._count = 0
+        self._missing = False
+
+    def add(self, row: int, value: Any) -> None:
+        """The value of sample `row`; samples passed over since the last call have none."""
+        if row > self._count:
+            self._skip(row - self._count)
+        if value is None:
+            self._skip(1)
+            return
+        if isinstance(value, bool):
+            value = int(value)
+        if self._codes is None and (isinstance(value, str) or not self._holds(value)):
+            self._become_strings()
+        if self._codes is not None:
+            self._codes.append(self._strings.setdefault(str(value), len(self._strings)))
+        else:
+            self._numbers.append(value)
+        self._count = row + 1
+
+    def finish(self, count: int) -> tuple[Column, list[str] | None]:
+        """(values, categories): `count` entries, categories sorted, None for numbers."""
+        if count > self._count:
+            self._skip(count - self._count)
+        if self._codes is None:
+            dtype = "<i8" if self._numbers.typecode == "q" else "<f8"
+            return np.frombuffer(self._numbers, dtype), None
+        names = sorted(self._strings)
+        place = np.full(len(names) + 1, -1, "<i4")  # the last entry answers code -1
+        for new, name in enumerate(names):
+            place[self._strings[name]] = new
+        return place[np.frombuffer(self._codes, "<i4")], names
+
+    def _holds(self, value: Any) -> bool:
+        """Make the numbers able to hold `value`; False where no number column can without loss."""
+        if isinstance(value, int) and self._numbers.typecode == "q":
+            return -(1 << 63) <= value < 1 << 63
+        if isinstance(value, int) and abs(value) > _EXACT_IN_FLOAT:
+            return False
+        return self._become_floats()
+
+    def _become_floats(self) -> bool:
+        if self._numbers.typecode == "q":
+            if any(abs(number) > _EXACT_IN_FLOAT for number in self._numbers):
+                return False
+            self._numbers = array("d", self._numbers)
+        return True
+
+    def _become_strings(self) -> None:
+        codes = array("i")
+        for number in self._numbers:
+            missing = math.isnan(number)
+            codes.append(
+                -1 if missing else self._strings.setdefault(str(number), len(self._strings))
+            )
+        self._codes = codes
+
+    def _skip(self, count: int) -> None:
+        if self._codes is None and not self._become_floats():
+            self._become_strings()
+        if self._codes is not None:
+            self._codes.extend([-1] * count)
+        else:
+            self._numbers.extend([float("nan")] * count)
+        self._count += count
+
+
+def _column_name(field: str, taken: Mapping[str, Any]) -> str:
+    name = re.sub(r"[^A-Za-z0-9_]", "_", field)[:64]
+    if name in RESERVED_COLUMNS:
+        name = f"src_{name}"
+    unique, number = name, 2
+    while unique in taken:
+        unique = f"{name[:60]}_{number}"
+        number += 1
+    return unique
+
+
+def _write(folder: Path, name: str, values: Column) -> dict[str, Any]:
+    data = np.ascontiguousarray(values)
+    write_synced(folder / f"{name}.bin", data.data.cast("B"))
+    return {"dtype": data.dtype.str, "length": len(data), "crc32": zlib.crc32(data.data)}
