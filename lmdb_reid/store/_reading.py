@@ -157,7 +157,7 @@ class Reading:
 
     def _checked(self, rows: Sequence[int] | Rows) -> Sequence[int]:
         if isinstance(rows, np.ndarray):
-            if rows.dtype.kind not in "iu" or rows.ndim != 1:
+            if rows.size and (rows.dtype.kind not in "iu" or rows.ndim != 1):
                 raise UsageError(
                     f"rows must be whole numbers of one dimension, got {rows.dtype} {rows.shape}."
                     " Of a mask, give np.flatnonzero(mask)"

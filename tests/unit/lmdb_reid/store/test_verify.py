@@ -154,7 +154,7 @@ def test_an_image_of_another_size_than_its_columns_say(store_path: Path, jpeg: J
     store = Store(store_path)
     height = store.columns["height"].copy()
     height[2] = 40
-    store.columns._maps["height"] = height
+    store._files._maps["height"] = height
     found = problems(store, deep=True)
     assert found == ["f000#002: decodes to 32x16; the columns say 40x16"]
     assert codec.decode(jpeg(2)).shape == (32, 16, 3)
