@@ -151,3 +151,23 @@ def parse_size(text: str) -> Size | None:
     if not match or not all(int(side) for side in match.groups()):
         raise UsageError(f'size {text!r}: give HEIGHTxWIDTH, such as 256x128, or "native"')
     return int(match[1]), int(match[2])
+
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_BINARY_UNITS = {"ki": 1 << 10, "mi": 1 << 20, "gi": 1 << 30, "ti": 1 << 40}
+
+
+def parse_bytes(text: str) -> int:
+    """How many bytes "1GB", "500 MB" or "1.5GiB" are; k, M, G and T are powers of 1,000.
+
+    Raises:
+        UsageError: anything else, or less than one byte.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?i?)b?\s*", text, re.IGNORECASE)
+    unit = match[2].lower() if match else None
+    factor = (_UNITS | _BINARY_UNITS).get(unit) if unit is not None else None
+    if match is None or factor is None or float(match[1]) * factor < 1:
+        raise UsageError(
+            f'a size must be a number and a unit, such as "1GB" or "500MiB"; got {text!r}'
+        )
+    return int(float(match[1]) * factor)

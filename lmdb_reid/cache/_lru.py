@@ -13,6 +13,7 @@ import numpy as np
 
 from lmdb_reid.cache._protocol import Pixels, Rows
 from lmdb_reid.errors import UsageError
+from lmdb_reid.schema import parse_bytes
 
 
 class LRUCache:
@@ -22,16 +23,20 @@ class LRUCache:
     Each process has its own: a pickled or forked one starts empty.
 
     Args:
-        items: most images to keep.
+        items: most images to keep; a text such as "1GB" means bytes.
         bytes: most bytes of pixels to keep. Give one of the two, or both.
 
     Raises:
-        UsageError: neither, or one that is below 1.
+        UsageError: neither, one that is below 1, or a text that is no size.
     """
 
-    def __init__(
-        self, *, items: int | None = None, bytes: int | None = None
-    ) -> None:  # its public name
+    def __init__(self, items: int | str | None = None, *, bytes: int | str | None = None) -> None:
+        if isinstance(items, str):
+            if bytes is not None:
+                raise UsageError(f"LRUCache({items!r}, bytes={bytes!r}): give one size")
+            items, bytes = None, items
+        if isinstance(bytes, str):
+            bytes = parse_bytes(bytes)
         if items is None and bytes is None:
             raise UsageError("LRUCache needs a limit: items=10000, or bytes=1_000_000_000")
         if (items is not None and items < 1) or (bytes is not None and bytes < 1):

@@ -7,7 +7,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmdb_reid.errors import InvalidSampleError, UsageError
-from lmdb_reid.schema import MAX_ID_BYTES, NO_LABEL, Box, Kind, check_id, check_ids, iou, parse_size
+from lmdb_reid.schema import (
+    MAX_ID_BYTES,
+    NO_LABEL,
+    Box,
+    Kind,
+    check_id,
+    check_ids,
+    iou,
+    parse_bytes,
+    parse_size,
+)
 
 coordinate = st.floats(-500, 500)
 side = st.floats(0, 500)
@@ -145,3 +155,24 @@ def test_many_ids_are_refused_where_one_of_them_is(ids: list[str]) -> None:
         return ""
 
     assert refused(ids) == first_refused()
+
+
+@pytest.mark.parametrize(
+    ("text", "count"),
+    [
+        ("1GB", 10**9),
+        ("500 MB", 500 * 10**6),
+        ("1.5GiB", 3 << 29),
+        ("2k", 2000),
+        ("7", 7),
+        (" 3 tb ", 3 * 10**12),
+    ],
+)
+def test_a_number_of_bytes_from_words(text: str, count: int) -> None:
+    assert parse_bytes(text) == count
+
+
+@pytest.mark.parametrize("text", ["", "GB", "-1GB", "0", "0.5", "1 ZB", "1i", "one GB", "1e9"])
+def test_words_that_are_no_number_of_bytes(text: str) -> None:
+    with pytest.raises(UsageError, match=r'such as "1GB"'):
+        parse_bytes(text)
