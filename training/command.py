@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lmdb_reid import _disk
 from lmdb_reid.errors import UsageError
 
 if TYPE_CHECKING:
@@ -114,7 +115,7 @@ def _claimed(fold: int) -> Path:
     for number in itertools.count(1):
         folder = Path("runs") / (f"fold{fold}" if number == 1 else f"fold{fold}_{number}")
         with contextlib.suppress(FileExistsError):
-            folder.mkdir(parents=True)
+            _disk.make_folder(folder, new=True)
             break
     return folder
 
@@ -122,9 +123,9 @@ def _claimed(fold: int) -> Path:
 def _give_up(folder: Path, *, is_named: bool) -> None:
     """After an error or Ctrl-C: no empty folder stays, and what stays is told."""
     with contextlib.suppress(OSError):  # it holds something, or is not there
-        folder.rmdir()
+        _disk.remove_folder(folder)
         if not is_named:
-            folder.parent.rmdir()
+            _disk.remove_folder(folder.parent)
     if (folder / _LAST).is_file():
         print(f"lmdb-reid train --resume {folder} goes on with this run", file=sys.stderr)
 

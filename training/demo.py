@@ -24,9 +24,10 @@ from torch.utils.data import DataLoader, Dataset
 from builders import AtmaCup, BuildSettings, build
 from builders.game import ANGLES, draw_game
 from builders.samples import box_samples
+from lmdb_reid import _disk
 from lmdb_reid.cli import info
 from lmdb_reid.dataset import ReIDDataset
-from lmdb_reid.errors import StoreExistsError, StoreWriteError, UsageError
+from lmdb_reid.errors import StoreExistsError, UsageError, WriteError
 from lmdb_reid.loaders import make_loader
 from lmdb_reid.machine import available_cores
 from lmdb_reid.schema import Kind
@@ -102,13 +103,15 @@ def _folder(out: str | None, *, overwrite: bool) -> Path:
     names = itertools.chain([_DEFAULT], (f"{_DEFAULT}_{n}" for n in itertools.count(2)))
     folder = Path(next(n for n in names if not Path(n).exists()) if out is None else out)
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        _disk.make_folder(folder)
         found = {entry.name for entry in folder.iterdir()}
         if not found or (overwrite and _MARK in found):
-            (folder / _MARK).write_text("lmdb-reid demo --overwrite may write here again\n")
+            _disk.write(folder / _MARK, b"lmdb-reid demo --overwrite may write here again\n")
             return folder
     except OSError as error:
-        raise StoreWriteError(f"{error.filename} cannot be written: {error.strerror}") from error
+        raise WriteError(
+            f"{error.filename} cannot be written: {error.strerror}", path=folder
+        ) from error
     if _MARK in found:
         raise StoreExistsError(
             f"an earlier demo is in {folder}: give --overwrite to replace it, or another --out"
@@ -138,7 +141,7 @@ def _compare(store: Store, source: AtmaCup, expand: float) -> None:
     ):
         files = _Files([Path(folder, f"{row:06d}.jpg") for row in range(len(store))], ours.labels)
         for row, path in enumerate(files.paths):
-            path.write_bytes(store.at(row).jpeg)
+            _disk.write(path, store.at(row).jpeg)
         _tell(
             f"ours: {len(ours):,} crops from the store through make_loader",
             "PIL files: the same, each from a JPEG file of its own, through torch's DataLoader",

@@ -132,7 +132,6 @@ class FoldDataModule(LightningDataModule):
         if stage == "fit" and self.trainer is not None and self.trainer.loggers:
             folder = self.trainer.log_dir  # asks all ranks
             if folder is not None and self.trainer.is_global_zero:
-                Path(folder).mkdir(parents=True, exist_ok=True)
                 self.save_fold(Path(folder) / FOLD_CSV)
 
     def _split_now(self, pictures: Pictures) -> Fold:

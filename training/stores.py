@@ -18,14 +18,10 @@ from builders import AtmaCup, BuildSettings, LeftOut, build
 from builders.progress import shown
 from builders.samples import FRAME_FIELDS
 from builders.skipping import check_skipped
+from lmdb_reid import _disk
 from lmdb_reid.errors import ResumeError, StoreError, StoreNotFoundError, StoreWriteError
 from lmdb_reid.schema import Rows
 from lmdb_reid.store import Store
-
-try:
-    import fcntl
-except ImportError:  # Windows: two first uses at a time are not kept apart there
-    fcntl = None  # type: ignore[assignment]
 
 _log = logging.getLogger(__name__)
 
@@ -113,17 +109,18 @@ def _build(source: AtmaCup, settings: BuildSettings, path: Path) -> None:
 def _alone(path: Path) -> Iterator[None]:
     """Hold the lock beside a store, waited for; it goes with the process."""
     lock = path.with_name(f".{path.name}.lock")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = lock.open("w")
-    except OSError as error:
-        raise StoreWriteError(
-            f"{path.parent} cannot be written ({error.strerror}), where the store would be built:"
-            f" name another folder (cache_dir), or give a store that is built already (store)"
-        ) from None
-    with file:
-        if fcntl is not None:
-            fcntl.flock(file, fcntl.LOCK_EX)
+    with contextlib.ExitStack() as held:
+        try:
+            _disk.make_folder(path.parent)
+            _disk.make_empty(lock)
+            held.enter_context(_disk.lock(lock, wait=True))
+        except OSError as error:
+            raise StoreWriteError(
+                f"{path.parent} cannot be written ({error.strerror}), where the store would be"
+                " built: name another folder (cache_dir), or give a store that is built already"
+                " (store)",
+                path=path.parent,
+            ) from None
         yield
 
 

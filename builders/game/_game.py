@@ -11,8 +11,9 @@ from builders.game._cameras import ANGLES, hall_light, view_of
 from builders.game._drawing import Image
 from builders.game._frames import draw_frame
 from builders.game._players import PLAYERS, deal_player, poses_at
+from lmdb_reid import _disk
 from lmdb_reid.codec import encode
-from lmdb_reid.errors import SourceError, UsageError
+from lmdb_reid.errors import UsageError, WriteError
 from lmdb_reid.schema import Size
 
 COLUMNS = "quarter,angle,session,frame,x,y,w,h,label_id"
@@ -58,22 +59,25 @@ def draw_game(
 
     Raises:
         UsageError: an argument that cannot be meant.
-        SourceError: `out` holds a train_meta.csv already, or cannot be written.
+        WriteError: `out` holds a train_meta.csv already, or cannot be written.
     """
     _check(quarters, frames, size, quality, angles)
     train_meta, img_root = out / "train_meta.csv", out / "images"
     if train_meta.exists() and not overwrite:
-        raise SourceError(f"{train_meta} is there already: choose another folder, or overwrite it")
+        raise WriteError(
+            f"{train_meta} is there already: choose another folder, or overwrite it",
+            path=train_meta,
+        )
     rows = [COLUMNS]
     try:
-        img_root.mkdir(parents=True, exist_ok=True)
-        train_meta.unlink(missing_ok=True)
+        _disk.make_folder(img_root)
+        _disk.remove(train_meta)
         for name, image, frame_rows in _frames(quarters, frames, size, seed, sorted(angles)):
-            (img_root / name).write_bytes(encode(image, quality=quality))
+            _disk.write(img_root / name, encode(image, quality=quality))
             rows += frame_rows
-        train_meta.write_text("\n".join(rows) + "\n", encoding="utf-8", newline="\n")
+        _disk.write(train_meta, ("\n".join(rows) + "\n").encode())
     except OSError as error:
-        raise SourceError(f"{out}: the game cannot be written there: {error}") from error
+        raise WriteError(f"{out}: the game cannot be written there: {error}", path=out) from error
     n_frames = quarters * len(angles) * frames
     return Game(train_meta=train_meta, img_root=img_root, frames=n_frames, boxes=n_frames * PLAYERS)
 

@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from builders.replacing import replacing
 from builders.samples import BoxSample
+from lmdb_reid._disk import whole_text
 from lmdb_reid.errors import SourceError, SourceNotFoundError
 from lmdb_reid.schema import NO_LABEL, Kind
 
@@ -43,13 +43,13 @@ def write_negatives_csv(path: str | os.PathLike[str], samples: Iterable[BoxSampl
     """Write samples as a csv. A file of that name is replaced once the new one is complete.
 
     Raises:
-        StoreWriteError: the disk or its permissions stand in the way.
+        WriteError: the disk or its permissions stand in the way.
     """
     samples = list(samples)
     columns = {name: list(map(attrgetter(name), samples)) for name in _COLUMNS}
     titles = {kind: kind.title for kind in Kind}
     columns["kind"] = [titles[kind] for kind in columns["kind"]]
-    with replacing(path) as file:
+    with whole_text(path) as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(columns)
         rows.writerows(zip(*columns.values(), strict=True))

@@ -6,24 +6,18 @@ import contextlib
 import errno
 import json
 import os
-import shutil
 import threading
 import weakref
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from lmdb_reid import _disk
 from lmdb_reid.cache._protocol import Pixels, Rows
-from lmdb_reid.errors import StoreWriteError, UsageError
+from lmdb_reid.errors import UsageError, WriteError
 from lmdb_reid.store import Store
-
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None  # type: ignore[assignment]
 
 _PIXELS, _DONE, _META = "pixels.bin", "done.bin", "meta.json"
 _BOOT = Path("/proc/sys/kernel/random/boot_id")
@@ -61,7 +55,7 @@ class DecodedTier:
 
         Raises:
             UsageError: `source` is another store.
-            StoreWriteError: no room for the tier.
+            WriteError: no room for the tier.
         """
         files = self._files_of(source, out)
         done = files.done[rows] == 1
@@ -80,8 +74,8 @@ class DecodedTier:
         files = self._files_of(source, pixels)
         for row, image in zip(rows.tolist(), pixels, strict=True):
             data = np.ascontiguousarray(image)
-            _write_all(files.pixels_fd, data.data.cast("B"), row * data.nbytes)
-            _write_all(files.done_fd, b"\1", row)
+            _disk.write_at(files.pixels_fd, data.data.cast("B"), row * data.nbytes)
+            _disk.write_at(files.done_fd, b"\1", row)
         self._count(kept=len(rows))
 
     def stats(self) -> dict[str, int]:
@@ -91,19 +85,21 @@ class DecodedTier:
     def sync(self) -> None:
         """Bring what was written to the disk, so that it survives a restart of the machine."""
         for files in self._files.values():
-            os.fsync(files.pixels_fd)
-            os.fsync(files.done_fd)
+            _disk.sync(files.pixels_fd)
+            _disk.sync(files.done_fd)
             if files.done.all():
                 _write_meta(files.folder, None)
+                _disk.sync(files.folder.parent)
 
     def clear(self) -> None:
         """Remove this store's files from the disk. Nobody else may be reading them."""
         self._files.clear()
         for folder in self.path.glob(f"{self.digest}-*"):
-            shutil.rmtree(folder, ignore_errors=True)
+            with contextlib.suppress(OSError):  # somebody else removes them, or they stay
+                _disk.remove(folder)
         if self._own:
             with contextlib.suppress(OSError):  # another store's are there too, or nothing is
-                self.path.rmdir()
+                _disk.remove_folder(self.path)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_lock"} | {
@@ -153,16 +149,17 @@ class _Files:
 
 def _open(folder: Path, count: int, nbytes: int) -> _Files:
     try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with _alone(folder.parent):
+        _disk.make_folder(folder.parent)
+        with _disk.lock(folder.parent, wait=True):  # one process at a time looks, and makes them
             if not _usable(folder, count, nbytes):
-                shutil.rmtree(folder, ignore_errors=True)
+                _disk.remove(folder)
                 _make(folder, count, nbytes)
     except OSError as error:
-        raise StoreWriteError(
+        raise WriteError(
             f"no decoded tier at {folder.parent}: {error.strerror}; it needs"
             f" {count * nbytes / 1e9:,.2f} GB (give DecodedTier another dir, or use"
-            " LRUCache(bytes=...))"
+            " LRUCache(bytes=...))",
+            path=folder.parent,
         ) from None
     return _Files(
         folder,
@@ -176,20 +173,17 @@ def _open(folder: Path, count: int, nbytes: int) -> _Files:
 
 def _opened(file: Path) -> int:
     """To write, or where that is not allowed to read: a whole tier of somebody else's is of use."""
-    close = getattr(os, "O_CLOEXEC", 0)
     try:
-        return os.open(file, os.O_RDWR | close)
+        return _disk.open_to_write(file)
     except OSError as error:
         if error.errno not in (errno.EROFS, errno.EACCES, errno.EPERM):
             raise
-        return os.open(file, os.O_RDONLY | close)
+        return os.open(file, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
 
 
 def _write_meta(folder: Path, boot: str | None) -> None:
     """In one step: another process may be reading it."""
-    draft = folder / f"{_META}.{os.getpid()}"
-    draft.write_text(json.dumps({"boot": boot}))
-    draft.replace(folder / _META)
+    _disk.write_whole(folder / _META, json.dumps({"boot": boot}).encode())
 
 
 def _usable(folder: Path, count: int, nbytes: int) -> bool:
@@ -205,43 +199,17 @@ def _usable(folder: Path, count: int, nbytes: int) -> bool:
 def _make(folder: Path, count: int, nbytes: int) -> None:
     """Reserve the files under another name and put them in place by one rename."""
     draft = folder.with_name(folder.name + ".partial")
-    shutil.rmtree(draft, ignore_errors=True)
+    _disk.remove(draft)
     try:
-        draft.mkdir()
-        for name, size in ((_PIXELS, count * nbytes), (_DONE, count)):
-            with (draft / name).open("wb") as file:
-                _reserve(file.fileno(), size)
+        _disk.make_folder(draft)
+        _disk.reserve(draft / _PIXELS, count * nbytes)
+        _disk.reserve(draft / _DONE, count)
         _write_meta(draft, _boot_id())
-        draft.rename(folder)
+        _disk.rename(draft, folder)
     except BaseException:
-        shutil.rmtree(draft, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            _disk.remove(draft)
         raise
-
-
-@contextlib.contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Only one process at a time looks for the files, and makes them."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def _reserve(descriptor: int, size: int) -> None:
-    if hasattr(os, "posix_fallocate"):
-        os.posix_fallocate(descriptor, 0, size)
-    else:
-        os.ftruncate(descriptor, size)
-
-
-def _write_all(descriptor: int, data: bytes | memoryview, at: int) -> None:
-    view = memoryview(data)
-    while view:
-        written = os.pwrite(descriptor, view, at)
-        view, at = view[written:], at + written
 
 
 def _boot_id() -> str:

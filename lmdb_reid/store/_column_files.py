@@ -36,6 +36,7 @@ class ColumnFiles:
         specs: Mapping[str, Mapping[str, Any]],
         is_replaced: Callable[[], bool] = lambda: False,
     ) -> None:
+        self.path = path
         self.specs = specs
         self._folder = path / COLUMNS
         self._is_replaced = is_replaced
@@ -83,10 +84,12 @@ class ColumnFiles:
             try:
                 found = file.stat().st_size
             except OSError as error:
-                raise StoreDamagedError(f"{file} cannot be read: {error.strerror}") from None
+                raise StoreDamagedError(
+                    f"{file} cannot be read: {error.strerror}", path=file
+                ) from None
             if found != wanted:
                 raise StoreDamagedError(
-                    f"{file} has {found} bytes; its manifest says {wanted}{AGAIN}"
+                    f"{file} has {found} bytes; its manifest says {wanted}{AGAIN}", path=file
                 )
 
     def _map(self, name: str, spec: Mapping[str, Any]) -> Column:
@@ -111,13 +114,14 @@ class ColumnFiles:
 
     def _damaged(self, message: str) -> StoreError:
         if self._is_replaced():
-            where = self._folder.parent
-            return StoreChangedError(f"the store at {where} was replaced since it was opened")
-        return StoreDamagedError(message + AGAIN)
+            return StoreChangedError(
+                f"the store at {self.path} was replaced since it was opened", path=self.path
+            )
+        return StoreDamagedError(message + AGAIN, path=self.path)
 
 
 def _read(file: Path) -> bytes:
     try:
         return file.read_bytes()
     except OSError as error:
-        raise StoreDamagedError(f"{file} cannot be read: {error.strerror}") from None
+        raise StoreDamagedError(f"{file} cannot be read: {error.strerror}", path=file) from None

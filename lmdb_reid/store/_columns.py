@@ -50,5 +50,7 @@ class Columns(Mapping[str, Column]):
     def _checked(self, name: str) -> str:
         if name not in self._known:
             hint = "; ids are at store.ids" if name in (ID_COLUMN, ID_OFFSETS_COLUMN) else ""
-            raise UnknownColumnError(f"no column {name!r}; there are {', '.join(self)}{hint}")
+            raise UnknownColumnError(
+                f"no column {name!r}; there are {', '.join(self)}{hint}", path=self._files.path
+            )
         return name

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from lmdb_reid import _disk
 from lmdb_reid.store._column_files import Column
 from lmdb_reid.store._format import (
     CORE_COLUMNS,
@@ -20,7 +21,6 @@ from lmdb_reid.store._format import (
     ID_OFFSETS_COLUMN,
     RESERVED_COLUMNS,
     Facts,
-    write_synced,
 )
 
 _EXACT_IN_FLOAT = 1 << 53
@@ -67,7 +67,7 @@ class ColumnsBuilder:
         """Write all files into `folder` (made if absent), synced; returns the manifest's
         entries.
         """
-        folder.mkdir(exist_ok=True)
+        _disk.make_folder(folder)
         specs = {
             ID_COLUMN: _write(folder, ID_COLUMN, np.frombuffer(self._ids, "|u1")),
             ID_OFFSETS_COLUMN: _write(
@@ -82,10 +82,11 @@ class ColumnsBuilder:
             specs[column] = _write(folder, column, values)
             if categories is not None:
                 text = json.dumps(categories, ensure_ascii=False).encode()
-                write_synced(folder / f"{column}.json", text)
+                _disk.write_whole(folder / f"{column}.json", text, sync_folder=False)
                 specs[column]["categories"] = {"length": len(categories), "crc32": zlib.crc32(text)}
             if column != name:
                 specs[column]["field"] = name
+        _disk.sync(folder)
         return specs
 
 
@@ -178,5 +179,5 @@ def _column_name(field: str, taken: Mapping[str, Any]) -> str:
 
 def _write(folder: Path, name: str, values: Column) -> dict[str, Any]:
     data = np.ascontiguousarray(values)
-    write_synced(folder / f"{name}.bin", data.data.cast("B"))
+    _disk.write_whole(folder / f"{name}.bin", data.data.cast("B"), sync_folder=False)
     return {"dtype": data.dtype.str, "length": len(data), "crc32": zlib.crc32(data.data)}

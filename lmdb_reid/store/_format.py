@@ -10,9 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import struct
-import sys
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -36,7 +34,6 @@ VERSION = (1, 0)
 DATA = "data.mdb"
 MANIFEST = "manifest.json"
 COLUMNS = "columns"
-REPORT = "report.json"
 PARTIAL_SUFFIX = ".partial"
 REPLACED_SUFFIX = ".replaced"
 
@@ -209,30 +206,33 @@ def read_manifest(path: Path) -> dict[str, Any]:
     try:
         text = (path / MANIFEST).read_bytes()
     except (FileNotFoundError, NotADirectoryError):
-        raise StoreNotFoundError(_why_not_found(path)) from None
+        raise StoreNotFoundError(_why_not_found(path), path=path) from None
     try:
         manifest = json.loads(text)
         found, version = manifest["format"], tuple(manifest["version"])
     except (ValueError, TypeError, KeyError) as error:
         raise StoreDamagedError(
-            f"{path / MANIFEST} is no manifest: {type(error).__name__}: {error}"
+            f"{path / MANIFEST} is no manifest: {type(error).__name__}: {error}", path=path
         ) from None
     if found != FORMAT or version[:1] != VERSION[:1]:
         raise StoreVersionError(
             f"{path} is written in {found} format {'.'.join(map(str, version))};"
-            f" this code reads {FORMAT} {VERSION[0]}.x: another release of lmdb_reid is needed"
+            f" this code reads {FORMAT} {VERSION[0]}.x: another release of lmdb_reid is needed",
+            path=path,
         )
     fields = {name: value for name, value in manifest.items() if name != "crc32"}
     if manifest.get("crc32") != _json_crc(fields):
         raise StoreDamagedError(
-            f"{path / MANIFEST} was changed after sealing (its own crc32 differs)"
+            f"{path / MANIFEST} was changed after sealing (its own crc32 differs)", path=path
         )
     try:
         _check_counts(fields)
     except (KeyError, TypeError, AttributeError) as error:
-        raise StoreDamagedError(f"{path / MANIFEST} lacks something: {error}") from None
+        raise StoreDamagedError(f"{path / MANIFEST} lacks something: {error}", path=path) from None
     except ValueError as error:
-        raise StoreDamagedError(f"{path / MANIFEST} contradicts itself: {error}") from None
+        raise StoreDamagedError(
+            f"{path / MANIFEST} contradicts itself: {error}", path=path
+        ) from None
     return fields
 
 
@@ -252,27 +252,6 @@ def _check_counts(fields: Mapping[str, Any]) -> None:
     for name in ("images", "records"):
         if data[name] != count:
             raise ValueError(f"{data[name]} {name} of {count} samples")
-
-
-def write_synced(path: Path, data: bytes | memoryview) -> None:
-    """Write a file by calls and bring it to the disk: whole under its name, or not at all."""
-    draft = path.with_name(path.name + ".draft")
-    with draft.open("wb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
-
-
-def sync_directory(path: Path) -> None:
-    """Bring a directory's entries to the disk."""
-    if sys.platform == "win32":
-        return
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _json_crc(fields: Mapping[str, Any]) -> int:

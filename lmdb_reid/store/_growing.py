@@ -10,6 +10,8 @@ from typing import Any, Self
 
 import lmdb
 
+from lmdb_reid import _disk
+
 FIRST_MAP = 16 << 20
 COMMIT_BYTES = 16 << 20
 COMMIT_SECONDS = 2.0  # a killed build loses no more than this, or those bytes
@@ -25,7 +27,7 @@ class Growing:
     def __init__(self, file: Path, names: Sequence[bytes], *, sync: bool = True) -> None:
         size = file.stat().st_size if file.exists() else 0
         if 0 < size < 2 * mmap.PAGESIZE:  # a disk was full before LMDB's first two pages were there
-            file.unlink()
+            _disk.remove(file)
             size = 0
         self.env = lmdb.open(
             os.fsencode(file),
@@ -95,7 +97,7 @@ def copy_in_order(source: Growing, file: Path, unnamed: Mapping[bytes, bytes]) -
     `unnamed` is what the unnamed database is to hold. In steps of some megabytes, so that no
     transaction holds a whole store in memory.
     """
-    file.unlink(missing_ok=True)
+    _disk.remove(file)
     names = list(source.dbs)
     with Growing(file, names, sync=False) as final, source.env.begin(buffers=True) as txn:
         final.env.set_mapsize(source.env.info()["map_size"])

@@ -31,7 +31,7 @@ class Ids(Sequence[str]):
             return [self.key(i).decode() for i in range(*row.indices(self._count))]
         at = operator.index(row)
         if not -self._count <= at < self._count:
-            raise UnknownRowError(f"row {at} of a store of {self._count} samples")
+            raise UnknownRowError(f"row {at} of a store of {self._count} samples", rows=[at])
         return self.key(at % self._count).decode()
 
     def __contains__(self, sample_id: object) -> bool:

@@ -5,16 +5,18 @@ them.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import json
-import os
-import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from lmdb_reid.errors import StoreBusyError, StoreExistsError, StoreNotFoundError
+from lmdb_reid import _disk
+from lmdb_reid.errors import (
+    StoreBusyError,
+    StoreExistsError,
+    StoreNotFoundError,
+    StoreWriteError,
+)
 from lmdb_reid.store._format import (
     FORMAT,
     MANIFEST,
@@ -23,22 +25,16 @@ from lmdb_reid.store._format import (
     partial_of,
     read_manifest,
     replaced_of,
-    sync_directory,
 )
-
-try:
-    import fcntl
-except ImportError:  # Windows: two builds of one store at a time are not caught there
-    fcntl = None  # type: ignore[assignment]
 
 WORK = "work"
 _REPLACES = "replaces"  # in an unfinished build that may take the place of a sealed store
 _REPLACED = "replaced"  # in a sealed store that another has replaced: it may be removed
+_DISCARDED = "discarded"  # what was work/ of a build that is being discarded
 RESERVED = (PARTIAL_SUFFIX, REPLACED_SUFFIX)
 """What no store's name may end in: a sealed one would be taken for what its neighbour left."""
-TAKEN = (WORK, _REPLACES, _REPLACED)
+TAKEN = (WORK, _DISCARDED, _REPLACES, _REPLACED)
 """Names in a store's directory that nothing may be attached as."""
-_AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 
 
 def settle(path: Path) -> None:
@@ -50,8 +46,8 @@ def settle(path: Path) -> None:
     partial, replaced = partial_of(path), replaced_of(path)
     if not path.exists():
         if _is_store(replaced):
-            replaced.rename(path)
-            (path / _REPLACED).unlink(missing_ok=True)
+            _disk.rename(replaced, path)
+            _disk.remove(path / _REPLACED)
         return
     if not ((path / _REPLACES).exists() or replaced.exists()):
         return
@@ -59,7 +55,7 @@ def settle(path: Path) -> None:
         marked = (path / _REPLACES).exists()
         if marked and (partial / MANIFEST).exists() and not (partial / WORK).exists():
             _remove(partial)  # the new store is in place, the old one was to go
-        (path / _REPLACES).unlink(missing_ok=True)
+        _disk.remove(path / _REPLACES)
         if (replaced / _REPLACED).exists() or _is_empty_directory(replaced):
             _remove(replaced)
 
@@ -92,35 +88,45 @@ def claimed(path: Path, *, resume: bool, overwrite: bool) -> Iterator[tuple[bool
     ours = any((partial / name).exists() for name in (WORK, MANIFEST, _REPLACES))
     if partial.exists() and not (ours or _is_empty_directory(partial)):
         raise StoreExistsError(
-            f"{partial} is in the way, and is no unfinished build: move it, or choose another name"
+            f"{partial} is in the way, and is no unfinished build: move it, or choose another name",
+            path=partial,
         )
     if path.exists() and overwrite and not (_is_store(path) or _is_empty_directory(path)):
         raise StoreExistsError(
-            f"{path} is there and is no store: it is not overwritten; choose another name"
+            f"{path} is there and is no store: it is not overwritten; choose another name",
+            path=path,
         )
     if overwrite and replaced_of(path).exists():
         raise StoreExistsError(
-            f"{replaced_of(path)} is in the way: move it, or choose another name"
+            f"{replaced_of(path)} is in the way: move it, or choose another name",
+            path=replaced_of(path),
         )
     if partial.exists() and not (resume or overwrite):
         raise StoreExistsError(
             f"an unfinished build of {path} is there: {partial}. Give --resume to go on with"
-            f" it, or --overwrite"
-            " to discard it"
+            " it, or --overwrite to discard it",
+            path=partial,
         )
     overwrite = overwrite or (resume and (partial / _REPLACES).exists())
     if path.exists() and not overwrite:
         raise StoreExistsError(
-            f"{path} is there already: give --overwrite to replace it, or another name"
+            f"{path} is there already: give --overwrite to replace it, or another name",
+            path=path,
         )
     found = resume and partial.exists()
-    partial.mkdir(parents=True, exist_ok=True)
+    new = not partial.exists()
+    if new:
+        _begin(partial, overwrite=overwrite)
     with _locked(partial):
-        if not found:
-            _empty(partial)
         if overwrite:
-            (partial / _REPLACES).touch()
-        (partial / WORK).mkdir(exist_ok=True)
+            _disk.make_empty(partial / _REPLACES)
+        elif new:
+            _disk.remove(partial / _REPLACES)  # of a build that was killed before its rename
+        if found:
+            _disk.remove(partial / _DISCARDED)
+        elif not new:
+            _empty(partial)
+        _disk.make_folder(partial / WORK)
         yield found, overwrite
 
 
@@ -130,62 +136,80 @@ def give_name(path: Path, *, overwrite: bool) -> None:
 
     Raises:
         StoreExistsError: a store appeared at `path` meanwhile, and `overwrite` is false.
+        StoreWriteError: the store is in place, but its folder could not be synced.
     """
     partial, replaced = partial_of(path), replaced_of(path)
     if path.exists() and not _is_empty_directory(path):
         if not overwrite:
             raise StoreExistsError(
-                f"{path} appeared while this build ran; the finished build is {partial}"
+                f"{path} appeared while this build ran; the finished build is {partial}", path=path
             )
-        (path / _REPLACED).touch()
-        if _exchange(partial, path):
-            partial.rename(replaced)
+        _disk.make_empty(path / _REPLACED)
+        if _disk.exchange(partial, path):
+            _disk.rename(partial, replaced)
         else:
-            path.rename(replaced)
-            partial.rename(path)
+            _disk.rename(path, replaced)
+            _disk.rename(partial, path)
         _remove(replaced)
     else:
-        partial.rename(path)
-    (path / _REPLACES).unlink(missing_ok=True)
-    sync_directory(path.parent)
+        _disk.rename(partial, path)
+    _disk.remove(path / _REPLACES)
+    try:
+        _disk.sync(path.parent)
+    except OSError as error:
+        raise StoreWriteError(
+            f"{path} is complete and in place, but {path.parent} could not be synced"
+            f" ({error.strerror}): a power cut may take the new name away. Check the disk",
+            path=path,
+        ) from error
 
 
 @contextlib.contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Hold a folder's lock; it goes with the process, so that a killed one leaves none."""
-    if fcntl is None:
-        yield
-        return
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
+    """Hold the lock of a build or store."""
+    with contextlib.ExitStack() as held:
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreBusyError(f"{folder} is being written by another process") from None
+            held.enter_context(_disk.lock(folder, wait=False))
+        except (BlockingIOError, FileNotFoundError):
+            raise StoreBusyError(
+                f"{folder} is being written by another process", path=folder
+            ) from None
         yield
-    finally:
-        os.close(descriptor)
 
 
-def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two names in one step; False where the system or the file system cannot."""
-    if not sys.platform.startswith("linux"):
-        return False
-    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if renameat2 is None:
-        return False
-    failed: int = renameat2(
-        _AT_FDCWD, os.fsencode(one), _AT_FDCWD, os.fsencode(other), _RENAME_EXCHANGE
-    )
-    return failed == 0
+def _begin(partial: Path, *, overwrite: bool) -> None:
+    """Make the folder of a new build, with what says which kind it is in it.
+
+    Under another name first: a build that was killed before it had its mark could not be resumed,
+    and a folder that is never empty is never replaced by another build's rename.
+    """
+    draft = partial.with_name(partial.name + ".draft")
+    try:
+        _disk.make_folder(draft / WORK)
+        if overwrite:
+            _disk.make_empty(draft / _REPLACES)
+        _disk.rename(draft, partial)
+    except OSError:
+        if not partial.exists():
+            raise
+        raise StoreBusyError(
+            f"{partial} is being written by another process", path=partial
+        ) from None
 
 
-def _empty(folder: Path) -> None:
-    for entry in folder.iterdir():
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
+def _empty(partial: Path) -> None:
+    """Discard an unfinished build, its mark excepted; one cut short here can still be resumed.
+
+    Journal and settings go in one rename, before the data: what the journal does not know is taken
+    out by the build that goes on.
+    """
+    if (partial / WORK).exists():
+        _disk.remove(partial / _DISCARDED)
+        _disk.rename(partial / WORK, partial / _DISCARDED)
+    _disk.remove(partial / MANIFEST)
+    for entry in partial.iterdir():
+        if entry.name != _REPLACES:
+            _disk.remove(entry)
 
 
 def _is_empty_directory(path: Path) -> bool:
@@ -196,14 +220,19 @@ def _remove(store: Path) -> None:
     """Remove a store, the mark that it may be last: a crash leaves what is known for it."""
     for entry in store.iterdir():
         if entry.name != _REPLACED:
-            shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
-    (store / _REPLACED).unlink(missing_ok=True)
-    store.rmdir()
+            _disk.remove(entry)
+    _disk.remove(store / _REPLACED)
+    _disk.remove_folder(store)
 
 
 def _is_store(path: Path) -> bool:
+    """Whether a store, of whatever version, has this name.
+
+    Raises:
+        OSError: the disk fails: nobody can tell.
+    """
     try:
         found = json.loads((path / MANIFEST).read_bytes())
-    except (OSError, ValueError):
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
         return False
     return isinstance(found, dict) and found.get("format") == FORMAT

@@ -4,7 +4,6 @@ facts.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 import lmdb
 
+from lmdb_reid import _disk
 from lmdb_reid._version import __version__
 from lmdb_reid.schema import Kind
 from lmdb_reid.store import _format
@@ -34,9 +34,8 @@ def write_columns(folder: Path, data: Growing, journal: Growing) -> dict[str, An
         digest.add(facts.sha256)
     if not len(builder):
         return {"samples": 0}
-    shutil.rmtree(folder, ignore_errors=True)
+    _disk.remove(folder)
     columns = builder.write(folder)
-    _format.sync_directory(folder)
     labels, kinds = builder.core("label"), builder.core("kind")
     heights, widths = builder.core("height"), builder.core("width")
     same = heights.min() == heights.max() and widths.min() == widths.max()
@@ -59,8 +58,7 @@ def finish_data(data: Growing, journal: Growing, digest: str, copy: Path) -> Pat
     unnamed = {_format.DIGEST_KEY: bytes.fromhex(digest)}
     while True:
         try:
-            for key, value in unnamed.items():
-                data.txn.put(key, value)
+            data.txn.put(_format.DIGEST_KEY, unnamed[_format.DIGEST_KEY])
             data.commit()
             break
         except lmdb.MapFullError:

@@ -22,12 +22,15 @@ from typing import Any, Self
 import lmdb
 import msgpack
 
+from lmdb_reid import _disk
 from lmdb_reid.errors import (
     DuplicateSampleError,
     InvalidSampleError,
     LmdbReidError,
     ResumeError,
     StoreClosedError,
+    StoreDamagedError,
+    StoreError,
     StoreWriteError,
     UsageError,
 )
@@ -36,6 +39,7 @@ from lmdb_reid.store._format import IMAGES_DB, RECORDS_DB
 from lmdb_reid.store._growing import Growing
 from lmdb_reid.store._prepared import Mark, Row, as_json, difference, packed_mark, prepared
 from lmdb_reid.store._sealing import FACTS_DB, LAST, MARKS_DB, STATE_DB, UNORDERED
+from lmdb_reid.store._store import Store
 
 NewSample = tuple[str, bytes, Mapping[str, Any]]
 """(id, JPEG bytes, record)."""
@@ -202,12 +206,13 @@ class StoreWriter:
         """
         with self._writing():
             for name, data in self._attached.items():
-                _format.write_synced(self._partial / name, data)
+                self._write(name, data)
             if not self.complete:
                 self._write_sealed()
             self._close_envs()
-            shutil.rmtree(self._work)
-            _format.sync_directory(self._partial)
+            _disk.remove(self._work)
+            _disk.sync(self._partial)
+            self._check_opens()
             _places.give_name(self.path, overwrite=self._overwrite)
             self.close()
         return self.path
@@ -242,7 +247,8 @@ class StoreWriter:
                     data.txn.delete(earlier, db=records)
                     journal.txn.delete(earlier, db=facts_db)
                 raise DuplicateSampleError(
-                    f"two samples have the id {key.decode()!r}; the second was not written"
+                    f"two samples have the id {key.decode()!r}; the second was not written",
+                    ids=[key.decode()],
                 )
             data.txn.put(key, record, db=records)
             journal.txn.put(key, facts, db=facts_db)
@@ -281,15 +287,34 @@ class StoreWriter:
         copy = _sealing.finish_data(data, journal, manifest["digest"], self._work / _format.DATA)
         self._close_envs()
         if copy is not None:
-            copy.rename(self._partial / _format.DATA)
+            _disk.rename(copy, self._partial / _format.DATA)
+        try:
+            pins = _handles.pins(self._partial)
+        except StoreDamagedError as error:  # what was just written: the disk fails
+            raise StoreWriteError(
+                f"writing {self.path} failed: {error}. Build again with --resume", path=self.path
+            ) from error
         manifest |= {
             "build": self._settings,
             "source": self._source | _sealing.provenance(),
-            "data": _handles.pins(self._partial),
+            "data": pins,
         }
-        draft = self._work / _format.MANIFEST
-        _format.write_synced(draft, _format.manifest_bytes(manifest))
-        draft.rename(self._partial / _format.MANIFEST)
+        self._write(_format.MANIFEST, _format.manifest_bytes(manifest))
+
+    def _write(self, name: str, data: bytes) -> None:
+        """A file beside data.mdb; its draft stands in work/, which goes at the end."""
+        _disk.write_whole(self._partial / name, data, draft=self._work / f"{name}.draft")
+
+    def _check_opens(self) -> None:
+        """No name for what no reader could open: an old store may have to go for it."""
+        try:
+            Store(self._partial).close()
+        except StoreError as error:
+            raise StoreWriteError(
+                f"the finished build {self._partial} cannot be opened, so that it does not become"
+                f" {self.path}: {error}. Build again with --overwrite",
+                path=self._partial,
+            ) from error
 
     # -- opening
 
@@ -301,7 +326,7 @@ class StoreWriter:
             try:
                 earlier = json.loads((self._work / _SETTINGS).read_bytes())
             except (FileNotFoundError, ValueError):  # killed before anything was put
-                (self._work / _SETTINGS).unlink(missing_ok=True)
+                _disk.remove(self._work / _SETTINGS)
                 return
         told = [
             difference(name, earlier.get(name), self._settings.get(name))
@@ -311,12 +336,13 @@ class StoreWriter:
         if told:
             raise ResumeError(
                 f"cannot resume {self._partial}: {'; '.join(told)}. Give what it was begun"
-                f" with, or --overwrite"
+                f" with, or --overwrite",
+                path=self._partial,
             )
 
     def _open(self) -> None:
         if not (self._work / _SETTINGS).exists():
-            _format.write_synced(self._work / _SETTINGS, json.dumps(self._settings).encode())
+            _disk.write_whole(self._work / _SETTINGS, json.dumps(self._settings).encode())
         self._data = Growing(self._partial / _format.DATA, (IMAGES_DB, RECORDS_DB))
         self._journal = Growing(self._work / _JOURNAL, (FACTS_DB, MARKS_DB, STATE_DB))
         self._take_out_unknown()
@@ -385,10 +411,10 @@ def _writing(path: Path) -> Iterator[None]:
         why = str(error)
         if "Input/output error" in why and (free := _free_bytes(path)) < _growing.COMMIT_BYTES:
             why = f"No space left on its disk ({free:,} bytes are free)"  # LMDB's short write
-        raise StoreWriteError(f"writing {path} failed: {why}. {advice}") from error
+        raise StoreWriteError(f"writing {path} failed: {why}. {advice}", path=path) from error
     except LmdbReidError:
         raise
     except OSError as error:
         told = f"writing {path} failed: {error.strerror or error} ({error.filename or path})"
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        raise StoreWriteError(f"{told}. {advice}" if full else told) from error
+        raise StoreWriteError(f"{told}. {advice}" if full else told, path=path) from error

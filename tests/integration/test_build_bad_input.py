@@ -27,7 +27,7 @@ from PIL import Image
 from builders import AtmaCup, BoxRow, BuildSettings, Frame, Listing, build
 from builders.game import Game
 from builders.plan import plan
-from lmdb_reid import codec
+from lmdb_reid import _disk, codec
 from lmdb_reid.cli.main import main
 from lmdb_reid.errors import (
     CorruptSampleError,
@@ -45,7 +45,7 @@ from lmdb_reid.errors import (
     UsageError,
 )
 from lmdb_reid.schema import Box
-from lmdb_reid.store import Store, StoreWriter, _growing, _places
+from lmdb_reid.store import Store, StoreWriter, _growing
 
 HEADER = "quarter,angle,session,frame,x,y,w,h,label_id"
 SMALL = BuildSettings(size=(64, 32))
@@ -805,10 +805,10 @@ def test_a_build_by_another_process_is_left_alone(
 def test_a_second_build_in_the_moment_of_the_exchange(
     game: Game, own_store: Path, monkeypatch: Any, small: str
 ) -> None:
-    exchange, refused = _places._exchange, []
+    exchange, refused = _disk.exchange, []
 
     def exchanged(one: Path, other: Path) -> bool:
-        monkeypatch.setattr(_places, "_exchange", exchange)
+        monkeypatch.setattr(_disk, "exchange", exchange)
         done = exchange(one, other)
         for more in ({}, {"resume": True}, {"overwrite": True}):
             with pytest.raises((StoreBusyError, StoreExistsError)) as caught:
@@ -816,7 +816,7 @@ def test_a_second_build_in_the_moment_of_the_exchange(
             refused.append(caught.value)
         return done
 
-    monkeypatch.setattr(_places, "_exchange", exchanged)
+    monkeypatch.setattr(_disk, "exchange", exchanged)
     build(source_of(game), own_store, SMALL, overwrite=True)
     assert len(refused) == 3
     assert digest_of(own_store) == small

@@ -7,7 +7,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from builders.replacing import replacing
+from lmdb_reid._disk import whole_text
 from lmdb_reid.errors import SourceError, SourceNotFoundError
 from lmdb_reid.schema import NO_LABEL
 from training.folds._open_set import Fold, Rows, ascending
@@ -26,10 +26,10 @@ def save_fold(path: str | os.PathLike[str], fold: Fold, ids: Sequence[str], labe
         labels: [N].
 
     Raises:
-        StoreWriteError: the disk or its permissions stand in the way.
+        WriteError: the disk or its permissions stand in the way.
     """
     parts = [(row, part) for part in _PARTS for row in getattr(fold, part).tolist()]
-    with replacing(path) as file:
+    with whole_text(path) as file:
         table = csv.writer(file, lineterminator="\n")
         table.writerow(_HEAD)
         table.writerows((ids[row], part, int(labels[row])) for row, part in sorted(parts))

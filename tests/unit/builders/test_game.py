@@ -14,7 +14,7 @@ import pytest
 from builders.game import COLUMNS, KITS, Game, draw_game
 from builders.game.__main__ import main
 from lmdb_reid.codec import decode
-from lmdb_reid.errors import SourceError, UsageError
+from lmdb_reid.errors import UsageError, WriteError
 from lmdb_reid.schema import Box, iou
 
 DATA = Path(__file__).resolve().parents[3] / "data"
@@ -184,7 +184,7 @@ def test_an_earlier_game_is_replaced_only_when_asked(tmp_path: Path) -> None:
     draw_game(tmp_path, quarters=1, frames=1, size=SIZE, seed=1)
     before, csv = pictures(tmp_path), (tmp_path / "train_meta.csv").read_bytes()
     (tmp_path / "images" / "mine.jpg").write_bytes(b"kept")
-    with pytest.raises(SourceError, match=r"train_meta\.csv is there already"):
+    with pytest.raises(WriteError, match=r"train_meta\.csv is there already"):
         draw_game(tmp_path, quarters=1, frames=1, size=SIZE, seed=2)
     assert pictures(tmp_path) == before | {"mine.jpg": b"kept"}
     assert (tmp_path / "train_meta.csv").read_bytes() == csv
@@ -196,9 +196,9 @@ def test_an_earlier_game_is_replaced_only_when_asked(tmp_path: Path) -> None:
     assert (tmp_path / "train_meta.csv").read_bytes() != csv
 
 
-def test_a_folder_that_cannot_be_made_is_a_source_error(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_made_is_a_write_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("in the way")
-    with pytest.raises(SourceError, match="cannot be written"):
+    with pytest.raises(WriteError, match="cannot be written"):
         draw_game(tmp_path / "file", quarters=1, frames=1, size=SIZE)
 
 

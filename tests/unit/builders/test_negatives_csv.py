@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from builders.negatives import load_negatives_from_csv, write_negatives_csv
 from builders.samples import BoxSample
-from lmdb_reid.errors import SourceError, SourceNotFoundError, StoreWriteError
+from lmdb_reid.errors import SourceError, SourceNotFoundError, WriteError
 from lmdb_reid.schema import Kind
 
 GUIDES_COLUMNS = "quarter,angle,session,frame,x,y,w,h,label_id,img_path"
@@ -255,8 +255,8 @@ def test_folders_are_made_and_the_old_file_is_replaced(tmp_path: Path) -> None:
 
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreWriteError, match=r"file/n\.csv cannot be written"):
+    with pytest.raises(WriteError, match=r"file/n\.csv cannot be written"):
         write_negatives_csv(tmp_path / "file" / "n.csv", [USUAL])
-    with pytest.raises(StoreWriteError, match="cannot be written"):
+    with pytest.raises(WriteError, match="cannot be written"):
         write_negatives_csv(tmp_path, [USUAL])
     assert names(tmp_path) == ["file"]

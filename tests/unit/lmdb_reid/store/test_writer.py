@@ -17,7 +17,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from lmdb_reid import Store, StoreWriter
+from lmdb_reid import Store, StoreWriter, _disk
 from lmdb_reid.errors import (
     DuplicateSampleError,
     InvalidSampleError,
@@ -756,7 +756,7 @@ def test_an_overwrite_killed_anywhere_leaves_the_old_or_the_new_store(
     wanted = build(tmp_path / "undisturbed.lmdb", new)
     arguments = {"resume": finish != "overwrite", "overwrite": finish != "resume"}
     if not exchange:
-        monkeypatch.setattr(_places, "_exchange", lambda *_: False)
+        monkeypatch.setattr(_disk, "exchange", lambda *_: False)
     path = tmp_path / "a" / "a.lmdb"
     before = build(tmp_path / "old.lmdb", old)
     shutil.copytree(tmp_path / "old.lmdb", path)
@@ -787,7 +787,7 @@ def test_a_crash_after_the_exchange_does_not_bring_the_old_store_back(
     build(path, groups[:2])
     wanted = build(tmp_path / "undisturbed.lmdb", groups)
     if not exchange:
-        monkeypatch.setattr(_places, "_exchange", lambda *_: False)
+        monkeypatch.setattr(_disk, "exchange", lambda *_: False)
 
     def crash(_: Path) -> None:
         raise KeyboardInterrupt
@@ -819,7 +819,7 @@ def test_overwriting_replaces_when_sealed_and_not_before(
     exchange: bool, tmp_path: Path, groups: list[Group], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not exchange:
-        monkeypatch.setattr(_places, "_exchange", lambda *_: False)
+        monkeypatch.setattr(_disk, "exchange", lambda *_: False)
     path = tmp_path / "a.lmdb"
     before = build(path, groups[:2])
     reading = Store(path)
