@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from lmdb_reid._lazy import lazy_names
 
 if TYPE_CHECKING:
-    from builders.pipeline import Progress, build
+    from builders.pipeline import build
     from builders.report import Report
     from builders.settings import BuildSettings
     from builders.sources import AtmaCup, BoxRow, Frame, LeftOut, Listing, Source
+    from lmdb_reid.progress import Progress
 
 __all__ = [
     "AtmaCup",
@@ -26,7 +27,7 @@ __all__ = [
     "build",
 ]
 
-__getattr__ = lazy_names(
+__getattr__, __dir__ = lazy_names(
     __name__,
     {
         "AtmaCup": "builders.sources",
@@ -35,7 +36,7 @@ __getattr__ = lazy_names(
         "Frame": "builders.sources",
         "LeftOut": "builders.sources",
         "Listing": "builders.sources",
-        "Progress": "builders.pipeline",
+        "Progress": "lmdb_reid.progress",
         "Report": "builders.report",
         "Source": "builders.sources",
         "build": "builders.pipeline",

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from builders.settings import BuildSettings
 from lmdb_reid.errors import UsageError
-from lmdb_reid.schema import parse_size
+from lmdb_reid.schema import DEFAULT_SIZE, parse_size
 
 if TYPE_CHECKING:
     from builders.report import Report
@@ -30,8 +30,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--img-root", metavar="DIR", help="atmacup: the folder of the frames")
     add(
         "--size",
-        default="256x128",
-        help="HEIGHTxWIDTH of the stored crops, or native (default: 256x128)",
+        default="x".join(map(str, DEFAULT_SIZE)),
+        help="HEIGHTxWIDTH of the stored crops, or native (default: %(default)s)",
     )
     add(
         "--expand",
@@ -103,8 +103,8 @@ def run(args: argparse.Namespace) -> int:
     # Here, so that --help needs nothing that building takes.
     from builders.pipeline import build
     from builders.plan import plan
-    from builders.progress import shown
     from builders.skipping import check_skipped
+    from lmdb_reid.progress import shown
 
     settings = BuildSettings(
         size=parse_size(args.size),
@@ -119,7 +119,12 @@ def run(args: argparse.Namespace) -> int:
     source = _source(args)
     if args.dry_run and Path(args.out).exists() and not args.overwrite:
         print(f"note: {args.out} is there already: building needs --overwrite", file=sys.stderr)
-    with shown("reading headers" if args.dry_run else "cutting") as progress, _told(args):
+    with (
+        shown(
+            "reading headers" if args.dry_run else "cutting", "frames", things="crops"
+        ) as progress,
+        _told(args),
+    ):
         if args.dry_run:
             report = plan(
                 source,

@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import numpy as np
-import numpy.typing as npt
-
 from lmdb_reid import codec
-from lmdb_reid.schema import Box, Size
-
-Pixels = npt.NDArray[np.uint8]
+from lmdb_reid.schema import Box, Pixels, Size
 
 
 def cut(frame: Pixels, box: Box, *, expand: float = 1.0, size: Size | None = None) -> Pixels | None:

@@ -38,11 +38,9 @@ from lmdb_reid.errors import (
     SourceError,
     UsageError,
 )
+from lmdb_reid.progress import Progress
 from lmdb_reid.schema import NO_LABEL, Box, Kind, Size, check_id
 from lmdb_reid.store import NewSample, StoreWriter
-
-Progress = Callable[[int, int, int], None]
-"""Called with (frames done, frames in all, crops cut so far)."""
 
 REPORT = "report.json"
 _AHEAD = 4  # frames in flight for each worker

@@ -7,12 +7,13 @@ from collections import Counter
 from collections.abc import Sequence
 
 from builders.negatives import Negative, chosen_negatives
-from builders.pipeline import Progress, outside
+from builders.pipeline import outside
 from builders.report import Report
 from builders.settings import BuildSettings
 from builders.sizes import frame_sizes
 from builders.sources import Frame, LeftOut, Source
 from builders.workers import checked_workers
+from lmdb_reid.progress import Progress
 from lmdb_reid.schema import NO_LABEL, Box, Kind, Size
 
 # Of one core of a 2.x GHz server, for an estimate: full-HD frames decode at 3 ns a pixel; a crop

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from builders.sources import LeftOut
+from lmdb_reid.machine import size_in_words
 
 _LISTED = 10_000
 _SHOWN = 8
@@ -75,7 +76,7 @@ class Report:
         for title, rows in (("skipped", self.skipped), ("left out", self.dropped)):
             told += [f"  {title:<11} {len(rows):,} rows", *_reasons(rows)]
         about = "about " if self.dry_run else ""
-        told.append(f"  size        {about}{self.size_bytes / 1e6:,.1f} MB")
+        told.append(f"  size        {about}{size_in_words(self.size_bytes)}")
         rate = f" ({self.crops_per_second:,.0f} crops/s)" if self.crops_per_second else ""
         told.append(f"  time        {about}{self.seconds:,.1f} s{rate}")
         if self.skipped and not self.dry_run:

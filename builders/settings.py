@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lmdb_reid.errors import UsageError
-from lmdb_reid.schema import Size
+from lmdb_reid.schema import DEFAULT_SIZE, Size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -17,7 +17,7 @@ class BuildSettings:
         UsageError: a value that cannot be meant.
     """
 
-    size: Size | None = (256, 128)
+    size: Size | None = DEFAULT_SIZE
     """(height, width) of every stored crop in pixels; None keeps the size of each box."""
     expand: float = 1.2
     """Boxes of players are grown by this about their centre, then clipped to the frame."""

@@ -36,7 +36,7 @@ __all__ = [
     "make_loader",
 ]
 
-__getattr__ = lazy_names(
+__getattr__, __dir__ = lazy_names(
     __name__,
     {
         "Batch": "lmdb_reid.loaders",

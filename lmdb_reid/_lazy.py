@@ -11,22 +11,27 @@ from typing import Any
 
 from lmdb_reid.errors import MissingExtraError
 
-EXTRA_OF_MODULE = {
-    "PIL": "build",
-    "cv2": "resize",
-    "jsonargparse": "train",
-    "lightning": "train",
-    "pandas": "build",
-    "pytorch_lightning": "train",
-    "torch": "train",
-    "torchmetrics": "train",
-    "tqdm": "build",
+EXTRAS = {
+    "resize": {"cv2": "opencv"},
+    "build": {"PIL": "pillow", "pandas": "pandas"},
+    "train": {
+        "torch": "torch",
+        "lightning": "lightning",
+        "pytorch_lightning": "lightning",
+        "jsonargparse": "jsonargparse",
+        "torchmetrics": "lightning",  # which needs it
+    },
 }
-"""Which extra brings a package."""
+"""{extra: {module: the package that brings it}}; `notebook` has what resize and build have."""
+EXTRA_OF_MODULE = {module: extra for extra, modules in EXTRAS.items() for module in modules}
+"""Which extra brings a module."""
 
 
-def lazy_names(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]:
-    """A package's `__getattr__`: each name is taken from the module given for it.
+def lazy_names(
+    package: str, modules: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """A package's `__getattr__`, which takes each name from the module given for it, and its
+    `__dir__`, which shows these names before any of them was asked for.
 
     Raises (when a name is asked for):
         AttributeError: the package has no such name.
@@ -45,4 +50,7 @@ def lazy_names(package: str, modules: Mapping[str, str]) -> Callable[[str], Any]
                 raise
             raise MissingExtraError.of(missing, EXTRA_OF_MODULE[missing], name) from None
 
-    return __getattr__
+    def __dir__() -> list[str]:
+        return sorted(modules)
+
+    return __getattr__, __dir__

@@ -1,4 +1,4 @@
-"""What this process may use of its machine, or of its container."""
+"""What this process may use of its machine, or of its container; and how sizes are written."""
 
 from __future__ import annotations
 
@@ -30,6 +30,14 @@ def free_memory() -> int | None:
     stat = dict(line.split() for line in cgroup("memory.stat").splitlines())
     cached = int(stat.get("file", 0)) - int(stat.get("shmem", 0))
     return max(0, min(free, int(limit) - int(used) + cached))
+
+
+def size_in_words(count: float) -> str:
+    """Bytes as people read them: "12 bytes", "34.5 kB", "67.8 MB", "9.01 GB"; units of 1,000."""
+    for unit, name, digits in ((1e9, "GB", 2), (1e6, "MB", 1), (1e3, "kB", 1)):
+        if count >= unit:
+            return f"{count / unit:,.{digits}f} {name}"
+    return f"{count:.0f} bytes"
 
 
 def cgroup(name: str) -> str:

@@ -26,6 +26,18 @@ Rows = npt.NDArray[np.int64]
 Pixels = npt.NDArray[np.uint8]
 """uint8 [H, W, 3], RGB, or many of them [B, H, W, 3]."""
 
+DEFAULT_SIZE: Size = (256, 128)
+"""What person re-identification trains at where nothing else is asked for."""
+
+Rows = npt.NDArray[np.int64]
+"""Row numbers of a store, or labels of its samples [N]."""
+Pixels = npt.NDArray[np.uint8]
+"""Pictures [..., H, W, 3], RGB."""
+Boxes = npt.NDArray[np.float64]
+"""Boxes in rows of (x, y, w, h) [N, 4]."""
+Points = npt.NDArray[np.float64]
+"""Points, or sizes, in rows of (x, y) [N, 2]."""
+
 MAX_ID_BYTES = 511  # LMDB's default limit on a key
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -102,6 +114,28 @@ def iou(a: Box, b: Box) -> float:
         return 0.0
     common = w * h
     return common / (aw * ah + bw * bh - common)
+
+
+def corners(boxes: Boxes, extents: Points) -> tuple[Points, Points]:
+    """`Box.clipped` of many: (x0, y0) and (x1, y1), each [N, 2], of the parts of boxes [N, 4]
+    inside images of (width, height) [N, 2].
+    """
+    starts = np.clip(boxes[:, :2], 0, extents)
+    stops = np.clip(boxes[:, :2] + boxes[:, 2:], 0, extents)
+    return starts, stops
+
+
+def ious(one: Boxes, other: Boxes) -> npt.NDArray[np.float64]:
+    """`iou` of many, pair by pair [N]; 0 where either has no area, NaN where a side is NaN."""
+    with np.errstate(over="ignore", invalid="ignore"):  # of boxes larger than any picture
+        stops = np.minimum(one[:, :2] + one[:, 2:], other[:, :2] + other[:, 2:])
+        sides = np.maximum(stops - np.maximum(one[:, :2], other[:, :2]), 0)
+        common = sides[:, 0] * sides[:, 1]
+        areas = one[:, 2] * one[:, 3] + other[:, 2] * other[:, 3]
+    shares: npt.NDArray[np.float64] = np.divide(
+        common, areas - common, out=np.zeros_like(common), where=common != 0
+    )
+    return shares
 
 
 def check_id(sample_id: str) -> bytes:

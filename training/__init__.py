@@ -3,8 +3,6 @@
 Importing this package does not import torch; its names do, when they are first asked for.
 """
 
-from __future__ import annotations
-
 from typing import TYPE_CHECKING
 
 from lmdb_reid._lazy import lazy_names
@@ -14,7 +12,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BoxSample", "PlayerReIDDataset"]
 
-__getattr__ = lazy_names(
+__getattr__, __dir__ = lazy_names(
     __name__,
     {
         "BoxSample": "training.runtime",

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
@@ -30,15 +29,13 @@ from lmdb_reid.dataset import ReIDDataset
 from lmdb_reid.errors import StoreExistsError, UsageError, WriteError
 from lmdb_reid.loaders import make_loader
 from lmdb_reid.machine import available_cores
-from lmdb_reid.schema import Kind
+from lmdb_reid.schema import DEFAULT_SIZE, Kind, Rows
 from lmdb_reid.store import Store
 from training.runtime import PlayerReIDDataset
 
-Rows = npt.NDArray[np.int64]
-
 _MARK = ".made-by-lmdb-reid-demo"  # written first: such a folder may be written into again
 _DEFAULT = "lmdb_reid_demo"
-_HEIGHT, _WIDTH = 256, 128
+_HEIGHT, _WIDTH = DEFAULT_SIZE
 _BATCH = 32
 _MOST_WORKERS = 4
 _SLOW_BATCHES = 3  # for each worker, of the way that decodes a frame for every crop

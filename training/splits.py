@@ -16,12 +16,11 @@ from builders.samples import BoxSample, box_samples
 from builders.sources import LeftOut
 from builders.tracks import BboxMode
 from lmdb_reid.errors import UsageError
-from lmdb_reid.schema import Kind
+from lmdb_reid.schema import Kind, Rows
 from lmdb_reid.store import Store
 from training.folds import (
     SEED,
     Labels,
-    Rows,
     fold_labels,
     ratio_labels,
     unknown_rows,

@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 
 from builders import AtmaCup, BuildSettings, LeftOut, build
-from builders.progress import shown
 from builders.samples import FRAME_FIELDS
 from builders.skipping import check_skipped
 from lmdb_reid import _disk
 from lmdb_reid.errors import ResumeError, StoreError, StoreNotFoundError, StoreWriteError
+from lmdb_reid.progress import shown
 from lmdb_reid.schema import Rows
 from lmdb_reid.store import Store
 
@@ -96,7 +96,7 @@ def _unfit(path: Path, wanted: dict[str, Any]) -> str | None:
 
 
 def _build(source: AtmaCup, settings: BuildSettings, path: Path) -> None:
-    with shown("building the store") as progress:
+    with shown("building the store", "frames", things="crops") as progress:
         try:
             report = build(source, path, settings, resume=True, overwrite=True, progress=progress)
         except ResumeError:  # what was stopped there had other settings

@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmdb_reid.errors import UsageError
-from lmdb_reid.schema import Box, Size, check_ids
+from lmdb_reid.schema import Box, Boxes, Points, Rows, Size, check_ids, corners, ious
 
 MIN_SIDE = 8
 """Pixels: no side of a negative is shorter."""
@@ -33,9 +33,6 @@ Filled = tuple[int, int, Box]
 """The place of a slot's frame or sample among those that were given, the slot's number in it, and
 what it found.
 """
-
-_Floats = npt.NDArray[np.float64]
-_Ints = npt.NDArray[np.int64]
 
 
 def background_id(frame_key: str, slot: int) -> str:
@@ -149,8 +146,7 @@ def partials(
     extents = _extents(sizes)
     _check_limits(count, max_iou)
     array = _array(boxes)
-    starts = np.clip(array[:, :2], 0, extents)
-    stops = np.clip(array[:, :2] + array[:, 2:], 0, extents)
+    starts, stops = corners(array, extents)
     room = _room(array[:, 2:], 3, 7, np.ceil(starts), np.floor(stops))
     ids = [partial_id(name, slot) for name in sample_ids for slot in range(count)]
     return _filled(ids, room, array, np.arange(len(boxes)), seed=seed, count=count, max_iou=max_iou)
@@ -167,7 +163,7 @@ class _Room(NamedTuple):
     stop: Any
 
 
-def _room(lengths: _Floats, low: int, high: int, starts: _Floats, stops: _Floats) -> _Room:
+def _room(lengths: Points, low: int, high: int, starts: Points, stops: Points) -> _Room:
     """Sides of `low` to `high` tenths of `lengths`; all are [N, 2], as the results are."""
     # Divided first, so that sides which are whole tens give whole limits, free of rounding.
     shortest = np.maximum(MIN_SIDE, np.ceil(lengths / 10 * low))
@@ -178,8 +174,8 @@ def _room(lengths: _Floats, low: int, high: int, starts: _Floats, stops: _Floats
 def _filled(
     ids: Sequence[str],
     room: _Room,
-    boxes: _Floats,
-    owners: _Ints,
+    boxes: Boxes,
+    owners: Rows,
     *,
     seed: int,
     count: int,
@@ -203,7 +199,7 @@ def _filled(
         sides = shortest + np.floor(draws[:, :2] * (longest - shortest + 1))
         found[todo, :2] = start + np.floor(draws[:, 2:] * (stop - start - sides + 1))
         found[todo, 2:] = sides
-        todo = np.unique(slots[_ious(found[slots], boxes) >= max_iou])
+        todo = np.unique(slots[ious(found[slots], boxes) >= max_iou])
     found[todo] = np.nan
     filled = np.flatnonzero(~np.isnan(found[:, 0]))
     numbers = zip(*(part.tolist() for part in np.divmod(filled, count)), strict=True)
@@ -211,7 +207,7 @@ def _filled(
     return [(owner, slot, box) for (owner, slot), box in zip(numbers, boxes_found, strict=True)]
 
 
-def _draws(names: Iterable[str]) -> _Floats:
+def _draws(names: Iterable[str]) -> npt.NDArray[np.float64]:
     """Four numbers of [0, 1) for each name [N, 4], evenly spread, which that name alone decides.
 
     They are the upper 53 bits of the words of its BLAKE2b digest: the same on every machine, and
@@ -222,18 +218,7 @@ def _draws(names: Iterable[str]) -> _Floats:
     return words.astype(np.float64) * 2.0**-53
 
 
-def _ious(one: _Floats, other: _Floats) -> _Floats:
-    """Intersection over union, pair by pair [N]; 0 where either has no area, NaN where NaN is."""
-    with np.errstate(over="ignore", invalid="ignore"):  # of boxes larger than any picture
-        stops = np.minimum(one[:, :2] + one[:, 2:], other[:, :2] + other[:, 2:])
-        sides = np.maximum(stops - np.maximum(one[:, :2], other[:, :2]), 0)
-        common = sides[:, 0] * sides[:, 1]
-        areas = one[:, 2] * one[:, 3] + other[:, 2] * other[:, 3]
-    ious: _Floats = np.divide(common, areas - common, out=np.zeros_like(common), where=common != 0)
-    return ious
-
-
-def _array(boxes: Iterable[Box]) -> _Floats:
+def _array(boxes: Iterable[Box]) -> Boxes:
     """Boxes as float64 [B, 4]."""
     listed = list(boxes)
     array = np.fromiter(chain.from_iterable(listed), float).reshape(-1, 4)
@@ -246,7 +231,7 @@ def _array(boxes: Iterable[Box]) -> _Floats:
     return array
 
 
-def _extents(sizes: Sequence[Size]) -> _Floats:
+def _extents(sizes: Sequence[Size]) -> Points:
     """(width, height) of each frame [N, 2]."""
     for size in {*sizes}:
         if min(size) < 1:

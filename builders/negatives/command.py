@@ -11,12 +11,12 @@ from dataclasses import asdict
 
 from builders.negatives import list_negatives, made_negatives, store_negatives, write_negatives_csv
 from builders.negatives._csv import IMG_ROOT, TRAIN_META
-from builders.progress import shown
 from builders.samples import BoxSample
 from builders.settings import BuildSettings
 from builders.skipping import MAX_SKIPPED, check_skipped
 from builders.sources import AtmaCup, LeftOut
 from lmdb_reid.errors import UsageError
+from lmdb_reid.progress import shown
 from lmdb_reid.store import Store
 
 _SHOWN = 8
@@ -120,7 +120,7 @@ def _of_frames(args: argparse.Namespace) -> tuple[list[BoxSample], Sequence[Left
         bbox_mode=args.bbox_mode or "drop",
     )
     listing = source.read()
-    with shown("reading headers", "negatives") as progress:
+    with shown("reading headers", "frames", things="negatives") as progress:
         samples, unread = list_negatives(
             listing, negatives, num_workers=args.num_workers, progress=progress
         )

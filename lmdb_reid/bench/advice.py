@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from lmdb_reid.bench.loading import Cold, Reading
 from lmdb_reid.bench.transforms import PipelineCost
+from lmdb_reid.machine import size_in_words
 
 _HIDDEN = 0.05  # share of a pass spent waiting that nobody notices
 _SPARE = 1.1  # what a loader should make beyond what a step takes, so that it stays ahead
@@ -59,7 +60,7 @@ def advise(found: Findings) -> str:
     if found.free_bytes is not None and found.decoded_bytes < _ROOM * found.free_bytes:
         return (
             f"decoding is the limit, and all {found.samples:,} images fit into memory decoded"
-            f" ({gigabytes(found.decoded_bytes)} of {gigabytes(found.free_bytes)} free):"
+            f" ({size_in_words(found.decoded_bytes)} of {size_in_words(found.free_bytes)} free):"
             f" `lmdb-reid warm {found.store} --decoded`, then ReIDDataset(...,"
             " cache=DecodedTier(store))"
         )
@@ -72,11 +73,6 @@ def advise(found: Findings) -> str:
 def break_even_ms(reading: Reading, batch_size: int) -> float:
     """The training step that this loader just keeps up with, for one batch."""
     return 1e3 * batch_size / reading.samples_per_s if reading.samples_per_s else 0.0
-
-
-def gigabytes(size: int) -> str:
-    """A size as people read it."""
-    return f"{size / 1e9:.2f} GB" if size >= 1e8 else f"{size / 1e6:.1f} MB"
 
 
 def _fast_enough(found: Findings, step: Reading) -> str:

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lmdb_reid.progress import Progress
 from lmdb_reid.store import resident_bytes
 
 _CHUNK = 8 << 20  # bytes read at once: far over what a disk needs to reach its rate
-
-Progress = Callable[[int, int], None]
-"""Told (done, total) now and then."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,7 +90,7 @@ def read_in(
             while count := opened.readinto(buffer):
                 done += count
                 if progress is not None:
-                    progress(done, total)
+                    progress(done, total, 0)
                 if time.perf_counter() - began > limit_s:
                     return ReadIn(
                         bytes=done, seconds=time.perf_counter() - began, whole=done == total

@@ -17,6 +17,7 @@ import numpy as np
 from lmdb_reid import _disk
 from lmdb_reid.cache._protocol import Pixels, Rows
 from lmdb_reid.errors import UsageError, WriteError
+from lmdb_reid.machine import size_in_words
 from lmdb_reid.store import Store
 
 _PIXELS, _DONE, _META = "pixels.bin", "done.bin", "meta.json"
@@ -157,7 +158,7 @@ def _open(folder: Path, count: int, nbytes: int) -> _Files:
     except OSError as error:
         raise WriteError(
             f"no decoded tier at {folder.parent}: {error.strerror}; it needs"
-            f" {count * nbytes / 1e9:,.2f} GB (give DecodedTier another dir, or use"
+            f" {size_in_words(count * nbytes)} (give DecodedTier another dir, or use"
             " LRUCache(bytes=...))",
             path=folder.parent,
         ) from None

@@ -19,16 +19,12 @@ from pathlib import Path
 
 import lmdb
 
+from lmdb_reid._lazy import EXTRAS
 from lmdb_reid._version import __version__
 from lmdb_reid.errors import LmdbReidError
 from lmdb_reid.machine import available_cores, cgroup, free_memory
 
 BASE = ("numpy", "lmdb", "msgpack", "simplejpeg")
-EXTRAS = {
-    "resize": ("opencv",),
-    "build": ("pandas", "pillow", "tqdm"),
-    "train": ("torch", "lightning"),
-}
 # Several distributions carry cv2; any of them will do.
 _DISTRIBUTIONS = {
     "opencv": (
@@ -85,7 +81,9 @@ def _versions() -> dict[str, str | None]:
         "python": platform.python_version(),
         "lmdb_reid": __version__,
     }
-    for name in (*BASE, *(name for names in EXTRAS.values() for name in names)):
+    for name in dict.fromkeys(
+        (*BASE, *(name for names in EXTRAS.values() for name in names.values()))
+    ):
         versions[name] = _installed(name)
         if name == "lmdb":
             versions["liblmdb"] = ".".join(map(str, lmdb.version()))

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 from lmdb_reid.bench import loading, pages
-from lmdb_reid.bench.advice import Findings, advise, break_even_ms, gigabytes
+from lmdb_reid.bench.advice import Findings, advise, break_even_ms
 from lmdb_reid.bench.loading import Cold, Reading, Setup
 from lmdb_reid.bench.timeline import timeline
 from lmdb_reid.bench.transforms import Pipeline, PipelineCost, load_pipeline, pipeline_cost
 from lmdb_reid.dataset import ReIDDataset, Transform
 from lmdb_reid.errors import UsageError
-from lmdb_reid.machine import free_memory
+from lmdb_reid.machine import free_memory, size_in_words
 from lmdb_reid.schema import parse_size
 from lmdb_reid.store import Store
 
@@ -96,9 +96,10 @@ def run(args: argparse.Namespace) -> int:
 
 def lines(found: Findings) -> Iterator[str]:
     """The findings for people: a table for each, then the advice."""
-    free = "unknown" if found.free_bytes is None else gigabytes(found.free_bytes)
+    free = "unknown" if found.free_bytes is None else size_in_words(found.free_bytes)
     yield f"{found.store}: {found.samples:,} samples, batches of {found.batch_size}"
-    yield f"  on disk {gigabytes(found.store_bytes)}, decoded {gigabytes(found.decoded_bytes)};"
+    disk, decoded = size_in_words(found.store_bytes), size_in_words(found.decoded_bytes)
+    yield f"  on disk {disk}, decoded {decoded};"
     yield f"  memory free {free}; cores {found.cores}; {found.engine}"
     yield ""
     yield from _table(

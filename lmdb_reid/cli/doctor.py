@@ -7,14 +7,15 @@ import dataclasses
 import json
 from collections.abc import Iterator
 
-from lmdb_reid.cli._survey import EXTRAS, Survey, look_around
+from lmdb_reid._lazy import EXTRAS
+from lmdb_reid.cli._survey import Survey, look_around
 from lmdb_reid.errors import UsageError
-from lmdb_reid.schema import Size, parse_size
+from lmdb_reid.machine import size_in_words
+from lmdb_reid.schema import DEFAULT_SIZE, Size, parse_size
 
-GIB = 1 << 30
 # torch's worker processes pass every batch through /dev/shm (8 workers with 2 batches of 256 crops
 # each: 400 MB), and hold a descriptor open for every tensor on its way.
-ENOUGH_SHM = GIB
+ENOUGH_SHM = 1 << 30
 ENOUGH_FILES = 4096
 ROOM = 0.8  # of the free memory that caches may take
 
@@ -33,7 +34,7 @@ class CachePlan:
     """An LRU of decoded images that training is to have in each of its processes."""
 
     items: int
-    size: Size = (256, 128)
+    size: Size = DEFAULT_SIZE
     processes: int = 1
 
     @property
@@ -98,7 +99,8 @@ def judge(survey: Survey, plan: CachePlan | None = None) -> Iterator[Finding]:
             what=f"torch {torch} is a CPU build and will not see the GPU",
             change="install a CUDA build of torch",
         )
-    for extra, packages in EXTRAS.items():
+    for extra, modules in EXTRAS.items():
+        packages = dict.fromkeys(modules.values())
         missing = [name for name in packages if survey.versions.get(name) is None]
         if missing:
             yield Finding(
@@ -208,6 +210,4 @@ def _lines(survey: Survey, findings: list[Finding]) -> Iterator[str]:
 
 
 def _size(size: int | None) -> str:
-    if size is None:
-        return "none"
-    return f"{size / GIB:.1f} GiB" if size >= GIB else f"{size / (1 << 20):.0f} MiB"
+    return "none" if size is None else size_in_words(size)

@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from lmdb_reid.store import Store, resident_bytes
+from lmdb_reid.bench import pages
+from lmdb_reid.machine import size_in_words
+from lmdb_reid.store import Store
 
 _SHOWN = 12
 
@@ -31,8 +33,7 @@ def run(args: argparse.Namespace) -> int:
 def gather(store: Store) -> dict[str, Any]:
     """Everything that `info` tells, as JSON values."""
     labels, counts = np.unique(store.columns["label"], return_counts=True)
-    files = [file for file in store.path.rglob("*") if file.is_file()]
-    resident = [resident_bytes(file) for file in files]
+    held = pages.held(store.path)
     return {
         "path": str(store.path),
         "format": ".".join(map(str, store.manifest["version"])),
@@ -41,10 +42,8 @@ def gather(store: Store) -> dict[str, Any]:
         "identities": store.manifest["identities"],
         "labels": dict(zip(map(str, labels.tolist()), counts.tolist(), strict=True)),
         "size": store.size,
-        "bytes": sum(file.stat().st_size for file in files),
-        "page_cache_bytes": sum(known)
-        if len(known := [r for r in resident if r is not None]) == len(files)
-        else None,
+        "bytes": held.bytes,
+        "page_cache_bytes": held.resident,
         "digest": store.digest,
         "columns": {
             name: {
@@ -75,7 +74,7 @@ def lines(facts: dict[str, Any]) -> list[str]:
         f"  samples     {facts['samples']:,}: {kinds}",
         f"  identities  {facts['identities']:,}{_per_identity(facts['labels'])}",
         f"  images      {size}",
-        f"  on disk     {facts['bytes'] / 1e6:,.1f} MB, {in_cache}",
+        f"  on disk     {size_in_words(facts['bytes'])}, {in_cache}",
         f"  digest      {facts['digest']}",
         f"  columns     {', '.join(facts['columns'])}",
     ]

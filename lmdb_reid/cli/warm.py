@@ -10,9 +10,9 @@ from pathlib import Path
 
 from lmdb_reid.bench import pages
 from lmdb_reid.cache import DecodedTier
-from lmdb_reid.cli._progress import progress
 from lmdb_reid.errors import UsageError
-from lmdb_reid.machine import free_memory
+from lmdb_reid.machine import free_memory, size_in_words
+from lmdb_reid.progress import shown
 from lmdb_reid.schema import parse_size
 from lmdb_reid.store import Store
 
@@ -82,8 +82,8 @@ def run(args: argparse.Namespace) -> int:
 
 def _warmed(path: Path) -> Warmed:
     Store(path).close()  # refuses what is no store, or a damaged one
-    with progress("reading", "MB", scale=1e6) as told:
-        read = pages.read_in(path, progress=told)
+    with shown("reading", "MB", scale=1e6) as progress:
+        read = pages.read_in(path, progress=progress)
     share = pages.held(path).share
     return Warmed(store=str(path), bytes=read.bytes, seconds=read.seconds, resident_share=share)
 
@@ -94,15 +94,15 @@ def _tell_warmed(warmed: Warmed, *, as_json: bool) -> int:
     if as_json:
         print(json.dumps(asdict(warmed), indent=1))
         return int(short)
-    rate = warmed.bytes / 1e6 / max(warmed.seconds, 1e-9)
+    rate = size_in_words(warmed.bytes / max(warmed.seconds, 1e-9))
     where = "" if share is None else f", {share:.0%} of it in the page cache"
     print(
-        f"{warmed.store}: {warmed.bytes / 1e6:,.1f} MB read in {warmed.seconds:.1f} s"
-        f" ({rate:,.0f} MB/s){where}"
+        f"{warmed.store}: {size_in_words(warmed.bytes)} read in {warmed.seconds:.1f} s"
+        f" ({rate}/s){where}"
     )
     if short:
         free = free_memory()
-        left = "" if free is None else f" ({free / 1e6:,.0f} MB are free)"
+        left = "" if free is None else f" ({size_in_words(free)} are free)"
         print(f"it does not stay in memory{left}: build it smaller (--size), or give more memory")
     return int(short)
 
@@ -119,12 +119,12 @@ def _decoded(args: argparse.Namespace) -> Decoded:
         dataset = ReIDDataset(store, size=size, cache=tier)
         with (
             make_loader(dataset, _BATCH, engine="threads", num_workers=args.num_workers) as loader,
-            progress("decoding", "images") as told,
+            shown("decoding", "images") as progress,
         ):
             done = 0
             for batch in loader:
                 done += len(batch.labels)
-                told(done, len(dataset))
+                progress(done, len(dataset), 0)
         tier.sync()
         return Decoded(
             store=str(args.store),
@@ -142,7 +142,7 @@ def _decoded_lines(decoded: Decoded) -> list[str]:
     rate = decoded.samples / max(decoded.seconds, 1e-9)
     return [
         f"{decoded.tier}: {decoded.samples:,} images of {height}x{width},"
-        f" {decoded.bytes / 1e6:,.1f} MB; {decoded.decoded_now:,} decoded now,"
+        f" {size_in_words(decoded.bytes)}; {decoded.decoded_now:,} decoded now,"
         f" in {decoded.seconds:.1f} s ({rate:,.0f}/s)",
         f"read it with ReIDDataset(store, size={decoded.size},"
         f" cache=DecodedTier(store, {decoded.tier!r}))",

@@ -8,10 +8,10 @@ from typing import NamedTuple, Protocol, get_args
 
 import numpy as np
 
-from lmdb_reid.codec._pixels import Buffer, Pixels, Subsampling
+from lmdb_reid.codec._pixels import Buffer, Subsampling
 from lmdb_reid.codec._scratch import scratch
 from lmdb_reid.errors import ImageError, UsageError
-from lmdb_reid.schema import Size
+from lmdb_reid.schema import Pixels, Size
 
 
 class Header(NamedTuple):

@@ -24,8 +24,8 @@ except ImportError as error:
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lmdb_reid.codec._pixels import Buffer, Pixels, Subsampling
-    from lmdb_reid.schema import Size
+    from lmdb_reid.codec._pixels import Buffer, Subsampling
+    from lmdb_reid.schema import Pixels, Size
 
 # The decoder's recoverable faults come as warnings of that module; here they are errors.
 warnings.filterwarnings("error", module="turbojpeg")

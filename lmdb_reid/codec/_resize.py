@@ -6,9 +6,8 @@ from typing import cast
 
 import numpy as np
 
-from lmdb_reid.codec._pixels import Pixels
 from lmdb_reid.errors import ImageError, MissingExtraError
-from lmdb_reid.schema import Size
+from lmdb_reid.schema import Pixels, Size
 
 try:
     import cv2

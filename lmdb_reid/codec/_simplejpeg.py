@@ -14,8 +14,8 @@ from simplejpeg import _jpeg
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from lmdb_reid.codec._pixels import Buffer, Pixels, Subsampling
-    from lmdb_reid.schema import Size
+    from lmdb_reid.codec._pixels import Buffer, Subsampling
+    from lmdb_reid.schema import Pixels, Size
 
 _VERSION = re.compile(rb"libjpeg-turbo version (\d+(?:\.\d+)+)")
 _SHRINK = 2  # scales between 1/2 and 1 take longer than they save

@@ -15,9 +15,8 @@ from typing import NamedTuple
 import numpy as np
 
 from lmdb_reid.codec._jpeg import decode, header
-from lmdb_reid.codec._pixels import Pixels
 from lmdb_reid.errors import ImageError, ImageTooLargeError, MissingExtraError
-from lmdb_reid.schema import Size
+from lmdb_reid.schema import Pixels, Size
 
 try:
     import PIL.Image

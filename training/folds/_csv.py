@@ -9,8 +9,8 @@ from pathlib import Path
 
 from lmdb_reid._disk import whole_text
 from lmdb_reid.errors import SourceError, SourceNotFoundError
-from lmdb_reid.schema import NO_LABEL
-from training.folds._open_set import Fold, Rows, ascending
+from lmdb_reid.schema import NO_LABEL, Rows
+from training.folds._open_set import Fold, ascending
 
 _PARTS = ("train", "val", "unknown")
 _HEAD = ["id", "part", "label_id"]

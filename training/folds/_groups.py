@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lmdb_reid.errors import UsageError
-from training.folds._open_set import SEED, Rows, check_fold, shuffled_by
+from lmdb_reid.schema import Rows
+from training.folds._open_set import SEED, check_fold, shuffled_by
 
 
 def group_codes(*columns: npt.NDArray[np.generic]) -> Rows:

@@ -9,11 +9,9 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
 from lmdb_reid.errors import UsageError
-
-Rows = npt.NDArray[np.int64]
+from lmdb_reid.schema import Rows
 
 SEED = 42
 TRAIN_RATIO = 0.8

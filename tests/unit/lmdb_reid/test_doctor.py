@@ -28,7 +28,7 @@ HEALTHY = Survey(
         "opencv": "5.0",
         "pandas": "3.0",
         "pillow": "12.0",
-        "tqdm": "4.70",
+        "jsonargparse": "4.40",
         "torch": "2.13.0",
         "lightning": "2.6",
     },
@@ -80,7 +80,7 @@ def test_problems_say_what_to_change(fields: dict[str, object], change: str) -> 
 
 def test_sizes_are_said_in_units_that_show_them() -> None:
     (finding,) = changed(shm_bytes=64 << 20, shm_free_bytes=64 << 20)
-    assert finding.what.startswith("/dev/shm holds 64 MiB: ")
+    assert finding.what.startswith("/dev/shm holds 67.1 MB: ")
 
 
 @pytest.mark.parametrize(
@@ -213,8 +213,8 @@ def test_lines(
     monkeypatch.setattr(doctor, "look_around", lambda: dataclasses.replace(HEALTHY, **fields))
     assert doctor.run(parsed()) == code
     lines = capsys.readouterr().out.splitlines()
-    assert "codec       simplejpeg 1.9.0" in lines
-    assert "memory      16.0 GiB" in lines
+    assert "codec         simplejpeg 1.9.0" in lines
+    assert "memory        17.18 GB" in lines
     assert lines[-1] == last
 
 
@@ -227,6 +227,6 @@ def test_none_seen_and_not_installed_are_said(
     monkeypatch.setattr(doctor, "look_around", lambda: survey)
     assert doctor.run(parsed()) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "gpu         none seen" in lines
-    assert "torch       not installed" in lines
-    assert "open files  unlimited soft, unlimited hard" in lines
+    assert "gpu           none seen" in lines
+    assert "torch         not installed" in lines
+    assert "open files    unlimited soft, unlimited hard" in lines

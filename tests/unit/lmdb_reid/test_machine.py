@@ -31,3 +31,18 @@ def test_systems_that_pin_nothing_have_all_cores(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(os, "cpu_count", lambda: None)
     monkeypatch.setattr(machine, "cgroup", lambda _: "")
     assert machine.available_cores() == 1
+
+
+@pytest.mark.parametrize(
+    ("count", "text"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (1000, "1.0 kB"),
+        (12_345_678, "12.3 MB"),
+        (9_876_543_210, "9.88 GB"),
+        (1234e9, "1,234.00 GB"),
+    ],
+)
+def test_a_size_in_words(count: int, text: str) -> None:
+    assert machine.size_in_words(count) == text

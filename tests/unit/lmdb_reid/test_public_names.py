@@ -1,16 +1,32 @@
 from __future__ import annotations
 
+import ast
 import importlib
 import importlib.resources
+import pkgutil
+import re
 import textwrap
+import tomllib
+import types
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import lmdb_reid
+from lmdb_reid._lazy import EXTRAS
 
-PACKAGES = ["lmdb_reid", "lmdb_reid.codec", "lmdb_reid.store", "lmdb_reid.loaders"]
+ROOTS = ("lmdb_reid", "builders", "training")
+PACKAGES = [
+    *ROOTS,
+    *(
+        module.name
+        for root in ROOTS
+        for module in pkgutil.walk_packages(importlib.import_module(root).__path__, f"{root}.")
+        if module.ispkg
+    ),
+]
+LAZY = [name for name in PACKAGES if "lazy_names" in vars(importlib.import_module(name))]
 
 BLOCK = """
 import sys
@@ -29,16 +45,58 @@ def without(*packages: str) -> str:
     return BLOCK.format(blocked=set(packages))
 
 
-def test_the_names_are_sorted() -> None:
-    assert lmdb_reid.__all__ == sorted(lmdb_reid.__all__)
+def is_public(module: types.ModuleType, name: str) -> bool:
+    return not (name.startswith("_") or isinstance(getattr(module, name), types.ModuleType))
 
 
 @pytest.mark.parametrize("package", PACKAGES)
-def test_every_public_name_is_there_once(package: str) -> None:
+def test_the_public_list_is_the_namespace(package: str) -> None:
     module = importlib.import_module(package)
-    assert len(set(module.__all__)) == len(module.__all__)
-    for name in module.__all__:
-        assert getattr(module, name) is not None
+    listed = getattr(module, "__all__", [])
+    assert len(set(listed)) == len(listed)
+    there = {name for name in dir(module) if is_public(module, name)}
+    assert {name for name in listed if not name.startswith("__")} == there
+
+
+@pytest.mark.parametrize("package", ROOTS)
+def test_the_names_are_sorted(package: str) -> None:
+    assert (listed := importlib.import_module(package).__all__) == sorted(listed)
+
+
+def test_the_three_packages_load_their_names_when_asked() -> None:
+    assert set(LAZY) >= set(ROOTS)
+
+
+@pytest.mark.parametrize("package", LAZY)
+def test_what_a_checker_sees_is_what_is_imported_when_asked(package: str) -> None:
+    module = importlib.import_module(package)
+    assert module.__file__
+    tree = ast.parse(Path(module.__file__).read_text())
+    seen = {
+        alias.name: found.module
+        for block in tree.body
+        if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+        for found in block.body
+        if isinstance(found, ast.ImportFrom)
+        for alias in found.names
+    }
+    assert sorted(seen) == dir(module)
+    for name, origin in seen.items():
+        assert getattr(module, name) is getattr(importlib.import_module(origin), name)
+
+
+def test_tab_shows_the_names_before_they_are_asked_for(run_python: Callable[..., str]) -> None:
+    shown = run_python("import lmdb_reid, sys; print('torch' in sys.modules, *dir(lmdb_reid))")
+    assert shown.split() == ["False", *sorted(set(lmdb_reid.__all__) - {"__version__"})]
+
+
+def test_an_extra_brings_what_the_table_says() -> None:
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    for extra, modules in EXTRAS.items():
+        named = {
+            re.split(r"[\[>=]|-python", line)[0] for line in project["optional-dependencies"][extra]
+        } - {"lmdb_reid"}
+        assert set(modules.values()) == named, extra
 
 
 @pytest.mark.parametrize("name", lmdb_reid.__all__)

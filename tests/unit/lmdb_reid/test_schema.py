@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -14,7 +15,9 @@ from lmdb_reid.schema import (
     Kind,
     check_id,
     check_ids,
+    corners,
     iou,
+    ious,
     parse_bytes,
     parse_size,
 )
@@ -176,3 +179,27 @@ def test_a_number_of_bytes_from_words(text: str, count: int) -> None:
 def test_words_that_are_no_number_of_bytes(text: str) -> None:
     with pytest.raises(UsageError, match=r'such as "1GB"'):
         parse_bytes(text)
+
+
+@given(st.lists(st.tuples(boxes, boxes), max_size=20))
+@steady
+def test_overlaps_of_many_are_those_of_each(pairs: list[tuple[Box, Box]]) -> None:
+    one, other = (np.array([pair[at] for pair in pairs]).reshape(-1, 4) for at in (0, 1))
+    assert ious(one, other).tolist() == [iou(a, b) for a, b in pairs]
+
+
+def test_overlaps_of_many_without_area_are_0_and_without_numbers_none() -> None:
+    one = np.array([[0, 0, 0, 5], [np.nan, 0, 1, 1], [0, 0, 2, 2]], float)
+    other = np.array([[0, 0, 5, 5], [0, 0, 1, 1], [1, 1, 2, 2]], float)
+    assert ious(one, other).tolist() == pytest.approx([0, math.nan, 1 / 7], nan_ok=True)
+
+
+@given(st.lists(st.tuples(boxes, sizes), max_size=20))
+@steady
+def test_corners_of_many_are_those_of_each(cases: list[tuple[Box, tuple[int, int]]]) -> None:
+    given_boxes = np.array([box for box, _ in cases], float).reshape(-1, 4)
+    extents = np.array([(width, height) for _, (height, width) in cases], float).reshape(-1, 2)
+    starts, stops = corners(given_boxes, extents)
+    inside = [box.clipped(size) for box, size in cases]
+    assert starts.tolist() == [[box.x, box.y] for box in inside]
+    assert (stops - starts).tolist() == [[box.w, box.h] for box in inside]

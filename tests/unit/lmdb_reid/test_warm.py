@@ -11,11 +11,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lmdb_reid import DecodedTier, ReIDDataset, Store
+from lmdb_reid import DecodedTier, ReIDDataset, Store, progress
 from lmdb_reid.bench import pages
-from lmdb_reid.cli import _progress, warm
+from lmdb_reid.cli import warm
 from lmdb_reid.codec import encode
 from lmdb_reid.errors import CorruptSampleError, StoreNotFoundError, UsageError
+from lmdb_reid.machine import size_in_words
 from lmdb_reid.store import StoreWriter
 
 COUNT, HEIGHT, WIDTH = 300, 16, 8
@@ -46,7 +47,7 @@ def test_a_store_is_in_memory_afterwards(store: Path, capsys: pytest.CaptureFixt
     assert warm.run(parsed(store)) == 0
     assert pages.held(store).share == 1.0
     line = capsys.readouterr().out
-    assert line.startswith(f"{store}: {size / 1e6:,.1f} MB read in ")
+    assert line.startswith(f"{store}: {size_in_words(size)} read in ")
     assert line.endswith(", 100% of it in the page cache\n")
 
 
@@ -118,7 +119,7 @@ def test_a_damaged_image_ends_it_by_name(store: Path) -> None:
         warm.run(parsed(store, "--decoded"))
 
 
-@pytest.mark.parametrize("words", [["--size", "8x4"], ["--dir", "x"], ["--num-num_workers", "2"]])
+@pytest.mark.parametrize("words", [["--size", "8x4"], ["--dir", "x"], ["--num-workers", "2"]])
 def test_what_belongs_to_decoded(store: Path, words: list[str]) -> None:
     with pytest.raises(UsageError, match="belongs to --decoded"):
         warm.run(parsed(store, *words))
@@ -147,13 +148,13 @@ def test_progress_tells_the_rate_and_the_time_left(
     terminal: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 0.0
-    monkeypatch.setattr(_progress, "time", argparse.Namespace(monotonic=lambda: now))
+    monkeypatch.setattr(progress, "time", argparse.Namespace(monotonic=lambda: now))
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
-    with _progress.progress("reading", "MB", scale=1e6) as told:
+    with progress.shown("reading", "MB", scale=1e6) as told:
         now = 0.05
-        told(1_000_000, 100_000_000)  # too soon to be told
+        told(1_000_000, 100_000_000, 0)  # too soon to be told
         now = 10.0
-        told(20_000_000, 100_000_000)
+        told(20_000_000, 100_000_000, 0)
     shown = capsys.readouterr().err
     text = "reading: 20 of 100 MB, 2 MB/s, 40 s left"
     assert shown == (f"\r\x1b[K{text}\r\x1b[K" if terminal else f"{text}\n")
