@@ -25,14 +25,6 @@ Rows = npt.NDArray[np.int64]
 """Rows of a store, or positions in a dataset: int64 [N]."""
 Pixels = npt.NDArray[np.uint8]
 """uint8 [H, W, 3], RGB, or many of them [B, H, W, 3]."""
-
-DEFAULT_SIZE: Size = (256, 128)
-"""What person re-identification trains at where nothing else is asked for."""
-
-Rows = npt.NDArray[np.int64]
-"""Row numbers of a store, or labels of its samples [N]."""
-Pixels = npt.NDArray[np.uint8]
-"""Pictures [..., H, W, 3], RGB."""
 Boxes = npt.NDArray[np.float64]
 """Boxes in rows of (x, y, w, h) [N, 4]."""
 Points = npt.NDArray[np.float64]

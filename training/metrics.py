@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torchmetrics.functional.classification import multiclass_f1_score
 
-from lmdb_reid.errors import UsageError
+from lmdb_reid.errors import DivergedError, UsageError
 from lmdb_reid.schema import NO_LABEL
 
 _CANDIDATES = 200
@@ -68,12 +68,13 @@ def tuned_threshold(predicted: torch.Tensor, scores: torch.Tensor, labels: torch
         labels: int64 [N], -1 for samples that are nobody known.
 
     Raises:
-        UsageError: as `macro_f1`, or a score is NaN.
+        UsageError: as `macro_f1`.
+        DivergedError: a score is NaN.
     """
     if scores.shape != labels.shape:
         raise UsageError(f"{tuple(scores.shape)} scores for {tuple(labels.shape)} labels")
     if bool(scores.isnan().any()):
-        raise UsageError("a score is NaN: the training has diverged; lower the learning rate")
+        raise DivergedError("a score is NaN: the training has diverged; lower the learning rate")
     levels = torch.unique(scores)  # sorted
     if len(levels) > _CANDIDATES:
         ranks = torch.linspace(0, len(scores) - 1, _CANDIDATES, dtype=torch.float64).round().long()

@@ -16,7 +16,7 @@ from PIL import Image, ImageOps
 from torch.utils.data import Dataset
 
 from builders.samples import BoxSample
-from lmdb_reid.errors import ImageError, SourceError, SourceNotFoundError
+from lmdb_reid.errors import ImageError, ResourceError, SourceError, SourceNotFoundError
 from lmdb_reid.schema import Box, Kind
 
 __all__ = ["BoxSample", "PlayerReIDDataset", "Transform"]
@@ -94,9 +94,10 @@ def _cut(sample: BoxSample, expand_ratio: float) -> Image.Image:
         raise SourceNotFoundError(f"no frame at {path}") from None
     except OSError as error:
         if error.errno in (errno.EMFILE, errno.ENFILE):
-            raise SourceError(
+            raise ResourceError(
                 f"{path} cannot be opened: {error.strerror}: reduce num_workers, or allow more with"
-                " `ulimit -n 4096` (see lmdb-reid doctor)"
+                " `ulimit -n 4096` (see lmdb-reid doctor)",
+                path=path,
             ) from None
         raise ImageError(f"{path} cannot be decoded: {error}") from error
     except (ValueError, SyntaxError, Image.DecompressionBombError) as error:

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from lmdb_reid.cache._protocol import Pixels, Rows
 from lmdb_reid.errors import UsageError
-from lmdb_reid.schema import parse_bytes
+from lmdb_reid.schema import Pixels, Rows, parse_bytes
 
 
 class LRUCache:

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
-Pixels = npt.NDArray[np.uint8]
-Rows = npt.NDArray[np.int64]
+from lmdb_reid.schema import Pixels, Rows
 
 
 class PixelCache(Protocol):

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 
 from lmdb_reid import _disk
-from lmdb_reid.cache._protocol import Pixels, Rows
 from lmdb_reid.errors import UsageError, WriteError
 from lmdb_reid.machine import size_in_words
+from lmdb_reid.schema import Pixels, Rows
 from lmdb_reid.store import Store
 
 _PIXELS, _DONE, _META = "pixels.bin", "done.bin", "meta.json"

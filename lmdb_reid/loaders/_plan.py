@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from lmdb_reid.machine import size_in_words
+
 
 class Footprint(NamedTuple):
     """What an engine keeps and copies for its batches."""
@@ -45,7 +47,7 @@ class Plan:
 
     def __str__(self) -> str:
         shape = "x".join(map(str, self.batch_shape)) if self.batch_shape else "as transformed"
-        buffers = f"{self.buffers}, {self.buffer_bytes / 1e6:,.1f} MB" if self.buffers else "none"
+        buffers = f"{self.buffers}, {size_in_words(self.buffer_bytes)}" if self.buffers else "none"
         lines = {
             "engine": f"{self.engine}: {self.why}",
             "workers": str(self.num_workers),

@@ -13,7 +13,7 @@ from lmdb_reid.loaders._batch import BatchResult, Damaged, Timings
 from lmdb_reid.loaders._engine import Engine
 from lmdb_reid.loaders._job import Job
 from lmdb_reid.loaders._plan import Footprint
-from lmdb_reid.machine import free_memory
+from lmdb_reid.machine import free_memory, size_in_words
 from lmdb_reid.sampling import Task
 from lmdb_reid.schema import Rows
 
@@ -114,7 +114,7 @@ def _check_memory(device: torch.device, needed: int) -> None:
     free: int | None = torch.cuda.mem_get_info(device)[0] if on_gpu else free_memory()
     if free is not None and needed > _MOST * free:
         raise ResourceError(
-            f"resident=True needs {needed / 1e9:.1f} GB on {device} for all decoded pixels, and"
-            f" {free / 1e9:.1f} GB are free: select fewer rows, a smaller size, or take"
+            f"resident=True needs {size_in_words(needed)} on {device} for all decoded pixels, and"
+            f" {size_in_words(free)} are free: select fewer rows, a smaller size, or take"
             " cache=DecodedTier(store) instead"
         )

@@ -11,7 +11,7 @@ import numpy as np
 
 from lmdb_reid._memory import PIXELS_AT
 from lmdb_reid.errors import ResourceError
-from lmdb_reid.machine import free_memory
+from lmdb_reid.machine import free_memory, size_in_words
 
 _PAGE = mmap.PAGESIZE
 
@@ -54,7 +54,6 @@ def check_memory(needed: int) -> None:
     available = free_memory()
     if available is not None and needed > available:
         raise ResourceError(
-            f"engine='processes' needs {needed / 1e9:.1f} GB for its batches, and"
-            f" {available / 1e9:.1f}"
-            " GB are free: lower batch_size, num_workers or prefetch"
+            f"engine='processes' needs {size_in_words(needed)} for its batches, and"
+            f" {size_in_words(available)} are free: lower batch_size, num_workers or prefetch"
         )

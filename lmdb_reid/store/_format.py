@@ -176,7 +176,8 @@ def check_record(key: bytes, data: bytes | memoryview, crc32: int) -> None:
     """
     if zlib.crc32(data) != crc32:
         raise CorruptSampleError(
-            f"{key.decode()}: its record is damaged (crc32 differs from the sealed one)"
+            f"{key.decode()}: its record is damaged (crc32 differs from the sealed one)",
+            ids=[key.decode()],
         )
 
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lmdb_reid.errors import UsageError
+from lmdb_reid.errors import DivergedError, UsageError
 from training.metrics import macro_f1, thresholded, tuned_threshold
 
 _LABELS = st.integers(-1, 4)
@@ -103,7 +103,7 @@ def test_many_samples_are_tuned_on_borders_spread_over_them() -> None:
 
 def test_scores_that_are_no_numbers_are_refused() -> None:
     labels = torch.tensor([0, -1])
-    with pytest.raises(UsageError, match="NaN"):
+    with pytest.raises(DivergedError, match="NaN"):
         tuned_threshold(labels, torch.tensor([0.5, float("nan")]), labels)
     with pytest.raises(UsageError, match="scores for"):
         tuned_threshold(labels, torch.tensor([0.5]), labels)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pickle
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from torch.utils.data import DataLoader
 
 import training
 from builders.cropping import cut
-from lmdb_reid.errors import ImageError, SourceError, SourceNotFoundError
+from lmdb_reid.errors import ImageError, ResourceError, SourceError, SourceNotFoundError
 from lmdb_reid.schema import Box
 from training import BoxSample, PlayerReIDDataset
 
@@ -256,3 +257,15 @@ def test_without_torch_a_name_tells_what_to_install() -> None:
         "MissingExtraError: PlayerReIDDataset needs torch, which is not installed:"
         ' pip install "lmdb_reid[train]"'
     )
+
+
+def test_a_process_that_may_open_no_more_files_is_told_how_to_allow_more(sample: BoxSample) -> None:
+    crops = PlayerReIDDataset([sample])
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(ResourceError, match="ulimit -n") as caught:
+            crops[0]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert caught.value.path == str(sample.img_path)

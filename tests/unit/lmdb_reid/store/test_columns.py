@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gc
 import math
+import resource
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lmdb_reid import Store, StoreWriter
-from lmdb_reid.errors import UnknownColumnError
+from lmdb_reid.errors import ResourceError, UnknownColumnError
 from lmdb_reid.store import Columns
 from lmdb_reid.store._column_files import ColumnFiles
 from lmdb_reid.store._columns_builder import ColumnsBuilder
@@ -286,3 +287,27 @@ def test_any_values_come_back_or_are_said_to_be_strings(
             assert math.isnan(stored)
         else:
             assert stored == value or math.isnan(value)
+
+
+def test_a_process_that_may_open_no_more_files_is_told_how_to_allow_more(
+    columns_of: Callable[..., Columns],
+) -> None:
+    columns = columns_of([1, 2])
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, hard))
+    try:
+        with pytest.raises(ResourceError, match="ulimit -n") as caught:
+            columns["x"]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    assert caught.value.path
+    assert caught.value.path.endswith("x.bin")
+
+
+def test_an_unknown_column_names_its_store(
+    columns_of: Callable[..., Columns], tmp_path: Path
+) -> None:
+    for ask in (columns_of([1]).__getitem__, columns_of([1]).categories):
+        with pytest.raises(UnknownColumnError, match=r"no column 'y'; there are .*x") as caught:
+            ask("y")
+        assert caught.value.path == str(tmp_path / "a.lmdb")
