@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import itertools
 import json
 import os
 import sys
@@ -112,12 +111,14 @@ def _new(out: str | None, fold: int) -> Path:
 
 
 def _claimed(fold: int) -> Path:
-    for number in itertools.count(1):
+    number = 1
+    while True:
         folder = Path("runs") / (f"fold{fold}" if number == 1 else f"fold{fold}_{number}")
-        with contextlib.suppress(FileExistsError):
+        try:
             _disk.make_folder(folder, new=True)
-            break
-    return folder
+            return folder
+        except FileExistsError:
+            number += 1
 
 
 def _give_up(folder: Path, *, is_named: bool) -> None:

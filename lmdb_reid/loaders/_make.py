@@ -197,7 +197,7 @@ def _distributed() -> tuple[int, int]:
     return 0, 1
 
 
-def _batch_size(given: int | None, of_sampler: int | None) -> int:
+def _batch_size(given: Any, of_sampler: int | None) -> int:
     if given is not None and (not isinstance(given, numbers.Integral) or given < 1):
         raise UsageError(f"batch_size must be a whole number from 1 up; got {given!r}")
     if of_sampler is None:

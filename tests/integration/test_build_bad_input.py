@@ -323,13 +323,11 @@ def test_a_frame_that_cannot_be_used_is_listed_with_all_its_rows(
     frame = own_game.img_root / "Q1-000__top__00__02.jpg"
     frame.write_bytes(bad.make(frame.read_bytes()))
     tracemalloc.start()
-    began, peak_before = time.monotonic(), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    peak_before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     report = build(source_of(own_game), tmp_path / "o.lmdb", SMALL, max_skipped=0.1)
-    seconds = time.monotonic() - began
     (_, peak), _ = tracemalloc.get_traced_memory(), tracemalloc.stop()
     assert peak < 50e6  # 60,000 x 60,000 pixels would be 10.8 GB
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak_before < 200_000  # kB
-    assert seconds < 60
     assert [row.line for row in report.skipped] == list(range(42, 52))
     assert {row.reason for row in report.skipped} == {report.skipped[0].reason}
     assert frame.name in report.skipped[0].reason

@@ -63,7 +63,13 @@ def test_captions_are_written_below_and_stay_in_their_cell() -> None:
 
 
 def test_captions_may_hold_any_text() -> None:
-    contact_sheet([plain(RED, 4, 4)], ["Łukasz 李\n\0"])
+    bare = contact_sheet([plain(RED, 4, 4)], [""], cell=(20, 200)).image
+    odd = contact_sheet([plain(RED, 4, 4)], ["Łukasz 李\n\0"], cell=(20, 200)).image
+    rows, _ = np.nonzero((bare != odd).any(axis=2))
+    assert len(rows), "the caption is not there"
+    ascii_alone = contact_sheet([plain(RED, 4, 4)], ["?ukasz ?\n\0"], cell=(20, 200)).image
+    assert np.array_equal(odd, ascii_alone)
+    assert rows.min() >= 20
 
 
 @pytest.mark.parametrize(("images", "captions"), [(0, 0), (2, 1), (1, 2)])

@@ -375,6 +375,7 @@ def test_no_flipped_bit_of_the_meta_pages_is_served(
     sound = data.read_bytes()
 
     def flip_all() -> None:
+        refused = served = 0
         for at in [*range(152), *range(4096, 4096 + 152)]:
             damaged = bytearray(sound)
             damaged[at] ^= 1 << (at % 8)
@@ -383,8 +384,12 @@ def test_no_flipped_bit_of_the_meta_pages_is_served(
                 store = Store(store_path, check=check)
                 found = [(store.at(row).label, store.at(row).jpeg) for row in range(8)]
             except LmdbReidError:
+                refused += 1
                 continue
             assert found == [(row % 3, jpeg(row)) for row in range(8)], f"byte {at}"
+            served += 1
+        assert refused > 20, "the newest meta page is not looked at"
+        assert served > 20, "the other meta page is not in use, and has bits that mean nothing"
 
     assert in_child(flip_all) == 0
 
@@ -405,13 +410,15 @@ def test_no_flipped_bit_of_a_tree_page_is_served_or_fatal_after_a_structure_chec
     )
 
     def flip_some() -> None:
-        for at in places[:1500].tolist():
+        refused = served = 0
+        for at in places[:800].tolist():
             damaged = bytearray(sound)
             damaged[at] ^= 1 << (at % 8)
             data.write_bytes(damaged)
             try:
                 store = Store(path, check="structure")
             except LmdbReidError:
+                refused += 1
                 continue
             for row in range(300):
                 try:
@@ -419,6 +426,9 @@ def test_no_flipped_bit_of_a_tree_page_is_served_or_fatal_after_a_structure_chec
                 except LmdbReidError:
                     continue
                 assert (sample.label, sample.jpeg) == (row, jpeg(row % 5, (8, 8))), f"byte {at}"
+                served += 1
+        assert refused > 100, "a structure check that refuses nothing"
+        assert served > 10_000, "a structure check that refuses everything"
 
     assert in_child(flip_some) == 0
 
@@ -436,6 +446,7 @@ def test_damage_to_the_tree_is_told_in_our_words(
     sound = data.read_bytes()
 
     def damage_page_flags() -> None:
+        refused = whole = hurt = 0
         for page in range(2, len(sound) // 4096):
             damaged = bytearray(sound)
             damaged[page * 4096 + 10] ^= 3  # a branch page is called a leaf, and the reverse
@@ -443,6 +454,7 @@ def test_damage_to_the_tree_is_told_in_our_words(
             try:
                 store = Store(path)
             except LmdbReidError:
+                refused += 1
                 continue
             unread = 0
             for row in range(200):
@@ -453,6 +465,10 @@ def test_damage_to_the_tree_is_told_in_our_words(
                 except LmdbReidError:
                     unread += 1
             assert store.verify().problems or not unread
+            whole += not unread
+            hurt += 0 < unread < 200
+        assert hurt, "no damage was met while reading"
+        assert hurt + whole > refused, "most stores must open"
 
     assert in_child(damage_page_flags) == 0
 
