@@ -115,7 +115,7 @@ def _identity(file: Path) -> _Key:
     try:
         status = file.stat()
     except OSError as error:
-        raise StoreNotFoundError(f"{file} cannot be read: {error.strerror}") from None
+        raise StoreNotFoundError(f"{file} cannot be read: {error.strerror}", path=file) from None
     return status.st_dev, status.st_ino
 
 

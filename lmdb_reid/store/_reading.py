@@ -168,7 +168,9 @@ class Reading:
         count = self._tables.rows
         if chosen and not 0 <= min(chosen) <= max(chosen) < count:
             bad = min(chosen) if min(chosen) < 0 else max(chosen)
-            raise UnknownRowError(f"row {bad} of a store of {count} samples")
+            raise UnknownRowError(
+                f"row {bad} of a store of {count} samples", rows=[bad], path=self._part.path
+            )
         return chosen
 
 

@@ -42,7 +42,7 @@ class Sample:
         try:
             return codec.decode(self.jpeg)
         except ImageError as error:
-            raise CorruptSampleError(f"{self.id}: {error}") from None
+            raise CorruptSampleError(f"{self.id}: {error}", ids=[self.id]) from None
 
     def __repr__(self) -> str:
         height, width, _, _ = codec.header(self.jpeg)

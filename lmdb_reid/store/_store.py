@@ -268,7 +268,9 @@ class Store:
             at = self.ids.place(key)
             near = " and ".join(map(repr, self.ids[max(0, at - 1) : at + 1]))
             name = key.decode("utf-8", "surrogatepass")
-            raise UnknownSampleError(f"no sample {name!r} in {self.path}; near it: {near}")
+            raise UnknownSampleError(
+                f"no sample {name!r} in {self.path}; near it: {near}", ids=[name], path=self.path
+            )
         return row
 
     def _checked_key(self, sample_id: str) -> bytes:
@@ -284,16 +286,22 @@ class Store:
         except TypeError:
             raise UsageError(f"a row is a whole number, not {row!r}") from None
         if not -len(self) <= at < len(self):
-            raise UnknownRowError(f"row {at} of a store of {len(self)} samples")
+            raise UnknownRowError(
+                f"row {at} of a store of {len(self)} samples", rows=[at], path=self.path
+            )
         return at % len(self)
 
     def _check(self, *, structure: bool) -> None:
         self._files.check_sizes()
         if self.manifest["data"].get("digest") != self.digest:
-            raise StoreDamagedError(f"the manifest of {self.path} contradicts itself")
+            raise StoreDamagedError(
+                f"the manifest of {self.path} contradicts itself", path=self.path
+            )
         data = self._part.file
         if structure and (problems := structure_problems(data)):
-            raise StoreDamagedError(f"{data} is damaged: {problems[0]} ({len(problems)} problems)")
+            raise StoreDamagedError(
+                f"{data} is damaged: {problems[0]} ({len(problems)} problems)", path=data
+            )
         self._part.check()
 
     def _is_replaced(self) -> bool:
@@ -308,6 +316,6 @@ def _reopened(path: str, digest: str) -> Store:
     store = Store(path)
     if store.digest != digest:
         raise StoreChangedError(
-            f"the store at {path} was replaced since this was pickled: open it anew"
+            f"the store at {path} was replaced since this was pickled: open it anew", path=path
         )
     return store

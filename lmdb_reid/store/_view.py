@@ -53,7 +53,7 @@ class View:
         """
         data = self._of_key(_key(sample_id))
         if data is None:
-            raise UnknownSampleError(f"no sample {sample_id!r}")
+            raise UnknownSampleError(f"no sample {sample_id!r}", ids=[sample_id])
         return data
 
     def __contains__(self, sample_id: object) -> bool:

@@ -707,3 +707,16 @@ print(len(store[store.ids[0]].jpeg) > 0)
 _handles.release = None  # as the interpreter leaves it, when it takes modules apart in this order
 """
     assert run_python(script, store_path) == "True\n"
+
+
+def test_an_error_names_the_samples_rows_and_store_that_it_is_about(store_path: Path) -> None:
+    with Store(store_path) as store:
+        with pytest.raises(UnknownSampleError) as sample:
+            store["nobody"]
+        with pytest.raises(UnknownRowError) as row:
+            store.at(99)
+    assert (sample.value.ids, sample.value.path) == (("nobody",), str(store_path))
+    assert (row.value.rows, row.value.path) == ((99,), str(store_path))
+    with pytest.raises(StoreNotFoundError) as missing:
+        Store(store_path / "x")
+    assert missing.value.path == str(store_path / "x")
