@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from builders import progress
 from builders.game import Game, draw_game
+from lmdb_reid import progress
 from lmdb_reid.cli.main import main
 from lmdb_reid.store import Store
 
@@ -176,5 +176,7 @@ def test_a_bar_on_a_terminal(game: Game, tmp_path: Path, monkeypatch: Any) -> No
 
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
+    monkeypatch.setattr(progress, "_REDRAWN_EVERY", 0.0)
     assert main(words(game, tmp_path / "o.lmdb")) == 0
-    assert "cutting" in terminal.getvalue()
+    assert "\r\x1b[Kcutting: 4 of 4 frames, " in terminal.getvalue()
+    assert terminal.getvalue().endswith("\r\x1b[K")  # gone when the build is done

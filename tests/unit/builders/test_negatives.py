@@ -404,7 +404,7 @@ def test_a_slot_is_given_up_after_twenty_tries(monkeypatch: pytest.MonkeyPatch) 
         return draws(asked[-1])
 
     monkeypatch.setattr(_boxes, "_draws", noted)
-    monkeypatch.setattr(_boxes, "_ious", lambda one, _other: np.ones(len(one)))
+    monkeypatch.setattr(_boxes, "ious", lambda one, _other: np.ones(len(one)))
     assert background_boxes([PERSON], FULL_HD, seed=0, frame_key="f", count=3) == []
     assert list(map(len, asked)) == [3] * 20
     assert len({name for names in asked for name in names}) == 60
@@ -413,15 +413,9 @@ def test_a_slot_is_given_up_after_twenty_tries(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_an_iou_of_exactly_the_limit_is_over_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_boxes, "_ious", lambda one, _other: np.full(len(one), 0.1))
+    monkeypatch.setattr(_boxes, "ious", lambda one, _other: np.full(len(one), 0.1))
     assert background_boxes([PERSON], FULL_HD, seed=0, frame_key="f", count=1) == []
     assert len(partial_boxes(PERSON, FULL_HD, seed=0, sample_id="f#000", count=1)) == 1
-
-
-@given(st.lists(st.tuples(any_box, any_box), max_size=20))
-def test_ious_of_pairs_are_those_of_single_boxes(pairs: list[tuple[Box, Box]]) -> None:
-    one, other = (np.array([pair[at] for pair in pairs], float).reshape(-1, 4) for at in (0, 1))
-    assert _boxes._ious(one, other).tolist() == [iou(*pair) for pair in pairs]
 
 
 @pytest.mark.filterwarnings("error")

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmdb_reid.errors import SourceError, SourceNotFoundError, UsageError
+from lmdb_reid.schema import Rows
 from training.folds import (
-    Rows,
     fold_labels,
     group_codes,
     load_fold,
