@@ -14,17 +14,14 @@ import errno
 import json
 import os
 import shutil
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
 import lmdb
-import msgpack
 
 from lmdb_reid import _disk
 from lmdb_reid.errors import (
-    DuplicateSampleError,
     InvalidSampleError,
     LmdbReidError,
     ResumeError,
@@ -35,11 +32,9 @@ from lmdb_reid.errors import (
     UsageError,
 )
 from lmdb_reid.store import _format, _growing, _handles, _places, _sealing
-from lmdb_reid.store._format import IMAGES_DB, RECORDS_DB
-from lmdb_reid.store._growing import Growing
-from lmdb_reid.store._prepared import Mark, Row, as_json, difference, packed_mark, prepared
-from lmdb_reid.store._sealing import FACTS_DB, LAST, MARKS_DB, STATE_DB, UNORDERED
+from lmdb_reid.store._prepared import as_json, difference, packed_mark, prepared
 from lmdb_reid.store._store import Store
+from lmdb_reid.store._unfinished import Unfinished
 
 NewSample = tuple[str, bytes, Mapping[str, Any]]
 """(id, JPEG bytes, record)."""
@@ -87,13 +82,8 @@ class StoreWriter:
         self._work = self._partial / _places.WORK
         self._settings = as_json("settings", settings)
         self._source = as_json("source", source)
-        self._pending: list[tuple[list[Row], Mark]] = []
-        self._pending_bytes = 0
-        self._committed = time.monotonic()
         self._attached: dict[str, bytes] = {}
-        self._data: Growing | None = None
-        self._journal: Growing | None = None
-        self._greatest = b""  # key put so far
+        self._build: Unfinished | None = None
         self._claim = contextlib.ExitStack()
         with _writing(self.path):
             _places.settle(self.path)
@@ -125,7 +115,7 @@ class StoreWriter:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if kind is None and self._data is not None:
+        if kind is None and self._build is not None:
             self.commit()
         self.close()
 
@@ -151,41 +141,23 @@ class StoreWriter:
         Either all of them and the mark survive a crash, or nothing of it. An empty `mark` is not
         remembered. `note` is any msgpack value, given back by `marks`.
         """
-        self._envs()
+        build = self._unfinished()
         rows = sorted(prepared(*sample) for sample in samples)
         packed = packed_mark(mark, note)
         with self._writing():
-            self._put_rows(rows, packed)
-            self._pending.append((rows, packed))
-            self._pending_bytes += sum(len(image) for _, image, _, _ in rows)
-            late = time.monotonic() - self._committed >= _growing.COMMIT_SECONDS
-            if late or self._pending_bytes >= _growing.COMMIT_BYTES:
-                self.commit()
+            build.put(rows, packed)
 
     def commit(self) -> None:
         """Bring everything put so far to the disk. Called every 16 MB or 2 s, and by `seal`."""
-        data, journal = self._envs()
+        build = self._unfinished()
         with self._writing():
-            while True:
-                try:
-                    data.commit()
-                    journal.txn.put(
-                        LAST, str(data.last_transaction).encode(), db=journal.dbs[STATE_DB]
-                    )
-                    journal.commit()
-                    break
-                except lmdb.MapFullError:
-                    self._grow_and_replay()
-            self._pending.clear()
-            self._pending_bytes = 0
-            self._committed = time.monotonic()
+            build.commit()
 
     def marks(self) -> dict[str, Any]:
         """The marks of earlier runs and this one, with their notes."""
-        _, journal = self._envs()
-        self.commit()
-        with journal.env.begin() as txn, txn.cursor(journal.dbs[MARKS_DB]) as cursor:
-            return {key.decode(): msgpack.unpackb(note) for key, note in cursor}
+        build = self._unfinished()
+        with self._writing():
+            return build.marks()
 
     def attach(self, name: str, data: bytes) -> None:
         """Put a file of this name beside the manifest when the store is sealed (a report, say)."""
@@ -209,7 +181,7 @@ class StoreWriter:
                 self._write(name, data)
             if not self.complete:
                 self._write_sealed()
-            self._close_envs()
+            self._close_build()
             _disk.remove(self._work)
             _disk.sync(self._partial)
             self._check_opens()
@@ -219,73 +191,19 @@ class StoreWriter:
 
     def close(self) -> None:
         """Stop without sealing. What was committed stays in the unfinished build."""
-        self._close_envs()
+        self._close_build()
         self._claim.close()
-
-    # -- putting
-
-    def _put_rows(self, rows: list[Row], mark: Mark) -> None:
-        """Put into the transactions; a full map is grown, however often it takes."""
-        while True:
-            try:
-                self._put_into_txns(rows, mark)
-                return
-            except lmdb.MapFullError:
-                self._grow_and_replay()
-
-    def _put_into_txns(self, rows: list[Row], mark: Mark) -> None:
-        data, journal = self._envs()
-        images, records, facts_db = (
-            data.dbs[IMAGES_DB],
-            data.dbs[RECORDS_DB],
-            journal.dbs[FACTS_DB],
-        )
-        for at, (key, image, record, facts) in enumerate(rows):
-            if not data.txn.put(key, image, db=images, overwrite=False):
-                for earlier, *_ in rows[:at]:  # leave nothing of the group behind
-                    data.txn.delete(earlier, db=images)
-                    data.txn.delete(earlier, db=records)
-                    journal.txn.delete(earlier, db=facts_db)
-                raise DuplicateSampleError(
-                    f"two samples have the id {key.decode()!r}; the second was not written",
-                    ids=[key.decode()],
-                )
-            data.txn.put(key, record, db=records)
-            journal.txn.put(key, facts, db=facts_db)
-        if mark is not None:
-            journal.txn.put(*mark, db=journal.dbs[MARKS_DB])
-        if rows:
-            if rows[0][0] < self._greatest:
-                journal.txn.put(UNORDERED, b"1", db=journal.dbs[STATE_DB])
-            self._greatest = max(self._greatest, rows[-1][0])
-
-    def _grow_and_replay(self) -> None:
-        """A map is full: give up both transactions, double the maps, put again what they held.
-
-        What `data` committed before the journal's map was full is found there again, so replaying
-        overwrites nothing: it is put anew only where it is missing.
-        """
-        while True:
-            for env in self._envs():
-                env.grow()
-            self._take_out_unknown()
-            self._greatest = self._greatest_stored()  # or what is put again would seem unordered
-            try:
-                for rows, mark in self._pending:
-                    self._put_into_txns(rows, mark)
-                return
-            except lmdb.MapFullError:
-                continue
 
     def _write_sealed(self) -> None:
         """Columns, data in order, and the manifest last."""
-        data, journal = self._envs()
-        self.commit()
+        build = self._unfinished()
+        build.commit()
+        data, journal = build.data, build.journal
         manifest = _sealing.write_columns(self._partial / _format.COLUMNS, data, journal)
         if not manifest["samples"]:
             raise InvalidSampleError(f"{self.path}: nothing was put, so there is nothing to seal")
         copy = _sealing.finish_data(data, journal, manifest["digest"], self._work / _format.DATA)
-        self._close_envs()
+        self._close_build()
         if copy is not None:
             _disk.rename(copy, self._partial / _format.DATA)
         try:
@@ -343,31 +261,7 @@ class StoreWriter:
     def _open(self) -> None:
         if not (self._work / _SETTINGS).exists():
             _disk.write_whole(self._work / _SETTINGS, json.dumps(self._settings).encode())
-        self._data = Growing(self._partial / _format.DATA, (IMAGES_DB, RECORDS_DB))
-        self._journal = Growing(self._work / _JOURNAL, (FACTS_DB, MARKS_DB, STATE_DB))
-        self._take_out_unknown()
-        self._greatest = self._greatest_stored()
-
-    def _greatest_stored(self) -> bytes:
-        data, _ = self._envs()
-        with data.env.begin() as txn, txn.cursor(data.dbs[RECORDS_DB]) as cursor:
-            key: bytes = cursor.key() if cursor.last() else b""
-        return key
-
-    def _take_out_unknown(self) -> None:
-        """Take samples out of data that were committed when the journal was not."""
-        data, journal = self._envs()
-        with journal.env.begin() as txn:
-            if int(txn.get(LAST, b"0", db=journal.dbs[STATE_DB])) == data.last_transaction:
-                return
-            with data.env.begin() as stored, stored.cursor(data.dbs[IMAGES_DB]) as cursor:
-                keys = cursor.iternext(values=False)
-                unknown = [k for k in keys if txn.get(k, db=journal.dbs[FACTS_DB]) is None]
-        for key in unknown:
-            data.txn.delete(key, db=data.dbs[IMAGES_DB])
-            data.txn.delete(key, db=data.dbs[RECORDS_DB])
-        if unknown:  # their pages are gaps now
-            journal.txn.put(UNORDERED, b"1", db=journal.dbs[STATE_DB])
+        self._build = Unfinished(self._partial / _format.DATA, self._work / _JOURNAL)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -379,18 +273,17 @@ class StoreWriter:
             self.close()
             raise
 
-    def _envs(self) -> tuple[Growing, Growing]:
-        if self._data is None or self._journal is None:
+    def _unfinished(self) -> Unfinished:
+        if self._build is None:
             if self.complete:
                 raise StoreClosedError(f"{self.path} is complete: only seal() is left to call")
             raise StoreClosedError(f"the writer of {self.path} is closed")
-        return self._data, self._journal
+        return self._build
 
-    def _close_envs(self) -> None:
-        for env in (self._data, self._journal):
-            if env is not None:
-                env.close()
-        self._data = self._journal = None
+    def _close_build(self) -> None:
+        if self._build is not None:
+            self._build.close()
+        self._build = None
 
 
 def _free_bytes(path: Path) -> int:

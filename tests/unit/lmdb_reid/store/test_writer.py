@@ -457,8 +457,8 @@ def test_any_history_of_a_build_ends_in_whole_frames(
 def test_nothing_is_written_through_a_map(tmp_path: Path, jpeg: Jpegs) -> None:
     with StoreWriter(tmp_path / "a.lmdb") as writer:
         writer.put("a", jpeg(), {})
-        assert writer._data is not None
-        flags = writer._data.env.flags()
+        assert writer._build is not None
+        flags = writer._build.data.env.flags()
         assert not flags["writemap"]
         assert not flags.get("map_async", False)
         assert flags["sync"]
