@@ -1,0 +1,39 @@
+"""The training recipe: what is done to pictures, and how, fast.
+
+`ReIDAugment` describes it, `draw` decides it for a batch (a pure function of seed, epoch and
+position), `place` does geometry on bytes where they were decoded, `finish` does colour on floats
+once per batch. `place_on_device` is `place` where the pixels are on a device already. Only the
+last two load torch.
+"""
+
+from typing import TYPE_CHECKING
+
+from lmdb_reid._lazy import lazy_names
+from lmdb_reid.augment._draws import ColourDraws, Draws, draw
+from lmdb_reid.augment._place import CHUNK, place
+from lmdb_reid.augment._recipe import PRESETS, ReIDAugment, resolve
+
+if TYPE_CHECKING:
+    from lmdb_reid.augment._device import place_on_device
+    from lmdb_reid.augment._finish import finish
+
+__all__ = [
+    "CHUNK",
+    "PRESETS",
+    "ColourDraws",
+    "Draws",
+    "ReIDAugment",
+    "draw",
+    "finish",
+    "place",
+    "place_on_device",
+    "resolve",
+]
+
+__getattr__ = lazy_names(
+    __name__,
+    {
+        "finish": "lmdb_reid.augment._finish",
+        "place_on_device": "lmdb_reid.augment._device",
+    },
+)
