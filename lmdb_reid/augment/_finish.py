@@ -22,7 +22,7 @@ def finish(images: Tensor, draws: Draws, first: int = 0, *, erase: bool | None =
 
     float32 on a CPU goes picture by picture through OpenCV, which lets go of the interpreter's
     lock, so that several threads may each finish a part of a batch; fastest in channels-last
-    memory. Everything else is torch's, all pictures at once. The two agree within 1e-4
+    memory. Everything else is torch's, all pictures at once. The two agree within 2e-5
     (docs/augment.md).
 
     Args:
