@@ -30,6 +30,7 @@ class DataLoaderEngine:
 
     name = "dataloader"
     device = CPU
+    places = True
 
     def __init__(
         self, job: Job, *, num_workers: int, prefetch: int, pin: bool, persistent: bool = True

@@ -10,10 +10,13 @@ from typing import Any, NamedTuple
 
 import torch
 
+from lmdb_reid.augment import Draws, finish, place, place_on_device
 from lmdb_reid.errors import UsageError
 from lmdb_reid.loaders._batch import Batch, Timings
+from lmdb_reid.loaders._batch_transform import BatchTransform, transform_batch
 from lmdb_reid.loaders._config import DeviceConfig
 from lmdb_reid.loaders._ring import Ring
+from lmdb_reid.sampling import Task
 
 _FLOAT_BYTES = 4
 _KEPT = 3  # float buffers that the consumer may hold before the ring is out
@@ -24,6 +27,10 @@ class Made(NamedTuple):
 
     batch: Batch
     timings: Timings
+    draws: Draws | None = None
+    """What is still to be done to its images."""
+    task: Task | None = None
+    """Where it stands in the epoch."""
 
 
 class _Sent(NamedTuple):
@@ -47,16 +54,33 @@ class Transfer:
     Args:
         config: where to, and into what.
         made_on: where the engine's images are.
+        places: whether geometry is still to be done, since the engine has no workers that do it.
+        batch_transform: a user's function of whole batches, called last.
     """
 
-    def __init__(self, config: DeviceConfig, made_on: torch.device) -> None:
+    def __init__(
+        self,
+        config: DeviceConfig,
+        made_on: torch.device,
+        *,
+        places: bool = False,
+        batch_transform: BatchTransform | None = None,
+    ) -> None:
+        self._places = places
+        self._batch_transform = batch_transform
         self.device = self._device = config.device or made_on
         """Where batches are in the end."""
         self._dtype = config.dtype
         self._memory_format = config.memory_format
         self._moves = self._device != made_on
         converts = self._dtype is not None or self._memory_format is not None
-        self._changes_something = self._moves or converts or config.device is not None
+        self._changes_something = (
+            self._moves
+            or converts
+            or places
+            or batch_transform is not None
+            or config.device is not None
+        )
         self._scale: tuple[torch.Tensor, torch.Tensor] | None = None
         if config.moments is not None:
             mean, std = (
@@ -83,6 +107,8 @@ class Transfer:
             steps.append(f"convert to {self.dtype_name} and {how}")
         if self._memory_format == torch.contiguous_format:
             steps.append("make contiguous")
+        if self._batch_transform is not None:
+            steps.append("batch_transform")
         return steps
 
     def over(self, batches: Iterable[Made]) -> Generator[Made, None, None]:
@@ -93,7 +119,7 @@ class Transfer:
                 return
             for made in batches:
                 began = time.perf_counter()
-                batch = self._converted(made.batch.to(self._device))
+                batch = self._converted(made, made.batch.to(self._device))
                 yield _with_transfer(made, batch, time.perf_counter() - began)
                 del made, batch  # or its buffer could not return while the next is waited for
             return
@@ -110,9 +136,9 @@ class Transfer:
         with torch.cuda.stream(stream):
             begun = stream.record_event(_timed_event())
             moved = made.batch.to(self._device, non_blocking=True)
-            converted = self._converted(moved)
+            converted = self._converted(made, moved)
             done = stream.record_event(_timed_event())
-        return _Sent(made._replace(batch=converted), made.batch, begun, done)
+        return _Sent(Made(converted, made.timings), made.batch, begun, done)
 
     def _arrived(self, sent: _Sent) -> Made:
         current = torch.cuda.current_stream(self._device)
@@ -124,24 +150,34 @@ class Transfer:
         sent.done.synchronize()  # the copy ran while the batch before was used
         return _with_transfer(sent.made, batch, sent.begun.elapsed_time(sent.done) / 1e3)
 
-    def _converted(self, batch: Batch) -> Batch:
+    def _converted(self, made: Made, batch: Batch) -> Batch:
         images = batch.images
+        if self._places and made.draws is not None:
+            images = _placed(images, made.draws)
         if self._dtype is not None and not isinstance(images, torch.Tensor):
             raise UsageError(
                 f"dtype={self._dtype} converts images that are one tensor; the transform gives"
                 f" {type(images).__name__}: leave dtype out"
             )
         if self._dtype is not None:
-            images = self._floats(images).to(self._dtype)
+            images = self._floats(images, made.draws).to(self._dtype)
         if self._memory_format is not None and isinstance(images, torch.Tensor):
             images = images.contiguous(memory_format=self._memory_format)
+        if self._batch_transform is not None and made.task is not None:
+            images = transform_batch(self._batch_transform, images, made.task)
         return batch if images is batch.images else Batch(images, *batch[1:], batch.columns)
 
-    def _floats(self, images: torch.Tensor) -> torch.Tensor:
-        """float32 of uint8 images (or of a transform's floats), scaled as asked."""
+    def _floats(self, images: torch.Tensor, draws: Draws | None) -> torch.Tensor:
+        """float32 of uint8 images (or of a transform's floats), coloured and scaled as asked."""
         floats = self._kept_floats(images)
         if floats is None:
             floats = images.to(torch.float32, copy=True)
+        if draws is not None and draws.colour is not None:
+            finish(floats.div_(255), draws)
+            if self._scale is None:
+                return floats
+            offset, factor = self._scale
+            return floats.sub_(offset / 255).mul_(factor * 255)
         if self._scale is None:
             return floats.div_(255)
         offset, factor = self._scale
@@ -161,6 +197,15 @@ class Transfer:
         floats = torch.from_numpy(memory).view(torch.float32)
         floats = floats.view(count, height, width, channels).permute(0, 3, 1, 2)
         return floats.copy_(images)
+
+
+def _placed(images: torch.Tensor, draws: Draws) -> torch.Tensor:
+    """Geometry of a batch that no worker did."""
+    if images.device.type != "cpu":
+        return place_on_device(images, draws)
+    pixels = images.permute(0, 2, 3, 1).contiguous().numpy()  # the batch's own memory, as a rule
+    place(pixels, draws)
+    return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 
 def _timed_event() -> torch.cuda.Event:

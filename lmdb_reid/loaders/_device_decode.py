@@ -75,6 +75,7 @@ class DeviceDecodeEngine:
     """
 
     name = "device decode"
+    places = False
 
     def __init__(self, job: Job, decoder: Decoder, *, device: torch.device, prefetch: int) -> None:
         if not isinstance(job.crops, Encoded):

@@ -23,6 +23,9 @@ class Engine(Protocol):
     name: str
     """As `make_loader` and `Plan` call it."""
 
+    places: bool
+    """Whether its workers do the geometric steps of a recipe; else the device step does."""
+
     @property
     def device(self) -> torch.device:
         """Where its images are."""

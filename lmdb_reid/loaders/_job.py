@@ -1,4 +1,4 @@
-"""What a worker does for each task: read crops, transform them."""
+"""What a worker does for each task: read crops, augment and transform them."""
 
 from __future__ import annotations
 
@@ -12,11 +12,12 @@ import numpy as np
 import torch
 
 from lmdb_reid._memory import pixel_memory
+from lmdb_reid.augment import CHUNK, Draws, ReIDAugment, draw, place
 from lmdb_reid.crops import Crops, gathered
 from lmdb_reid.dataset import SampleTransform, seed_globals
 from lmdb_reid.loaders._batch import BatchResult, Damaged, Timings
 from lmdb_reid.sampling import Task, position_seed
-from lmdb_reid.schema import Pixels
+from lmdb_reid.schema import Pixels, Rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,8 @@ class Job:
     """All that workers need; pickled to those that are processes."""
 
     crops: Crops
+    augment: ReIDAugment | None = None
+    """Its geometric steps; colour comes in the loader's device step."""
     transform: SampleTransform | None = None
     skip: bool = False
     """Leave damaged samples out instead of raising."""
@@ -48,16 +51,38 @@ class Job:
         return collate(images, damaged, timings._replace(transform=seconds))
 
     def read(self, task: Task, pixels: Pixels, first: int = 0) -> tuple[list[Damaged], Timings]:
-        """Decode the samples of a task from slot `first` on into `pixels` [B, H, W, 3]; returns
-        the damaged ones.
+        """Decode the samples of a task from slot `first` on into `pixels` [B, H, W, 3], augmented;
+        returns the damaged ones.
         """
         slots: list[int] | None = [] if self.skip else None
         positions = task.positions[first : first + len(pixels)]
         began, cached, gather = time.perf_counter(), gathered.samples, gathered.seconds
-        self.crops.read(positions, pixels, slots)
+        if self.augment is None:
+            self.crops.read(positions, pixels, slots)
+        else:
+            self._read_augmented(self.draws(task, first, len(pixels)), positions, pixels, slots)
         gather = gathered.seconds - gather
         timings = Timings(gathered.samples - cached, gather, time.perf_counter() - began - gather)
         return [Damaged(first + slot, int(positions[slot])) for slot in slots or ()], timings
+
+    def draws(self, task: Task, first: int, count: int) -> Draws:
+        """What the recipe does to `count` samples of a task from slot `first` on."""
+        assert self.augment is not None
+        seed, epoch, start = task.place(first)
+        places = start + np.arange(count, dtype=np.int64) * task.stride
+        return draw(self.augment, self.crops.size, seed, epoch, places)
+
+    def _read_augmented(
+        self, draws: Draws, positions: Rows, pixels: Pixels, damaged: list[int] | None
+    ) -> None:
+        """Decode and place a few pictures at a time, while they lie in the processor's cache."""
+        for first in range(0, len(positions), CHUNK):
+            few = pixels[first : first + CHUNK]
+            bad: list[int] | None = None if damaged is None else []
+            self.crops.read(positions[first : first + CHUNK], few, bad)
+            if damaged is not None:
+                damaged += [first + slot for slot in bad or ()]
+            place(few, draws, first)
 
     def transformed(
         self,

@@ -10,12 +10,14 @@ from typing import Any, Self
 import numpy as np
 import torch
 
+from lmdb_reid.augment import Draws
 from lmdb_reid.dataset import Selection
 from lmdb_reid.errors import CorruptSampleError, LoaderClosedError, UsageError
 from lmdb_reid.loaders._batch import Batch, BatchResult, Damaged
 from lmdb_reid.loaders._config import LoaderConfig
 from lmdb_reid.loaders._device import Made, Transfer
 from lmdb_reid.loaders._engine import Engine
+from lmdb_reid.loaders._job import Job
 from lmdb_reid.loaders._pass import Pass
 from lmdb_reid.loaders._plan import Plan
 from lmdb_reid.loaders._stats import Clock, Moment
@@ -44,6 +46,7 @@ class Loader:
         schedule: Callable[[], Schedule],
         transfer: Transfer,
         config: LoaderConfig,
+        job: Job,
         why: str,
     ) -> None:
         self.dataset = dataset
@@ -56,6 +59,7 @@ class Loader:
         self._schedule = schedule  # asked when a pass begins: ranks are known only then
         self._transfer = transfer
         self._config = config
+        self._job = job
         self._why = why
         self._at = 0, 0  # (epoch, samples that all ranks together took of it)
         self._next = 0, 0  # where the next pass begins
@@ -103,8 +107,10 @@ class Loader:
         try:
             for step in range(1, len(tasks) + 1):
                 asked, ready = self._clock.begin(), engine.ready()
-                batch, timings = next(batches)
-                self._clock.end(asked, len(batch.rows), ready, timings)
+                made = next(batches)
+                batch = made.batch
+                self._clock.end(asked, len(batch.rows), ready, made.timings)
+                del made
                 # Counted before it is handed out: a state saved in the loop's body holds this batch
                 # as taken.
                 self._next = epoch + 1, 0
@@ -139,8 +145,18 @@ class Loader:
                 torch.from_numpy(selection.rows_of(positions)),
                 columns,
             )
-            yield Made(batch, result.timings)
+            yield Made(batch, result.timings, self._draws(task, result.damaged), task)
             del result, batch  # or its buffer could not return while the next is waited for
+
+    def _draws(self, task: Task, damaged: list[Damaged]) -> Draws | None:
+        """What the device step has to do to the whole samples of a task."""
+        recipe, engine = self._job.augment, self._engine
+        if recipe is None or engine is None or (engine.places and not recipe.has_colour):
+            return None
+        draws = self._job.draws(task, 0, len(task.positions))
+        if not damaged:
+            return draws
+        return draws.take(np.delete(np.arange(len(draws)), [sample.slot for sample in damaged]))
 
     def _count_skipped(self, skipped: list[Damaged], damaged: list[Damaged]) -> None:
         skipped += damaged
@@ -254,6 +270,7 @@ class Loader:
             buffer_bytes=footprint.buffer_bytes,
             copies=(*footprint.copies, *self._transfer.copies),
             device=str(self._transfer.device),
+            augment="none" if self._job.augment is None else repr(self._job.augment),
         )
 
     def stats(self) -> dict[str, Any]:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import numbers
 import os
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from typing import Any, Literal
 
 import torch
 
+from lmdb_reid.augment import ReIDAugment, resolve
 from lmdb_reid.crops import Crops
 from lmdb_reid.dataset import CroppedBBoxDataset, ReIDDataset, Selection, selection_of
 from lmdb_reid.errors import UsageError
+from lmdb_reid.loaders._batch_transform import BatchTransform
 from lmdb_reid.loaders._config import (
     DeviceConfig,
     EngineName,
@@ -31,6 +34,7 @@ from lmdb_reid.loaders._resident import ResidentEngine
 from lmdb_reid.loaders._threads import ThreadsEngine
 from lmdb_reid.machine import available_cores
 from lmdb_reid.sampling import Order, Sampler, Schedule, Sequential, Shuffled, TorchSampler
+from lmdb_reid.schema import Size
 
 _BATCH_SIZE = 256  # where neither the caller nor the sampler gives one
 
@@ -46,6 +50,8 @@ def make_loader(
     engine: EngineName = "auto",
     num_workers: int | None = None,
     prefetch: int = 3,
+    augment: ReIDAugment | str | None = None,
+    batch_transform: BatchTransform | None = None,
     device: str | torch.device | None = None,
     dtype: torch.dtype | None = None,
     normalize: Normalize | None = None,
@@ -80,6 +86,12 @@ def make_loader(
         num_workers: threads, or processes, that decode; 0 decodes in the caller's thread; as many
             as cores unless given.
         prefetch: batches made ahead, in total (processes have one more each in the making).
+        augment: the training recipe, a ReIDAugment or the name of a preset ("bot", "transreid",
+            "guide"); None for validation. Geometry is done by the workers, colour on the device,
+            where `dtype` or `normalize` is needed for it. Every draw depends on seed, epoch and
+            place in the epoch alone.
+        batch_transform: called with the images of each batch, on the device, and a torch.Generator
+            seeded for it; returns as many images of the same dtype, and leaves its input as it is.
         device: where batches go ("cuda"); they stay in host memory unless given.
         dtype: a floating dtype to convert images into, on the device: pixels in 0..1.
         normalize: "imagenet", or (mean, std) of three numbers each, of pixels in 0..1; float32
@@ -136,7 +148,13 @@ def make_loader(
         selection.rows,
     )
     size = _batch_size(batch_size, order.sampler.batch_size)
-    job = Job(crops=selection.crops, transform=selection.transform, skip=on_error == "skip")
+    recipe = _recipe(augment, selection.crops.size, on_device)
+    job = Job(
+        crops=selection.crops,
+        augment=recipe,
+        transform=selection.transform,
+        skip=on_error == "skip",
+    )
     if selection.cache is not None and decode == "cuda":
         raise UsageError(
             "decode='cuda' keeps nothing in host memory: leave the dataset's cache out"
@@ -148,10 +166,28 @@ def make_loader(
         maker,
         order,
         schedule=_Ranks(order, size, drop_last, rank, world_size),
-        transfer=Transfer(on_device, maker.device),
+        transfer=Transfer(
+            on_device, maker.device, places=not maker.places, batch_transform=batch_transform
+        ),
         config=config,
+        job=job,
         why=why,
     )
+
+
+def _recipe(
+    augment: ReIDAugment | str | None, size: Size, config: DeviceConfig
+) -> ReIDAugment | None:
+    recipe = resolve(augment)
+    if recipe is None:
+        return None
+    recipe.check_size(size)
+    if recipe.has_colour and config.dtype is None:
+        raise UsageError(
+            "augment has colour steps, which need floats: give dtype=torch.float32 or normalize=,"
+            " or a recipe without brightness, contrast, saturation, hue, grayscale and blur"
+        )
+    return recipe
 
 
 class _Ranks:
@@ -238,7 +274,7 @@ def _engine(
         decoder, why = cuda_decoder(on_device.device), "decode='cuda' was asked for"
         maker = DeviceDecodeEngine(job, decoder, device=on_device.device, prefetch=config.prefetch)
     else:
-        maker = _MAKERS[name](job, config)
+        maker = _MAKERS[name](replace(job, augment=None) if on_device.resident else job, config)
     if on_device.resident:
         why = f"resident=True was asked for; {maker.name} fills it once ({why})"
         there = on_device.device or CPU

@@ -44,6 +44,8 @@ class Plan:
     copies: tuple[str, ...]
     """Each copy of a whole batch between the decoder and the consumer, in words."""
     device: str
+    augment: str
+    """The recipe, or "none"."""
 
     def __str__(self) -> str:
         shape = "x".join(map(str, self.batch_shape)) if self.batch_shape else "as transformed"
@@ -55,6 +57,7 @@ class Plan:
             "ranks": f"rank {self.rank} of {self.world_size}",
             "batch": f"{self.batch_dtype} {shape} on {self.device}",
             "buffers": buffers,
+            "augment": self.augment,
             "copies": "; ".join(self.copies) or "none: decoded where the consumer reads it",
         }
         return "\n".join(f"{name:<8} {text}" for name, text in lines.items())

@@ -54,6 +54,7 @@ class ProcessesEngine:
 
     name = "processes"
     device = CPU
+    places = True
 
     def __init__(
         self,

@@ -24,7 +24,7 @@ class ResidentEngine:
     """Decodes all crops once, at the first pass; see `Engine`.
 
     Args:
-        job: what to read, without a transform.
+        job: what to read, without augmentation or transform.
         filler: the engine that decodes it; closed when that is done.
         device: whose memory holds the pixels.
         batch_size: samples decoded at once.
@@ -34,6 +34,7 @@ class ResidentEngine:
     """
 
     name = "resident"
+    places = False
 
     def __init__(self, job: Job, filler: Engine, *, device: torch.device, batch_size: int) -> None:
         self._crops = job.crops

@@ -43,6 +43,7 @@ class ThreadsEngine:
 
     name = "threads"
     device = CPU
+    places = True
 
     def __init__(self, job: Job, *, num_workers: int, prefetch: int, pin: bool) -> None:
         self._ring: Ring | None = None
