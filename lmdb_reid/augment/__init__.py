@@ -30,7 +30,7 @@ __all__ = [
     "resolve",
 ]
 
-__getattr__ = lazy_names(
+__getattr__, __dir__ = lazy_names(
     __name__,
     {
         "finish": "lmdb_reid.augment._finish",

@@ -158,7 +158,7 @@ def _check(pixels: Pixels | Sequence[Pixels] | None, out: Pixels, draws: Draws, 
         raise UsageError(
             f"first must leave {len(out)} pictures within the {len(draws)} drawn, got {first}."
         )
-    if cv2 is None and (draws.warped is not None or draws.flip.any()):
+    if (draws.warped is not None or draws.flip.any()) and cv2 is None:
         raise MissingExtraError.of("OpenCV", "resize", "augmenting pictures")
     if pixels is None:
         return
