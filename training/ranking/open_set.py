@@ -70,7 +70,7 @@ def tune_open_set(validation: Predictions, known: Sequence[int]) -> Tuned:
     Raises:
         UsageError: as `training.metrics.tuned_threshold`.
     """
-    best, scores, labels = _tensors(validation)
+    best, scores, labels = _tensors(validation, known)
     return tuned_threshold(best, scores, torch.where(_is_known(labels, known), labels, NO_LABEL))
 
 
@@ -89,7 +89,7 @@ def score_open_set(test: Predictions, known: Sequence[int], *, threshold: float)
         UsageError: no known or no unknown samples, columns of different lengths, a score that is
             NaN, a threshold that is, or a label below -1.
     """
-    best, scores, labels = _tensors(test)
+    best, scores, labels = _tensors(test, known)
     if math.isnan(threshold):
         raise UsageError("threshold must be a number, got NaN")
     is_known = _is_known(labels, known)
@@ -112,7 +112,9 @@ def score_open_set(test: Predictions, known: Sequence[int], *, threshold: float)
     )
 
 
-def _tensors(samples: Predictions) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def _tensors(
+    samples: Predictions, known: Sequence[int]
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     best, labels = (torch.as_tensor(each).cpu() for each in (samples.best, samples.labels))
     scores = torch.as_tensor(samples.scores).double().cpu()
     if not best.shape == scores.shape == labels.shape or labels.ndim != 1 or not len(labels):
@@ -122,9 +124,20 @@ def _tensors(samples: Predictions) -> tuple[torch.Tensor, torch.Tensor, torch.Te
         )
     if best.is_floating_point() or labels.is_floating_point():
         raise UsageError(f"labels must be integers, got {best.dtype} and {labels.dtype}")
-    if bool(scores.isnan().any()):
-        rows = scores.isnan().nonzero().flatten()[:5].tolist()
-        raise UsageError(f"scores must be numbers, got NaN, first in rows {rows}")
+    if int(labels.min()) < NO_LABEL:
+        raise UsageError(f"labels must be -1 or above, got {int(labels.min())}")
+    bad = (~scores.isfinite()).nonzero().flatten()
+    if len(bad):
+        raise UsageError(
+            f"scores must be finite, got NaN or infinity in {len(bad)} rows, first in"
+            f" {bad[:5].tolist()}"
+        )
+    strange = best[~_is_known(best, known) & (best != NO_LABEL)]
+    if len(strange):
+        raise UsageError(
+            f"best must be among the known labels, or -1, got {int(strange[0])}. Give all labels"
+            " that the model knows."
+        )
     return best.long(), scores, labels.long()
 
 
