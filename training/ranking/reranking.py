@@ -83,8 +83,8 @@ def rerank(
 
         share * d(q, g) + (1 - share) * (1 - sum min(V_q, V_g) / sum max(V_q, V_g))
 
-    as in the authors' Python code. Memory goes with the number of weights, some 100 for each
-    picture, not with the square of the pictures.
+    as in the authors' Python code. Memory goes with the number of weights, tens to hundreds
+    for each picture, not with the square of the pictures.
 
     Args:
         queries: float [Q, D].
