@@ -72,9 +72,8 @@ def main() -> None:
             "size": [queries, gallery],
         }
         size = f"{queries:,} x {gallery:,}"
-        print(
-            f"{way:9} {size:>17}  {told(times)} s, {told(cpu)} s of the cores  {memory / 1e9:.2f} GB  {_GOALS[way]}"
-        )
+        taken_by = f"{told(times)} s, of the cores {told(cpu)} s, {memory / 1e9:.2f} GB"
+        print(f"{way:9} {size:>17}  {taken_by}  {_GOALS[way]}")
     print(f"kept in {keep('ranking', result | {'repeats': args.repeats})}")
 
 

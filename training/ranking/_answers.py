@@ -78,7 +78,7 @@ def score_block(
 
     A right answer's place is 1 + the right ones before it + the wrong ones that are not farther
     away. So the wrong ones need only be counted: the rows are sorted without their columns, which
-    is 15 times as fast as to sort columns by them.
+    is 4 times as fast as argsort, and takes no memory.
 
     Args:
         block: [B, M], distances; written into.

@@ -32,12 +32,13 @@ class Sparse(NamedTuple):
         starts = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=size))])
         return cls(starts, columns.astype(np.int32), values)
 
-    def entries(self, rows: Rows) -> tuple[Rows, Rows]:
+    def entries(self, rows: npt.NDArray[np.integer]) -> tuple[Rows, Rows]:
         """The entries of some rows [R], one row after another: their slot in `rows`, and place."""
-        counts = np.diff(self.starts)[rows]
+        starts = self.starts[rows]
+        counts = self.starts[rows + 1] - starts
         ends = np.cumsum(counts)
         slots = np.repeat(np.arange(len(rows)), counts)
-        return slots, np.arange(len(slots)) + (self.starts[rows] - (ends - counts))[slots]
+        return slots, np.arange(len(slots)) + (starts - (ends - counts))[slots]
 
     def transposed(self) -> Sparse:
         """Rows for columns."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torchmetrics.functional.classification import binary_auroc, binary_roc
 
@@ -20,11 +21,11 @@ from training.metrics import Tuned, macro_f1, thresholded, tuned_threshold
 class Predictions:
     """What a model makes of N samples; tensors, or arrays that become some."""
 
-    best: Any
+    best: npt.ArrayLike | torch.Tensor
     """int64 [N], the known label that each looks most like."""
-    scores: Any
+    scores: npt.ArrayLike | torch.Tensor
     """float [N], how much: higher is more. A cosine, a probability, minus a distance."""
-    labels: Any
+    labels: npt.ArrayLike | torch.Tensor
     """int64 [N], who it is: a known label, another identity, or -1 for nobody."""
 
 

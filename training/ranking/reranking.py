@@ -48,21 +48,19 @@ class RerankedDistances:
         found = self._distances.block(queries, columns)
         np.square(found, out=found)
         found *= (self._share * self._scales[queries])[:, None]
-        shared = self._shared(queries)[:, columns]
-        # The weights of a row sum up to 1, so the maxima sum up to 2 less the minima.
-        found += (1 - self._share) * (1 - shared / (2 - shared))
+        for slot, query in enumerate(queries.tolist()):
+            shared = self._shared(query)[columns]
+            # The weights of a picture sum up to 1, so the maxima sum up to 2 less the minima.
+            found[slot] += (1 - self._share) * (1 - shared / (2 - shared))
         return found
 
-    def _shared(self, queries: Rows) -> npt.NDArray[np.float32]:
-        """The sum over columns of the smaller weight of each query and each row: [B, N]."""
-        size = self._distances.shape[0]
-        found = np.zeros((len(queries), size), np.float32)
-        for slot, query in enumerate(queries.tolist()):
-            mine = slice(self._weights.starts[query], self._weights.starts[query + 1])
-            members, places = self._inverted.entries(self._weights.columns[mine].astype(np.int64))
-            smaller = np.minimum(self._weights.values[mine][members], self._inverted.values[places])
-            found[slot] = np.bincount(self._inverted.columns[places], smaller, size)
-        return found
+    def _shared(self, query: int) -> npt.NDArray[np.float64]:
+        """Of each picture [N], the sum of the smaller of its weights and the query's."""
+        mine = slice(self._weights.starts[query], self._weights.starts[query + 1])
+        members, places = self._inverted.entries(self._weights.columns[mine])
+        smaller = np.minimum(self._weights.values[mine][members], self._inverted.values[places])
+        sums = np.bincount(self._inverted.columns[places], smaller, self._distances.shape[0])
+        return sums.astype(np.float64)
 
 
 def rerank(
