@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmdb_reid.errors import UsageError
@@ -25,6 +25,7 @@ def directly(queries: Any, gallery: Any, metric: str) -> Any:
     return 1 - (left * right).sum(2) / norms
 
 
+@settings(deadline=None, derandomize=True)
 @given(
     st.integers(1, 7),
     st.integers(1, 600),

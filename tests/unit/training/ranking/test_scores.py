@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmdb_reid.errors import UsageError
@@ -114,6 +114,7 @@ def rankings(draw: st.DrawFn) -> tuple[Any, Entries, Entries]:
     return distances, sides[0], sides[1]
 
 
+@settings(deadline=None, derandomize=True)
 @given(
     rankings(),
     st.booleans(),
@@ -151,6 +152,7 @@ def test_scores_equal_those_of_a_list_that_is_walked_through(
     assert scores.same_camera == (same_camera and query.cameras is not None)
 
 
+@settings(deadline=None, derandomize=True)
 @given(rankings(), st.integers(0, 99))
 def test_the_order_of_the_gallery_changes_no_score(
     ranking: tuple[Any, Entries, Entries], seed: int
@@ -174,6 +176,7 @@ def test_the_order_of_the_gallery_changes_no_score(
     assert rank(distances[:, order], query, other, ranks=(1,)).summary() == scores.summary()
 
 
+@settings(deadline=None, derandomize=True)
 @given(rankings(), st.integers(0, 99))
 def test_ties_give_the_lowest_scores_of_any_order(
     ranking: tuple[Any, Entries, Entries], seed: int
