@@ -75,11 +75,7 @@ _MODULES = {
     "strips": ["draw_strips"],
 }
 
-__getattr__ = lazy_names(
+__getattr__, __dir__ = lazy_names(
     __name__,
     {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names},
 )
-
-
-def __dir__() -> list[str]:
-    return __all__

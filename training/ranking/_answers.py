@@ -8,8 +8,8 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lmdb_reid.schema import NO_LABEL
-from training.ranking.distances import Block, Rows
+from lmdb_reid.schema import NO_LABEL, Rows
+from training.ranking.distances import Block
 
 
 class Answers:

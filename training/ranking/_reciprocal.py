@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from training.ranking.distances import Rows
+from lmdb_reid.schema import Rows
 
 _BLOCK = 512  # rows whose candidates are compared at a time
 

@@ -9,10 +9,10 @@ import numpy.typing as npt
 import torch
 
 from lmdb_reid.errors import UsageError
+from lmdb_reid.schema import Rows
 
 Features: TypeAlias = npt.NDArray[np.floating[Any]] | torch.Tensor
 """Float [N, D], one row for each picture: float16, bfloat16, float32 or float64."""
-Rows: TypeAlias = npt.NDArray[np.int64]
 Block: TypeAlias = npt.NDArray[np.floating[Any]]
 Metric = Literal["euclidean", "cosine"]
 

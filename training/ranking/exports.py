@@ -8,7 +8,7 @@ import os
 import numpy as np
 import numpy.typing as npt
 
-from builders.replacing import replacing
+from lmdb_reid._disk import whole_text
 from lmdb_reid.errors import UsageError
 from lmdb_reid.schema import NO_LABEL
 from training.ranking.distances import Distances, Features, as_distances, block_rows
@@ -43,7 +43,7 @@ def write_soccernet(
     Raises:
         UsageError: columns that do not fit, ids that stand twice, or a query without gallery
             entries of its action.
-        StoreWriteError: the disk or its permissions stand in the way.
+        WriteError: the disk or its permissions stand in the way.
     """
     source = as_distances(distances)
     groups = [
@@ -79,7 +79,7 @@ def write_submission(path: PathLike, labels: npt.ArrayLike) -> None:
 
     Raises:
         UsageError: no labels, not integers, or below -1.
-        StoreWriteError: the disk or its permissions stand in the way.
+        WriteError: the disk or its permissions stand in the way.
     """
     found = np.asarray(labels)
     if not found.size:
@@ -101,5 +101,5 @@ def _ids(values: npt.ArrayLike | None, count: int, name: str) -> npt.NDArray[np.
 
 def _write(path: PathLike, text: str) -> None:
     """The file whole, or not at all."""
-    with replacing(path) as file:
+    with whole_text(path) as file:
         file.write(text)

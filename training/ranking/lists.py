@@ -9,7 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lmdb_reid.errors import UsageError
-from training.ranking.distances import Distances, Features, Rows, as_distances
+from lmdb_reid.schema import Rows
+from training.ranking.distances import Distances, Features, as_distances
 from training.ranking.rules import MARKET1501, Entries, Rules, check_sides, columns_of
 from training.ranking.scores import RankScores
 

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lmdb_reid.errors import UsageError
-from training.ranking.distances import Block, Distances, Features, Rows, as_distances, block_rows
+from lmdb_reid.schema import Rows
+from training.ranking.distances import Block, Distances, Features, as_distances, block_rows
 
 
 class Neighbours(NamedTuple):

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torchmetrics.functional.classification import binary_auroc, binary_roc
 
-from lmdb_reid.errors import UsageError
+from lmdb_reid.errors import DivergedError, UsageError
 from lmdb_reid.schema import NO_LABEL
 from training.metrics import Tuned, macro_f1, thresholded, tuned_threshold
 
@@ -69,7 +69,8 @@ def tune_open_set(validation: Predictions, known: Sequence[int]) -> Tuned:
         known: the labels that the model knows; all others count as -1.
 
     Raises:
-        UsageError: as `training.metrics.tuned_threshold`.
+        UsageError: columns of different lengths, or labels as in `score_open_set`.
+        DivergedError: a score is not finite.
     """
     best, scores, labels = _tensors(validation, known)
     return tuned_threshold(best, scores, torch.where(_is_known(labels, known), labels, NO_LABEL))
@@ -87,8 +88,9 @@ def score_open_set(test: Predictions, known: Sequence[int], *, threshold: float)
         threshold: of `tune_open_set` on other samples.
 
     Raises:
-        UsageError: no known or no unknown samples, columns of different lengths, a score that is
-            NaN, a threshold that is, or a label below -1.
+        UsageError: no known or no unknown samples, columns of different lengths, a threshold that
+            is NaN, a label below -1, or a prediction that is not among the known labels.
+        DivergedError: a score is not finite.
     """
     best, scores, labels = _tensors(test, known)
     if math.isnan(threshold):
@@ -129,9 +131,9 @@ def _tensors(
         raise UsageError(f"labels must be -1 or above, got {int(labels.min())}")
     bad = (~scores.isfinite()).nonzero().flatten()
     if len(bad):
-        raise UsageError(
+        raise DivergedError(
             f"scores must be finite, got NaN or infinity in {len(bad)} rows, first in"
-            f" {bad[:5].tolist()}"
+            f" {bad[:5].tolist()}. Lower the learning rate."
         )
     strange = best[~_is_known(best, known) & (best != NO_LABEL)]
     if len(strange):

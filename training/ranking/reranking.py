@@ -6,15 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lmdb_reid.errors import UsageError
+from lmdb_reid.schema import Rows
 from training.ranking._reciprocal import Sparse, reciprocal_sets, row_means
-from training.ranking.distances import (
-    FeatureDistances,
-    Features,
-    Metric,
-    Rows,
-    as_array,
-    block_rows,
-)
+from training.ranking.distances import FeatureDistances, Features, Metric, as_array, block_rows
 from training.ranking.neighbours import smallest
 
 

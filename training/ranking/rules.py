@@ -10,8 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmdb_reid.errors import UsageError
-from lmdb_reid.schema import NO_LABEL, Kind
-from training.ranking.distances import Rows
+from lmdb_reid.schema import NO_LABEL, Kind, Rows
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)

@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lmdb_reid.errors import UsageError
+from lmdb_reid.schema import Rows
 from training.ranking._answers import Answers, BlockScores, score_block
-from training.ranking.distances import Distances, Features, Rows, as_distances, block_rows
+from training.ranking.distances import Distances, Features, as_distances, block_rows
 from training.ranking.rules import (
     MARKET1501,
     Columns,

@@ -5,22 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import numpy as np
-import numpy.typing as npt
 
 from lmdb_reid.errors import UsageError
 from lmdb_reid.pictures import Picture, contact_sheet
-from lmdb_reid.schema import Size
+from lmdb_reid.schema import Pixels, Size
 from training.ranking.lists import RankList
-
-Image = npt.NDArray[np.uint8]
 
 _RIGHT, _WRONG, _QUERY, _PAPER = (70, 190, 90), (215, 70, 60), (225, 225, 225), (24, 24, 24)
 
 
 def draw_strips(
     lists: Sequence[RankList],
-    query_image: Callable[[int], Image],
-    gallery_image: Callable[[int], Image],
+    query_image: Callable[[int], Pixels],
+    gallery_image: Callable[[int], Pixels],
     *,
     cell: Size = (160, 88),
 ) -> Picture:
@@ -53,7 +50,7 @@ def draw_strips(
     return contact_sheet(images, captions, columns=columns, cell=cell)
 
 
-def _framed(image: Image, colour: tuple[int, int, int], cell: Size) -> Image:
+def _framed(image: Pixels, colour: tuple[int, int, int], cell: Size) -> Pixels:
     """The image in a frame that is 4 pixels wide once it is fitted into the cell."""
     height, width = image.shape[:2]
     side = max(1, round(4 * max(height / cell[0], width / cell[1])))

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lmdb_reid.errors import StoreWriteError, UsageError
+from lmdb_reid.errors import UsageError, WriteError
 from training.ranking import FeatureDistances, nearest, write_soccernet, write_submission
 
 
@@ -89,5 +89,5 @@ def test_labels_that_are_none_are_refused(tmp_path: Path, labels: Any, message: 
 
 def test_a_place_that_cannot_be_written_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreWriteError, match="cannot be written"):
+    with pytest.raises(WriteError, match="cannot be written"):
         write_submission(tmp_path / "file" / "submission.csv", [1])

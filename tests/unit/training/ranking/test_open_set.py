@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmdb_reid.errors import UsageError
+from lmdb_reid.errors import DivergedError, UsageError
 from training.metrics import macro_f1
 from training.ranking import Predictions, score_open_set, tune_open_set
 
@@ -108,7 +108,6 @@ def test_tensors_do_as_well_as_arrays() -> None:
     ("columns", "options", "message"),
     [
         ({"labels": [0, 1]}, {}, r"must be \[N\] each, .* got \(3,\), \(3,\), \(2,\)"),
-        ({"scores": [0.1, float("nan"), 0.2]}, {}, r"finite, got NaN .* first in \[1\]"),
         ({"labels": [0, 1, 2]}, {}, "must have known and unknown samples, got 3 known of 3"),
         ({"labels": [-1, 7, 7]}, {}, "must have known and unknown samples, got 0 known of 3"),
         ({"labels": [0, 1, -2]}, {}, "labels must be -1 or above, got -2"),
@@ -123,3 +122,12 @@ def test_what_cannot_be_scored_is_refused(
     usual: dict[str, Any] = {"best": [0, 1, 2], "scores": [0.1, 0.2, 0.3], "labels": [0, 1, -1]}
     with pytest.raises(UsageError, match=message):
         score_open_set(Predictions(**usual | columns), KNOWN, **{"threshold": 0.5} | options)
+
+
+@pytest.mark.parametrize("score", [float("nan"), float("inf")])
+def test_scores_that_are_no_numbers_are_those_of_a_diverged_training(score: float) -> None:
+    samples = predictions([(0, 0.1, 0), (1, score, -1)])
+    with pytest.raises(DivergedError, match=r"finite, got NaN .* first in \[1\]"):
+        score_open_set(samples, KNOWN, threshold=0.5)
+    with pytest.raises(DivergedError, match="finite"):
+        tune_open_set(samples, KNOWN)
