@@ -8,41 +8,30 @@ Threads do the work, for file reading, libjpeg-turbo, the resizer and SHA-256 al
 
 from __future__ import annotations
 
-import hashlib
+import contextlib
+import functools
 import os
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
-from itertools import chain
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
-from builders.cropping import cut
-from builders.negatives import Negative, Negatives, chosen_negatives, made_negatives
-from builders.report import Report
-from builders.samples import sample_id, whole
-from builders.settings import BuildSettings
-from builders.skipping import MAX_SKIPPED, check_skipped
-from builders.sources import BoxRow, Frame, LeftOut, Listing, Source
-from builders.workers import checked_workers
-from lmdb_reid import codec
-from lmdb_reid.errors import (
-    DuplicateSampleError,
-    ImageError,
-    ResumeError,
-    SourceError,
-    UsageError,
-)
+from builders.columns import Texts
+from builders.cutting import FrameCutter, FrameResult
+from builders.estimate import Estimate
+from builders.job import Job, job_of
+from builders.media import Medium
+from builders.report import MAX_SKIPPED, Report, Tally
+from builders.settings import BuildSettings, worker_count
+from builders.sources import Frames, Rejected, Source
+from lmdb_reid.errors import ResumeError, SourceError, SourceReadError
 from lmdb_reid.progress import Progress
-from lmdb_reid.schema import NO_LABEL, Box, Kind, Size, check_id
+from lmdb_reid.schema import NO_LABEL
 from lmdb_reid.store import NewSample, StoreWriter
 
-REPORT = "report.json"
+_REPORT = "report.json"
 _AHEAD = 4  # frames in flight for each worker
 
 
@@ -57,13 +46,14 @@ def build(
     strict: bool = False,
     max_skipped: float = MAX_SKIPPED,
     negatives: str | os.PathLike[str] | None = None,
+    derive: Sequence[str] = (),
     progress: Progress | None = None,
 ) -> Report:
     """Build the store `out` from a source.
 
     Args:
         source: frames and their boxes.
-        out: the store's directory, made by one rename when all is done.
+        out: the store's directory, which gets its name by one rename when all is done.
         settings: what to cut; the defaults unless given.
         num_workers: threads that decode and encode; as many as there are cores unless given. The
             content does not depend on it.
@@ -71,311 +61,248 @@ def build(
         overwrite: replace a store that is there, once this one is finished.
         strict: a row that cannot be used is an error.
         max_skipped: so is a larger share of such rows.
-        negatives: a csv to take the negatives from; they are made as the settings say unless
+        negatives: a csv to take the negatives from; they are drawn as the settings say unless
             given.
+        derive: names of numbers to compute from each crop: "phash", "blur".
         progress: called after each frame.
 
     Raises:
         SourceError: the source cannot be used, a row cannot under `strict`, or too many
             (TooManySkippedError).
+        SourceReadError: a picture could not be read now; `resume` goes on.
         ResumeError: the unfinished build has other settings, or an input changed since.
         StoreError: the store cannot be written; see `StoreWriter`.
     """
-    if not callable(getattr(source, "read", None)):
-        raise UsageError(f"build reads a source, such as AtmaCup(csv, frames), not {source!r}")
-    if settings is not None and not isinstance(settings, BuildSettings):
-        raise UsageError(f"settings are BuildSettings(...), not {settings!r}")
-    settings = settings or BuildSettings()
-    num_workers = checked_workers(num_workers)
-    if not 0 <= max_skipped <= 1:
-        raise UsageError(f"max_skipped {max_skipped}: give a share from 0 to 1")
+    return build_job(
+        job_of(source, settings, negatives=negatives, derive=derive),
+        out,
+        num_workers=num_workers,
+        resume=resume,
+        overwrite=overwrite,
+        strict=strict,
+        max_skipped=max_skipped,
+        progress=progress,
+    )
+
+
+def build_job(
+    job: Job,
+    out: str | os.PathLike[str],
+    *,
+    num_workers: int | None = None,
+    resume: bool = False,
+    overwrite: bool = False,
+    strict: bool = False,
+    max_skipped: float = MAX_SKIPPED,
+    progress: Progress | None = None,
+) -> Report:
+    """`build` of a source that was read already."""
+    num_workers = worker_count(num_workers)
     began = time.perf_counter()
+    tally = Tally(job.listing, strict=strict, max_skipped=max_skipped)
+    stamps = job.stamps()
     report = None
-    listing = source.read()
-    _check_listing(listing)
-    listing, negatives_of = chosen_negatives(listing, settings, negatives)
-    tally = _Tally(listing, strict=strict, max_skipped=max_skipped)
-    stamps = _stamps(listing.frames)
     with StoreWriter(
         out,
-        settings=settings.as_json() | dict(listing.settings) | {"inputs": dict(listing.inputs)},
-        source=_provenance(source, listing) | {"frames": stamps},
+        settings=job.fingerprint,
+        source=job.provenance | {"frames": stamps},
         resume=resume,
         overwrite=overwrite,
     ) as writer:
-        if writer.complete:
-            if writer.source.get("frames") != stamps:
-                raise ResumeError(
-                    "cannot resume: a frame changed, or was touched, since the build was begun;"
-                    " give --overwrite"
+        if not writer.complete:
+            with _advice(f"{writer.path}.partial"):
+                rate = _write_frames(writer, job, tally, num_workers, progress)
+                report = tally.report(
+                    out=str(writer.path),
+                    seconds=time.perf_counter() - began,
+                    crops_per_second=rate,
                 )
-        else:
-            todo = list(_not_done(listing.frames, writer.marks(), tally))
-            cutter = FrameCutter(settings, negatives_of)
-            try:
-                report = _write_frames(
-                    writer, todo, cutter, tally, num_workers=num_workers, progress=progress
-                )
-            except SourceError as error:
-                raise type(error)(
-                    f"{error}. What was cut so far stays in {writer.path}.partial: mend the source"
-                    " and give --overwrite, which discards it"
-                ) from None
-            report.out = str(writer.path)
-            _finish(report, tally, began)
-            writer.attach(REPORT, report.to_json())
-        path = writer.seal()
-    report = report or Report.from_json((path / REPORT).read_bytes())
-    report.seconds = time.perf_counter() - began
-    report.size_bytes = sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
-    return report
-
-
-@dataclass(frozen=True, slots=True)
-class _Cut:
-    """What came of one frame."""
-
-    frame: Frame
-    samples: list[NewSample]
-    skipped: list[LeftOut]
-    stamp: list[int]
-
-
-class _Tally:
-    """Counts over all frames, and the limits on what may be skipped."""
-
-    def __init__(self, listing: Listing, *, strict: bool, max_skipped: float) -> None:
-        self.listing = listing
-        self.skipped = list(listing.skipped)
-        self.kinds: Counter[int] = Counter()
-        self.labels: set[int] = set()
-        self._strict = strict
-        self._share = max_skipped
-        self._check()
-
-    def add(self, kinds: Mapping[int, int], labels: Iterable[int], skipped: list[LeftOut]) -> None:
-        """Count one frame in.
-
-        Raises:
-            SourceError: a row was skipped under strict.
-            TooManySkippedError: more rows than allowed were skipped.
-        """
-        self.kinds.update(kinds)
-        self.labels.update(labels)
-        self.skipped += skipped
-        self._check()
-
-    def _check(self) -> None:
-        check_skipped(self.skipped, self.listing.rows, strict=self._strict, max_skipped=self._share)
-
-
-def _check_listing(listing: Listing) -> None:
-    seen: dict[str, Frame] = {}
-    for frame in listing.frames:
-        if frame.key in seen:
-            raise DuplicateSampleError(
-                f"{seen[frame.key].path} and {frame.path} would give samples the same ids:"
-                f" {frame.key}#..."
+                _check_samples(report)
+            writer.attach(_REPORT, report.to_json())
+        elif writer.source.get("frames") != stamps:
+            raise ResumeError(
+                "cannot resume: a frame changed, or was touched, since the build was begun;"
+                " give --overwrite"
             )
-        seen[frame.key] = frame
-        check_id(f"{frame.key}#000")
+        path = writer.seal()
+    report = report or Report.from_json((path / _REPORT).read_bytes())
+    return replace(
+        report,
+        seconds=time.perf_counter() - began,
+        size_bytes=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
+    )
 
 
-def _provenance(source: Source, listing: Listing) -> dict[str, Any]:
-    return {"format": source.name, "codec": codec.codec_name(), **listing.places}
+def plan(
+    source: Source,
+    out: str | os.PathLike[str],
+    settings: BuildSettings | None = None,
+    *,
+    num_workers: int | None = None,
+    negatives: str | os.PathLike[str] | None = None,
+    progress: Progress | None = None,
+) -> Report:
+    """The report that a build would end with, from headers alone; size and time are estimates.
+
+    Damage behind an image's header is not seen. Nothing is written, and any number of rows may be
+    skipped: `builders.report.check_skipped` says whether a build would go on.
+
+    Raises:
+        SourceError: the source as a whole cannot be used.
+    """
+    num_workers = worker_count(num_workers)
+    job = job_of(source, settings, negatives=negatives)
+    tally = Tally(job.listing, max_skipped=1)
+    estimate = Estimate(job.settings)
+    cutter = FrameCutter(job.listing.medium, job.settings, job.negatives)
+    _go_through(
+        (functools.partial(cutter.plan, frame) for frame in job.listing.frames),
+        lambda result, _note: estimate.add(result),
+        tally,
+        num_workers=num_workers,
+        total=len(job.listing.frames),
+        progress=progress,
+    )
+    report = tally.report(out=os.fspath(out), seconds=estimate.seconds(num_workers))
+    return replace(report, size_bytes=estimate.size_bytes(), dry_run=True)
 
 
-def _not_done(frames: Sequence[Frame], marks: Mapping[str, Any], tally: _Tally) -> Iterator[Frame]:
-    """The frames that an earlier run has not finished; what it noted of the others is counted."""
-    gone = marks.keys() - {frame.key for frame in frames}
+def _write_frames(
+    writer: StoreWriter, job: Job, tally: Tally, num_workers: int, progress: Progress | None
+) -> float:
+    """Cut what earlier runs have not, and put it; the rate is in crops a second."""
+    frames, medium = job.listing.frames, job.listing.medium
+    marks = writer.marks()
+    _count_earlier(frames, marks, medium, tally)
+    keys = frames.keys if not marks else Texts.of(key for key in frames.keys if key not in marks)
+    todo = (frame for frame in frames if frame.key not in marks)
+    cutter = FrameCutter(medium, job.settings, job.negatives, job.derived)
+
+    def put(result: FrameResult, note: Mapping[str, Any]) -> None:
+        writer.put_group(result.key, _samples(result), note)
+
+    began = time.perf_counter()
+    crops = _go_through(
+        (
+            functools.partial(cutter.cut, frame, picture)
+            for frame, picture in zip(todo, medium.run(keys), strict=True)
+        ),
+        put,
+        tally,
+        num_workers=num_workers,
+        total=len(frames),
+        done=len(frames) - len(keys),
+        progress=progress,
+    )
+    return crops / (time.perf_counter() - began) if crops else 0.0
+
+
+def _samples(result: FrameResult) -> list[NewSample]:
+    """What the writer takes."""
+    return [
+        (one.id, image, one.record) for one, image in zip(result.cuts, result.images, strict=True)
+    ]
+
+
+def _count_earlier(frames: Frames, marks: Mapping[str, Any], medium: Medium, tally: Tally) -> None:
+    """Count what earlier runs noted of the frames that they finished.
+
+    Raises:
+        ResumeError: one of them is no frame any more, or is another picture.
+    """
+    if not marks:
+        return
+    gone = marks.keys() - {*frames.keys}
     if gone:
         raise ResumeError(
             f"cannot resume: {min(gone)} was cut already, but is no frame of the source any more;"
             " put it back, or give --overwrite"
         )
-    for frame in frames:
-        note = marks.get(frame.key)
-        if note is None:
-            yield frame
-            continue
-        if note["stamp"] != _stamp(frame.path):
+    for key, note in marks.items():
+        if tuple(note["stamp"]) != medium.stamp(key):
             raise ResumeError(
-                f"cannot resume: {frame.path} changed, or was touched, since the build was begun;"
-                " give --overwrite"
+                f"cannot resume: {medium.name(key)} changed, or was touched, since the build was"
+                " begun; give --overwrite"
             )
         kinds = {int(kind): count for kind, count in note["kinds"]}
-        tally.add(kinds, note["labels"], [LeftOut(*row) for row in note["skipped"]])
+        tally.add(kinds, note["labels"], [Rejected(*row) for row in note["skipped"]])
 
 
-def _write_frames(
-    writer: StoreWriter,
-    frames: list[Frame],
-    cutter: FrameCutter,
-    tally: _Tally,
+def _go_through(
+    tasks: Iterable[Callable[[], FrameResult]],
+    sink: Callable[[FrameResult, Mapping[str, Any]], None],
+    tally: Tally,
     *,
     num_workers: int,
+    total: int,
+    done: int = 0,
     progress: Progress | None,
-) -> Report:
-    report = Report(out="", frames=len(tally.listing.frames), rows=tally.listing.rows)
-    began, crops = time.perf_counter(), 0
+) -> int:
+    """Do the work of each frame in threads; count it and hand it on in the order of the frames.
+
+    Args:
+        tasks: one for each frame.
+        sink: takes each result with what to note of it.
+        tally: counts it first, and may end all.
+        num_workers: how many threads.
+        total: frames in all, with the `done` ones that earlier runs finished.
+        done: these.
+        progress: called after each frame.
+
+    Returns:
+        How many samples there were.
+    """
+    samples = 0
     with ThreadPoolExecutor(num_workers, thread_name_prefix="cut") as pool:
         try:
-            for done, result in enumerate(
-                _in_order(pool, cutter.cut, frames, _AHEAD * num_workers), 1
-            ):
-                kinds = Counter(int(record["kind"]) for _, _, record in result.samples)
-                labels = sorted({record["label"] for _, _, record in result.samples} - {NO_LABEL})
+            for result in _in_order(pool, tasks, _AHEAD * num_workers):
+                kinds = Counter(int(one.record["kind"]) for one in result.cuts)
+                labels = sorted({one.record["label"] for one in result.cuts} - {NO_LABEL})
                 tally.add(kinds, labels, result.skipped)
                 note = {
                     "stamp": result.stamp,
                     "kinds": sorted(kinds.items()),
                     "labels": labels,
-                    "skipped": [[row.line, row.frame, row.reason] for row in result.skipped],
+                    "skipped": result.skipped,
                 }
-                writer.put_group(result.frame.key, result.samples, note)
-                crops += len(result.samples)
+                sink(result, note)
+                samples += len(result.cuts)
+                done += 1
                 if progress:
-                    progress(
-                        done + len(tally.listing.frames) - len(frames),
-                        len(tally.listing.frames),
-                        crops,
-                    )
+                    progress(done, total, samples)
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-    report.crops_per_second = crops / (time.perf_counter() - began) if crops else 0.0
-    return report
-
-
-def _finish(report: Report, tally: _Tally, began: float) -> None:
-    report.kinds = {kind.title: tally.kinds[kind] for kind in Kind if tally.kinds[kind]}
-    report.identities = len(tally.labels)
-    report.skipped = sorted(tally.skipped, key=lambda row: row.line)
-    report.dropped = list(tally.listing.dropped)
-    report.seconds = time.perf_counter() - began
-    if not report.samples:
-        raise SourceError(f"none of {report.rows:,} rows gives a sample: there is nothing to store")
+    return samples
 
 
 def _in_order(
-    pool: ThreadPoolExecutor, work: Callable[[Frame], _Cut], frames: Iterable[Frame], ahead: int
-) -> Iterator[_Cut]:
-    """Results in the order of the frames, never more than `ahead` of them waiting in memory."""
-    waiting: deque[Future[_Cut]] = deque()
-    for frame in frames:
-        waiting.append(pool.submit(work, frame))
+    pool: ThreadPoolExecutor, tasks: Iterable[Callable[[], FrameResult]], ahead: int
+) -> Iterator[FrameResult]:
+    """Results in the order of the tasks, never more than `ahead` of them waiting in memory."""
+    waiting: deque[Future[FrameResult]] = deque()
+    for task in tasks:
+        waiting.append(pool.submit(task))
         if len(waiting) >= ahead:
             yield waiting.popleft().result()
     while waiting:
         yield waiting.popleft().result()
 
 
-class FrameCutter:
-    """Cuts all samples of a frame, players and negatives, in one pass over its pixels."""
-
-    def __init__(self, settings: BuildSettings, negatives: Negatives | None = None) -> None:
-        self._settings = settings
-        self._negatives = negatives or made_negatives(settings)
-
-    def cut(self, frame: Frame) -> _Cut:
-        """Read, decode and cut one frame. A frame that cannot be read gives no samples; its rows
-        are skipped.
-        """
-        stamp = _stamp(frame.path)
-        try:
-            if (
-                frame.path.exists() and not frame.path.is_file()
-            ):  # a pipe would be waited for, for ever
-                raise ImageError("no regular file")
-            data = frame.path.read_bytes()
-            info = codec.probe(data)
-            samples, skipped = self._samples(frame, data, info)
-        except ImageError as error:
-            return _Cut(frame, [], _all_rows(frame, f"{frame.path.name}: {error}"), stamp)
-        except OSError as error:
-            return _Cut(
-                frame,
-                [],
-                _all_rows(frame, f"{frame.path.name} cannot be read: {error.strerror}"),
-                stamp,
-            )
-        return _Cut(frame, samples, skipped, stamp)
-
-    def _samples(
-        self, frame: Frame, data: bytes, info: codec.SourceInfo
-    ) -> tuple[list[NewSample], list[LeftOut]]:
-        settings, size = self._settings, (info.height, info.width)
-        if (
-            info.plain
-            and frame.rows
-            and all(row.box is None for row in frame.rows)
-            and settings.size in (None, size)
-        ):
-            return [
-                (frame.key, data, _record(frame, frame.rows[0]))
-            ], []  # a crop already: kept byte for byte
-        image = codec.read_source(data, info, codec.scratch(size[0] * size[1] * 3))
-        samples: list[NewSample] = []
-        skipped: list[LeftOut] = []
-        for row in frame.rows:
-            box = row.box or Box(0, 0, info.width, info.height)
-            crop = cut(image, box, expand=settings.expand if row.box else 1.0, size=settings.size)
-            if crop is None:
-                skipped.append(LeftOut(row.line, frame.key, outside(box, size)))
-                continue
-            samples.append((sample_id(frame, row), self._encode(crop), _record(frame, row)))
-        for negative in chain(*self._negatives([frame], [size])):
-            crop = cut(image, negative.box, size=settings.size)
-            if crop is None:  # it comes from a csv: those that are made lie inside
-                reason = f"negatives csv: {outside(negative.box, size)}"
-                skipped.append(LeftOut(negative.line, frame.key, reason))
-                continue
-            samples.append((negative.id, self._encode(crop), _negative(frame, negative)))
-        samples.sort(key=lambda sample: sample[0].encode())  # sealing is faster for rows in order
-        return samples, skipped
-
-    def _encode(self, crop: npt.NDArray[np.uint8]) -> bytes:
-        return codec.encode(crop, quality=self._settings.quality)
+def _check_samples(report: Report) -> None:
+    if not report.samples:
+        raise SourceError(f"none of {report.rows:,} rows gives a sample: there is nothing to store")
 
 
-def _stamps(frames: Sequence[Frame]) -> str:
-    """A digest of the stamps of all frames."""
-    told = ((frame.key, *_stamp(frame.path)) for frame in frames)
-    return hashlib.sha256(repr(sorted(told)).encode("utf-8", "backslashreplace")).hexdigest()
-
-
-def _stamp(path: Path) -> list[int]:
-    """Size and time of change, which tell a resumed build that a frame is still the same; zeros
-    where it cannot be read.
-    """
+@contextlib.contextmanager
+def _advice(partial: str) -> Iterator[None]:
+    """Say after an error of the source what is left, and how to go on."""
+    kept = f"What was cut so far stays in {partial}"
     try:
-        status = path.stat()
-    except OSError:
-        return [0, 0]
-    return [status.st_size, status.st_mtime_ns]
-
-
-def _all_rows(frame: Frame, reason: str) -> list[LeftOut]:
-    return [LeftOut(row.line, frame.key, reason) for row in frame.rows]
-
-
-def outside(box: Box, size: Size) -> str:
-    """Why a box that lies wholly outside its frame of (height, width) cannot be used."""
-    return (
-        f"the box x={box.x:g} y={box.y:g} w={box.w:g} h={box.h:g} lies outside the"
-        f" {size[1]}x{size[0]} frame"
-    )
-
-
-def _record(frame: Frame, row: BoxRow) -> dict[str, Any]:
-    box = {} if row.box is None else _box_fields(row.box)
-    return {"label": row.label, "kind": int(row.kind), **frame.fields, **box, **row.fields}
-
-
-def _negative(frame: Frame, negative: Negative) -> dict[str, Any]:
-    kind = int(negative.kind)
-    return {"label": NO_LABEL, "kind": kind, **frame.fields, **_box_fields(negative.box)}
-
-
-def _box_fields(box: Box) -> dict[str, float]:
-    return {name: whole(side) for name, side in box._asdict().items()}
+        yield
+    except SourceReadError as error:
+        raise SourceReadError(f"{error}. {kept}: --resume goes on") from None
+    except SourceError as error:
+        raise type(error)(
+            f"{error}. {kept}: mend the source and give --overwrite, which discards it"
+        ) from None

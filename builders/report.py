@@ -1,18 +1,26 @@
-"""What a build did: for people, and as report.json beside the manifest."""
+"""What a build did: for people, and as report.json beside the manifest; and how many rows may go
+unused.
+"""
 
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from builders.sources import LeftOut
+from builders.sources import Listing, Rejected
+from lmdb_reid.errors import SourceError, TooManySkippedError, UsageError
 from lmdb_reid.machine import size_in_words
+from lmdb_reid.schema import Kind
 
+MAX_SKIPPED = 0.05
+"""The share of a source's rows that may be skipped, unless another is given."""
 _LISTED = 10_000
 _SHOWN = 8
+_DIGITS = re.compile(r"(\d+)")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -25,9 +33,9 @@ class Report:
     kinds: dict[str, int] = field(default_factory=dict)
     """Samples by kind."""
     identities: int = 0
-    skipped: list[LeftOut] = field(default_factory=list)
+    skipped: list[Rejected] = field(default_factory=list)
     """Rows that could not be used."""
-    dropped: list[LeftOut] = field(default_factory=list)
+    dropped: list[Rejected] = field(default_factory=list)
     """Rows left out on purpose."""
     seconds: float = 0.0
     """Wall time of this run (a resumed build: of the last run)."""
@@ -42,25 +50,27 @@ class Report:
         """Samples of all kinds."""
         return sum(self.kinds.values())
 
+    def as_json(self) -> dict[str, object]:
+        """All of it as JSON values."""
+        lists = {name: rejected_json(getattr(self, name)) for name in ("skipped", "dropped")}
+        return asdict(self) | lists | {"samples": self.samples}
+
     def to_json(self) -> bytes:
-        """The report as JSON; at most 10,000 rows of each list, with the true counts beside."""
-        fields = asdict(self)
+        """The report as a file; at most 10,000 rows of each list, with the true counts beside."""
+        fields = self.as_json()
         del fields["size_bytes"]  # known when the store is sealed, this file in it
         for name in ("skipped", "dropped"):
-            rows: Sequence[LeftOut] = getattr(self, name)
-            fields[name] = [asdict(row) for row in rows[:_LISTED]]
+            rows: Sequence[Rejected] = getattr(self, name)
+            fields[name] = rejected_json(rows[:_LISTED])
             fields[f"{name}_rows"] = len(rows)
-        return (
-            json.dumps(fields | {"samples": self.samples}, indent=1, ensure_ascii=False).encode()
-            + b"\n"
-        )
+        return json.dumps(fields, indent=1, ensure_ascii=False).encode() + b"\n"
 
     @classmethod
     def from_json(cls, data: bytes) -> Report:
         """The reverse of `to_json`."""
         fields = json.loads(data)
         for name in ("skipped", "dropped"):
-            fields[name] = [LeftOut(**row) for row in fields[name]]
+            fields[name] = [Rejected(**row) for row in fields[name]]
             del fields[f"{name}_rows"]
         del fields["samples"]
         return cls(**fields)
@@ -68,24 +78,131 @@ class Report:
     def lines(self) -> list[str]:
         """The summary that the command prints."""
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in self.kinds.items())
-        told = [
+        lines = [
             f"{'would write' if self.dry_run else 'wrote'} {self.out}",
             f"  samples     {self.samples:,} ({kinds}) of {self.identities:,} identities,"
             f" from {self.frames:,} frames and {self.rows:,} rows",
         ]
         for title, rows in (("skipped", self.skipped), ("left out", self.dropped)):
-            told += [f"  {title:<11} {len(rows):,} rows", *_reasons(rows)]
+            lines += [f"  {title:<11} {len(rows):,} rows", *_reasons(rows)]
         about = "about " if self.dry_run else ""
-        told.append(f"  size        {about}{size_in_words(self.size_bytes)}")
+        lines.append(f"  size        {about}{size_in_words(self.size_bytes)}")
         rate = f" ({self.crops_per_second:,.0f} crops/s)" if self.crops_per_second else ""
-        told.append(f"  time        {about}{self.seconds:,.1f} s{rate}")
+        lines.append(f"  time        {about}{self.seconds:,.1f} s{rate}")
         if self.skipped and not self.dry_run:
-            told.append(f"  every skipped row, with its line: {Path(self.out) / 'report.json'}")
-        return told
+            lines.append(f"  every skipped row: {Path(self.out) / 'report.json'}")
+        return lines
 
 
-def _reasons(rows: Sequence[LeftOut]) -> list[str]:
+class Tally:
+    """Counts over all frames, and the limits on what may be skipped.
+
+    Args:
+        listing: what it lists as skipped and dropped is counted at once.
+        strict: one skipped row is too many.
+        max_skipped: the largest share of rows that may be skipped.
+
+    Raises:
+        UsageError: `max_skipped` is no share.
+        SourceError: as `add`.
+    """
+
+    def __init__(
+        self, listing: Listing, *, strict: bool = False, max_skipped: float = MAX_SKIPPED
+    ) -> None:
+        self.crops = 0
+        """Crops cut in this run."""
+        self._listing = listing
+        self._skipped = list(listing.skipped)
+        self._kinds: Counter[int] = Counter()
+        self._labels: set[int] = set()
+        self._strict, self._share = strict, max_skipped
+        self._check()
+
+    def add(
+        self, kinds: Mapping[int, int], labels: Iterable[int], skipped: Sequence[Rejected]
+    ) -> None:
+        """Count one frame in.
+
+        Raises:
+            SourceError: a row was skipped under strict.
+            TooManySkippedError: more rows than allowed were skipped.
+        """
+        self._kinds.update(kinds)
+        self._labels.update(labels)
+        if skipped:
+            self._skipped += skipped
+            self._check()
+
+    def report(self, *, out: str, seconds: float, crops_per_second: float = 0.0) -> Report:
+        """What was counted."""
+        return Report(
+            out=out,
+            frames=len(self._listing.frames),
+            rows=self._listing.rows,
+            kinds={kind.title: self._kinds[kind] for kind in Kind if self._kinds[kind]},
+            identities=len(self._labels),
+            skipped=in_reading_order(self._skipped),
+            dropped=list(self._listing.dropped),
+            seconds=seconds,
+            crops_per_second=crops_per_second,
+        )
+
+    def _check(self) -> None:
+        check_skipped(
+            self._skipped, self._listing.rows, strict=self._strict, max_skipped=self._share
+        )
+
+
+def check_skipped(
+    skipped: Sequence[Rejected],
+    rows: int,
+    *,
+    strict: bool = False,
+    max_skipped: float = MAX_SKIPPED,
+) -> None:
+    """Accept the rows skipped so far, or not.
+
+    Args:
+        skipped: all of them.
+        rows: how many rows the source has.
+        strict: one is too many.
+        max_skipped: the largest share of rows that may be skipped.
+
+    Raises:
+        UsageError: `max_skipped` is no share.
+        SourceError: a row was skipped under `strict`.
+        TooManySkippedError: more rows were skipped than allowed.
+    """
+    if not 0 <= max_skipped <= 1:
+        raise UsageError(f"max_skipped {max_skipped}: give a share from 0 to 1")
+    if strict and skipped:
+        first = skipped[0]
+        raise SourceError(f"{first.where} cannot be used (--strict): {first.reason}")
+    if len(skipped) > max_skipped * rows:
+        some = "; ".join(f"{row.where}: {row.reason}" for row in skipped[:3])
+        raise TooManySkippedError(
+            f"{len(skipped):,} of {rows:,} rows cannot be used, more than {max_skipped:.0%}"
+            f" (--max-skipped): {some}{' ...' if len(skipped) > 3 else ''}"
+        )
+
+
+def in_reading_order(rows: Iterable[Rejected]) -> list[Rejected]:
+    """Sorted by where they are, numbers as numbers: line 9 before line 10."""
+    return sorted(rows, key=lambda row: [_by_number(part) for part in _DIGITS.split(row.where)])
+
+
+def rejected_json(rows: Iterable[Rejected]) -> list[dict[str, str]]:
+    """Rejected rows as JSON objects."""
+    return [row._asdict() for row in rows]
+
+
+def _by_number(part: str) -> tuple[int, str]:
+    return (int(part), "") if part.isdecimal() else (-1, part)
+
+
+def _reasons(rows: Sequence[Rejected]) -> list[str]:
     if len(rows) <= _SHOWN:
-        return [f"    line {row.line}: {row.reason}" for row in rows]
+        return [f"    {row.where}: {row.reason}" for row in rows]
     counted = Counter(row.reason for row in rows).most_common(_SHOWN)
     return [f"    {count:,} x {reason}" for reason, count in counted]

@@ -6,7 +6,9 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from builders.media import Files, Medium
 from builders.sources import BoxRow, Frame, Listing
+from lmdb_reid.errors import UsageError
 from lmdb_reid.schema import Box, Kind
 
 FRAME_FIELDS = ("quarter", "angle", "session", "frame")
@@ -46,10 +48,24 @@ def whole(side: float) -> float:
     return number if number == side else side
 
 
-def samples_of(frame: Frame, boxes: Iterable[tuple[Box, int, Kind, str]]) -> list[BoxSample]:
-    """(box, label, kind, sample id) of a frame in the atmaCup layout, each as a sample."""
-    quarter, angle, session, number = (frame.fields[name] for name in FRAME_FIELDS)
-    path = str(frame.path)
+def samples_of(
+    frame: Frame, medium: Medium, boxes: Iterable[tuple[Box, int, Kind, str]]
+) -> list[BoxSample]:
+    """(box, label, kind, sample id) of a frame in the atmaCup layout, each as a sample.
+
+    Raises:
+        UsageError: the frame is not named as that layout names frames, or is no file.
+    """
+    if not isinstance(medium, Files):
+        raise UsageError(f"samples name image files, but {frame.key} is {medium.name(frame.key)}")
+    try:
+        quarter, angle, session, number = (frame.fields[name] for name in FRAME_FIELDS)
+    except KeyError as error:
+        raise UsageError(
+            f"frames must have {', '.join(FRAME_FIELDS)}, as --format atmacup has them; {frame.key}"
+            f" lacks {error}"
+        ) from None
+    path = str(medium.path(frame.key))
     samples = []
     for box, label, kind, name in boxes:
         ints = tuple(map(int, box))
@@ -61,13 +77,12 @@ def samples_of(frame: Frame, boxes: Iterable[tuple[Box, int, Kind, str]]) -> lis
 
 
 def box_samples(listing: Listing) -> list[BoxSample]:
-    """The boxes of a listing in the atmaCup layout, in the order of its csv's lines."""
-    lines: list[int] = []
+    """The boxes of a listing in the atmaCup layout, in the source's own order."""
+    orders: list[int] = []
     samples: list[BoxSample] = []
     for frame in listing.frames:
         boxed = [(row, row.box) for row in frame.rows if row.box is not None]
-        lines += [row.line for row, _ in boxed]
-        samples += samples_of(
-            frame, [(box, row.label, row.kind, sample_id(frame, row)) for row, box in boxed]
-        )
-    return [samples[at] for at in sorted(range(len(lines)), key=lines.__getitem__)]
+        orders += [row.order for row, _ in boxed]
+        named = [(box, row.label, row.kind, sample_id(frame, row)) for row, box in boxed]
+        samples += samples_of(frame, listing.medium, named)
+    return [samples[at] for at in sorted(range(len(orders)), key=orders.__getitem__)]

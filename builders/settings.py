@@ -1,4 +1,4 @@
-"""What a build is told."""
+"""What decides a build."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from lmdb_reid.errors import UsageError
+from lmdb_reid.machine import available_cores
 from lmdb_reid.schema import DEFAULT_SIZE, Size
 
 
@@ -54,3 +55,16 @@ class BuildSettings:
             "size": list(self.size) if self.size else None,
             "expand": float(self.expand),
         }
+
+
+def worker_count(num_workers: int | None) -> int:
+    """How many threads to use: as many as there are cores where no number is given.
+
+    Raises:
+        UsageError: fewer than 1.
+    """
+    if num_workers is None:
+        return available_cores()
+    if not isinstance(num_workers, int) or num_workers < 1:
+        raise UsageError(f"workers {num_workers!r}: give 1 or more")
+    return num_workers

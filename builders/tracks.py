@@ -18,6 +18,11 @@ from lmdb_reid.schema import NO_LABEL
 
 BboxMode = Literal["drop", "interp", "keep"]
 """What becomes of an outlier: left out, replaced by its neighbours' mean, or nothing at all."""
+BBOX_MODES: tuple[BboxMode, ...] = get_args(BboxMode)
+BBOX_MODE_HELP = (
+    "boxes over twice their track's median area: leave out, replace, or keep (default: drop)"
+)
+"""What the commands that take a mode say of it."""
 
 _SIDES = ("x", "y", "w", "h")
 
@@ -85,8 +90,8 @@ def clean_tracks(
 def _check_arguments(
     mode: str, area_multiplier: float, track: Sequence[str], time: Sequence[str]
 ) -> None:
-    if mode not in get_args(BboxMode):
-        raise UsageError(f"bbox mode {mode!r}: give one of {', '.join(get_args(BboxMode))}")
+    if mode not in BBOX_MODES:
+        raise UsageError(f"bbox mode {mode!r}: give one of {', '.join(BBOX_MODES)}")
     if not (math.isfinite(area_multiplier) and area_multiplier > 0):
         raise UsageError(f"area_multiplier {area_multiplier!r}: give a finite number above 0")
     if not track or not time:

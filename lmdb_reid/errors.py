@@ -30,6 +30,7 @@
     │   └── ImageTooLargeError               refused from its header, before memory is taken
     └── SourceError (ValueError)             a builder's input that cannot be used
         ├── SourceNotFoundError (FileNotFoundError)
+        ├── SourceReadError (OSError)           the disk failed; a later try may succeed
         └── TooManySkippedError              more rows were unusable than allowed
 
 A message says what, which value, and what to do. Every class can be made from its message alone.
@@ -198,6 +199,10 @@ class SourceError(LmdbReidError, ValueError):
 
 class SourceNotFoundError(SourceError, FileNotFoundError):
     """A file or folder of a builder's input is not there."""
+
+
+class SourceReadError(SourceError, OSError):
+    """A builder's input could not be read now; a later try may succeed."""
 
 
 class TooManySkippedError(SourceError):

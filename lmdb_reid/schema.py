@@ -10,6 +10,7 @@ import enum
 import math
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -51,6 +52,29 @@ class Kind(enum.IntEnum):
 
 NO_LABEL = -1
 """Label of every background, partial and junk sample, and of a person whose identity is unknown."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Roles:
+    """Which columns say who a sample shows, where and when.
+
+    What works by identity, camera, group or time asks for roles, never for a layout's names.
+    """
+
+    identity: str = "label"
+    """The number of the identity."""
+    camera: str | None = None
+    """The camera."""
+    group: tuple[str, ...] = ()
+    """Samples that belong together, such as those of one game: identities hold within it, and
+    splits keep it whole.
+    """
+    time: tuple[str, ...] = ()
+    """The order of the frames of a group, the most significant column first."""
+    split: str | None = None
+    """The part that the source puts a sample in: train, query, gallery."""
+    track: str | None = None
+    """The track: one identity seen by one camera without a break."""
 
 
 class Box(NamedTuple):

@@ -1,13 +1,15 @@
-"""The negatives of whole frames: made here and nowhere else, for builds and for the csv alike."""
+"""The negatives of whole frames: drawn here and nowhere else, for builds and for the csv alike."""
 
 from __future__ import annotations
 
 import functools
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from operator import attrgetter
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from builders.media import frame_sizes
 from builders.negatives._boxes import (
     background_id,
     backgrounds,
@@ -15,14 +17,12 @@ from builders.negatives._boxes import (
     partials,
 )
 from builders.samples import BoxSample, sample_id, samples_of
-from builders.settings import BuildSettings
-from builders.sizes import frame_sizes
-from builders.sources import Frame, LeftOut, Listing
-from builders.workers import checked_workers
+from builders.settings import BuildSettings, worker_count
+from builders.sources import Frame, Listing, Rejected
 from lmdb_reid.schema import NO_LABEL, Box, Kind, Size
 
 _CHUNK = 64
-"""Frames whose negatives are made in one go."""
+"""Frames whose negatives are drawn in one go."""
 
 
 class Negative(NamedTuple):
@@ -32,17 +32,34 @@ class Negative(NamedTuple):
     kind: Kind
     box: Box
     line: int = 0
-    """Where it was read: the line of its csv, 1-based; 0 for one that was made."""
+    """Where it was read: the line of its csv, 1-based; 0 for one that was drawn."""
 
 
-Negatives = Callable[[Sequence[Frame], Sequence[Size]], list[list[Negative]]]
+NegativesOf = Callable[[Sequence[Frame], Sequence[Size]], list[list[Negative]]]
 """Gives the negatives of each frame, whose sizes are (height, width): the same ones whenever it is
 called, and whatever other frames come with it.
 """
 
 
-def made_negatives(settings: BuildSettings, *, max_iou_partial: float = 0.4) -> Negatives:
-    """The negatives that a build with `settings` makes: parts of every box that is cut, and
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Negatives:
+    """Where a build's negatives come from, and what decides them. Calling it gives them."""
+
+    of: NegativesOf
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Settings of the build that it takes the place of, each None."""
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    """Digests of the files that it was read from."""
+    places: Mapping[str, str] = field(default_factory=dict)
+    """Their paths."""
+
+    def __call__(self, frames: Sequence[Frame], sizes: Sequence[Size]) -> list[list[Negative]]:
+        """The negatives of each frame."""
+        return self.of(frames, sizes)
+
+
+def random_negatives(settings: BuildSettings, *, max_iou_partial: float = 0.4) -> Negatives:
+    """The negatives that a build with `settings` has: parts of every box that is cut, and
     background away from every box there is.
 
     A frame that is one whole crop gives none.
@@ -51,10 +68,10 @@ def made_negatives(settings: BuildSettings, *, max_iou_partial: float = 0.4) -> 
         settings: `num_bg_per_frame`, `num_partial_per_box` and `seed` decide.
         max_iou_partial: of a part with its box, less than this; a build's is 0.4.
     """
-    return functools.partial(_made, settings, max_iou_partial)
+    return Negatives(of=functools.partial(_drawn, settings, max_iou_partial))
 
 
-def _made(
+def _drawn(
     settings: BuildSettings,
     max_iou_partial: float,
     frames: Sequence[Frame],
@@ -99,7 +116,7 @@ def list_negatives(
     *,
     num_workers: int | None = None,
     progress: Callable[[int, int, int], None] | None = None,
-) -> tuple[list[BoxSample], list[LeftOut]]:
+) -> tuple[list[BoxSample], list[Rejected]]:
     """The negatives of every frame of a listing in the atmaCup layout; no pixel is decoded.
 
     Args:
@@ -114,20 +131,20 @@ def list_negatives(
     """
     frames = listing.frames
     samples: list[BoxSample] = []
-    unread: list[LeftOut] = []
-    sizes = frame_sizes(frames, checked_workers(num_workers))
+    unread: list[Rejected] = []
+    sizes = frame_sizes(listing.medium, frames.keys, worker_count(num_workers))
     for first in range(0, len(frames), _CHUNK):
         few = frames[first : first + _CHUNK]
         chunk = list(zip(few, itertools.islice(sizes, len(few)), strict=True))
         sized = [(frame, size) for frame, size in chunk if not isinstance(size, str)]
-        made = iter(negatives([frame for frame, _ in sized], [size for _, size in sized]))
+        found = iter(negatives([frame for frame, _ in sized], [size for _, size in sized]))
         for done, (frame, size) in enumerate(chunk, first + 1):
             if isinstance(size, str):
-                unread += [LeftOut(row.line, frame.key, size) for row in frame.rows]
+                name = listing.medium.name(frame.key)
+                unread += [Rejected(row.where or name, frame.key, size) for row in frame.rows]
             else:
-                samples += samples_of(
-                    frame, ((one.box, NO_LABEL, one.kind, one.id) for one in next(made))
-                )
+                boxes = ((one.box, NO_LABEL, one.kind, one.id) for one in next(found))
+                samples += samples_of(frame, listing.medium, boxes)
             if progress:
                 progress(done, len(frames), len(samples))
     # As LMDB sorts keys: utf-8 keeps the order of code points.

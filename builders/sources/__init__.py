@@ -3,6 +3,23 @@
 """
 
 from builders.sources._atmacup import AtmaCup
-from builders.sources._protocol import BoxRow, Frame, LeftOut, Listing, Source
+from builders.sources._frame import BoxRow, Frame, Rejected
+from builders.sources._frames import BoxRows, Frames
+from builders.sources._gather import frames_of
+from builders.sources._protocol import Listing, Options, Source
+from builders.sources._registry import source_class, source_names
 
-__all__ = ["AtmaCup", "BoxRow", "Frame", "LeftOut", "Listing", "Source"]
+__all__ = [
+    "AtmaCup",
+    "BoxRow",
+    "BoxRows",
+    "Frame",
+    "Frames",
+    "Listing",
+    "Options",
+    "Rejected",
+    "Source",
+    "frames_of",
+    "source_class",
+    "source_names",
+]

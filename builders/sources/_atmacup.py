@@ -2,32 +2,47 @@
 
 from __future__ import annotations
 
-import csv
-import hashlib
-import io
-import math
+import argparse
 import os
-from collections import defaultdict
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from builders.sources._protocol import BoxRow, Frame, LeftOut, Listing
-from builders.tracks import BboxMode, clean_tracks
-from lmdb_reid.errors import DuplicateSampleError, SourceError, SourceNotFoundError
-from lmdb_reid.schema import NO_LABEL, Box, Kind
+from builders.columns import Coded, Column, Ints, TextMap, Texts, part_of
+from builders.media import Files, image_names
+from builders.sources._frame import Rejected
+from builders.sources._frames import BoxRows, Frames
+from builders.sources._protocol import Listing, Options
+from builders.sources._table import (
+    Number,
+    Reasons,
+    Table,
+    further_column,
+    numbers_of,
+    read_table,
+    text_column,
+)
+from builders.tracks import BBOX_MODE_HELP, BBOX_MODES, BboxMode, clean_tracks
+from lmdb_reid.errors import DuplicateSampleError, UsageError
+from lmdb_reid.schema import NO_LABEL, Roles
 
-_FRAME = ["quarter", "angle", "session", "frame"]
-_BOX = ["x", "y", "w", "h"]
-_NEEDED = [*_FRAME, *_BOX, "label_id"]
-_WHOLE = ["session", "frame", "label_id"]
-_FARTHEST = dict.fromkeys(_WHOLE, 1 << 53) | dict.fromkeys(_BOX, 1 << 31)
-_LEAST = {"w": 0, "h": 0, "label_id": NO_LABEL - 1}  # and more than this
-_EXTRA = "csv:"  # before the names of the csv's further columns, lest one is called as ours are
+_FRAME = ("quarter", "angle", "session", "frame")
+_BOX = ("x", "y", "w", "h")
+_NEEDED = (*_FRAME, *_BOX, "label_id")
+_TEXT = ("quarter", "angle")
+_SIDE = Number(farthest=1 << 31)
+_NUMBERS = {  # the label last: see `_unlabelled`
+    "session": Number(whole=True),
+    "frame": Number(whole=True),
+    "x": _SIDE,
+    "y": _SIDE,
+    "w": Number(above=0, farthest=1 << 31),
+    "h": Number(above=0, farthest=1 << 31),
+    "label_id": Number(whole=True, least=NO_LABEL),
+}
 _SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")  # in this order, where a stem has several
 
 
@@ -45,6 +60,7 @@ class AtmaCup:
     """
 
     name = "atmacup"
+    roles = Roles(camera="angle", group=("quarter",), time=("session", "frame"))
 
     def __init__(
         self,
@@ -59,6 +75,37 @@ class AtmaCup:
         self.bbox_mode = bbox_mode
         self.area_multiplier = area_multiplier
 
+    @classmethod
+    def configure(cls, options: Options) -> None:
+        """The csv, the folder of frames, and what becomes of outliers."""
+        add = options.add_argument
+        add("--train-meta", metavar="CSV", help=",".join(_NEEDED))
+        add("--img-root", metavar="DIR", help="the folder of the frames")
+        add("--bbox-mode", choices=BBOX_MODES, default="drop", help=BBOX_MODE_HELP)
+
+    @classmethod
+    def from_args(cls, args: argparse.Namespace) -> Self:
+        """As the command line says.
+
+        Raises:
+            UsageError: no csv, or no folder.
+        """
+        if not args.train_meta or not args.img_root:
+            raise UsageError("--format atmacup needs --train-meta CSV and --img-root DIR")
+        return cls(args.train_meta, args.img_root, bbox_mode=args.bbox_mode)
+
+    @classmethod
+    def recognises(cls, root: Path) -> str:
+        """Whether the folder has a train_meta.csv whose first line names the columns."""
+        try:
+            with (root / "train_meta.csv").open(encoding="utf-8-sig") as file:
+                header = file.readline(10_000).strip().split(",")
+        except (OSError, UnicodeDecodeError):
+            return ""
+        if not {*_NEEDED} <= {*header}:
+            return ""
+        return f"train_meta.csv has the columns {', '.join(_NEEDED)}"
+
     def read(self) -> Listing:
         """List the frames and their boxes; see `Source`.
 
@@ -67,44 +114,33 @@ class AtmaCup:
             SourceError: the csv cannot be read, lacks a column or has no rows.
             DuplicateSampleError: two frames of the csv are one image.
         """
-        text = _read_csv_bytes(self.train_meta)
+        table = read_table(self.train_meta, _NEEDED, option="--train-meta")
         images = images_by_stem(self.img_root)
-        table, reasons = _typed(_parse_csv(self.train_meta, text))
-        by_frame = table.groupby(_FRAME, sort=False, dropna=False)
-        numbers = by_frame.ngroup().to_numpy()  # of frames, as they first appear
-        firsts = table[_FRAME].iloc[np.unique(numbers, return_index=True)[1]]
-        keys = [_frame_name(frame, images) for frame in firsts.itertuples(index=False, name=None)]
-        table["key"] = np.array(keys, object)[numbers]
-        table["number"] = by_frame.cumcount()
-        absent = np.array([key not in images for key in keys])[numbers]
-        for at in np.flatnonzero(absent & (reasons == "")):
-            reasons[at] = f"its frame {keys[numbers[at]]} is not in {self.img_root}"
-        usable = table[reasons == ""]
-        unlabelled = [reason.startswith("label_id") for reason in reasons]
-        known = table[(reasons == "") | unlabelled]  # frame and box are
-        if len({*keys}) < len(keys):
-            _refuse_shared_images(usable)
-        cleaned = clean_tracks(usable, self.bbox_mode, area_multiplier=self.area_multiplier)
-        outlier = cleaned["fate"] == "outlier"
+        rows, reasons = _typed(table)
+        names = _frame_names(rows, images)
+        absent = np.array([key not in images for key in names.keys], np.bool_)[names.codes]
+        for at in np.flatnonzero(absent & (reasons == "")).tolist():
+            reasons[at] = f"its frame {names.key(at)} is not in {self.img_root}"
+        usable = reasons == ""
+        _refuse_shared_images(rows[usable], names, table)
+        cleaned = clean_tracks(rows[usable], self.bbox_mode, area_multiplier=self.area_multiplier)
+        frames = _frames(table, rows, reasons, cleaned, names)
+        oversized = f"its area is over {self.area_multiplier:g} times the median of its track"
+
+        def rejected(row: int, reason: str) -> Rejected:
+            return Rejected(
+                f"{self.train_meta.name} line {table.lines[row]}", names.key(row), reason
+            )
+
         return Listing(
-            frames=list(_frames(cleaned, known, self.img_root, images)),
+            frames=frames,
+            medium=Files(self.img_root, TextMap((key, images[key]) for key in frames.keys)),
             rows=len(table),
-            skipped=[
-                LeftOut(line, key, reason)
-                for line, key, reason in zip(
-                    table["line"].to_list(), table["key"].to_list(), reasons, strict=True
-                )
-                if reason
-            ],
+            skipped=[rejected(row, reasons[row]) for row in np.flatnonzero(~usable).tolist()],
             dropped=[
-                LeftOut(
-                    line,
-                    key,
-                    f"its area is over {self.area_multiplier:g} times the median of its track",
-                )
-                for line, key in zip(cleaned["line"][outlier], cleaned["key"][outlier], strict=True)
+                rejected(row, oversized) for row in cleaned.index[_outliers(cleaned)].tolist()
             ],
-            inputs={"train_meta": hashlib.sha256(text).hexdigest()},
+            inputs={"train_meta": table.digest},
             settings={
                 "format": self.name,
                 "bbox_mode": self.bbox_mode,
@@ -117,137 +153,44 @@ class AtmaCup:
         )
 
 
-def _read_csv_bytes(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise SourceNotFoundError(f"no csv at {path} (--train-meta)") from None
-    except OSError as error:
-        raise SourceError(
-            f"{path} cannot be read: {error.strerror} (--train-meta names the csv file)"
-        ) from None
-
-
-def _parse_csv(path: Path, text: bytes) -> pd.DataFrame:
-    """All cells as text, with the line each row stands on; blank lines are no rows."""
-    try:
-        table = pd.read_csv(
-            io.BytesIO(text),
-            dtype=object,
-            keep_default_na=False,
-            encoding="utf-8-sig",
-            skip_blank_lines=False,
-        )
-    except (ValueError, UnicodeDecodeError) as error:  # pandas' parser errors are ValueErrors
-        raise SourceError(f"{path} is no usable csv: {error}") from None
-    header = _header(path, text)  # pandas renames what stands twice
-    twice = [name for at, name in enumerate(header) if name in header[:at]]
-    if twice:
-        raise SourceError(f"{path} has more than one column {', '.join(map(repr, twice))}")
-    missing = [name for name in _NEEDED if name not in table.columns]
-    if missing:
-        hint = " (cells are separated by commas)" if table.shape[1] == 1 else ""
-        raise SourceError(
-            f"{path} lacks {', '.join(missing)}; it has {', '.join(map(str, table.columns))}{hint}"
-        )
-    if not isinstance(table.index, pd.RangeIndex):  # pandas took the first cells for row names
-        raise SourceError(f"{path} has more cells in its rows than names in its header")
-    blank = np.logical_and.reduce([table[name].to_numpy() == "" for name in table.columns])
-    if blank.all():
-        raise SourceError(f"{path} has no rows")
-    lines = np.arange(2, len(table) + 2)
-    if b'"' in text:  # then a cell may hold line breaks
-        breaks = table.apply(lambda cells: cells.str.count("\n")).sum(axis=1)
-        lines += (breaks.cumsum() - breaks).to_numpy(np.int64)
-    table = table.rename(columns={name: _EXTRA + name for name in {*table.columns} - {*_NEEDED}})
-    return table.assign(line=lines)[~blank].reset_index(drop=True)
-
-
-def _header(path: Path, text: bytes) -> list[str]:
-    lines = io.TextIOWrapper(io.BytesIO(text), encoding="utf-8-sig", newline="")
-    try:
-        return next(csv.reader(lines), [])
-    except csv.Error as error:
-        raise SourceError(f"{path} is no usable csv: {error}") from None
-
-
-def _typed(table: pd.DataFrame) -> tuple[pd.DataFrame, npt.NDArray[np.object_]]:
-    """Numbers as numbers, and for each row why it cannot be used ("" where it can)."""
-    reasons = np.full(len(table), "", object)
-    for name in ("quarter", "angle"):
-        reasons[(table[name] == "") & (reasons == "")] = f"{name} is missing"
-    for name in ["session", "frame", *_BOX, "label_id"]:  # the label last: see `known`
-        # Always floats, lest the text of one row decide how the digits of all others are read.
-        number = _numbers(table[name].to_list())
-        usable = np.abs(number) < _FARTHEST[name]  # NaN is not
-        if name in _WHOLE:
-            usable &= np.floor(number) == number
-        if name in _LEAST:
-            usable &= number > _LEAST[name]
-        for at in np.flatnonzero(~usable):
-            reasons[at] = (
-                reasons[at] or f"{name} is {_fault(name, table[name].iloc[at].strip(), number[at])}"
-            )
-        table[name] = number
-    for name in _extra(table):
-        cells = table[name].mask(table[name] == "")  # missing, whatever the others are
-        number = pd.to_numeric(cells, errors="coerce")
-        exact = number.dtype.kind in "iu" or not (number.abs() >= 1 << 53).any()
-        table[name] = number if exact and number.notna().equals(cells.notna()) else cells
-    return table, reasons
-
-
-def _numbers(cells: list[str]) -> npt.NDArray[np.float64]:
-    """What the cells of a column say; NaN where that is no number."""
-    together = "".join(cells)
-    if together.isascii() and "_" not in together:
-        try:
-            return np.array(list(map(float, cells))) + 0.0  # no -0.0
-        except ValueError:
-            pass  # one of them is at fault
-    return np.array(list(map(_number, cells))) + 0.0
-
-
-def _number(text: str) -> float:
-    text = text.strip()
-    if "_" in text or not text.isascii():  # Python would read 1_000, and digits of every script
-        return math.nan
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def _fault(name: str, text: str, number: float) -> str:
-    """Why an unusable cell of a column is that."""
-    if not text:
-        return "missing"
-    if not math.isfinite(number):
-        return f"'{text}', which is no finite number"
-    if abs(number) >= _FARTHEST[name]:
-        return f"{text}, which is out of range"
-    if name in _WHOLE and number % 1:
-        return f"'{text}', which is no whole number"
-    return f"{text}, which is {'below -1' if name == 'label_id' else 'not above 0'}"
-
-
-def _extra(table: pd.DataFrame) -> list[str]:
-    return [name for name in table.columns if name.startswith(_EXTRA)]
-
-
 def images_by_stem(folder: Path) -> dict[str, str]:
-    try:
-        names = sorted(entry.name for entry in folder.iterdir())
-    except FileNotFoundError:
-        raise SourceNotFoundError(f"no folder of frames at {folder} (--img-root)") from None
-    except OSError as error:
-        raise SourceError(
-            f"{folder} cannot be listed: {error.strerror} (--img-root names the folder)"
-        ) from None
+    """The image of each stem in a folder; of several, the first of `_SUFFIXES`."""
+    names = image_names(folder, option="--img-root")
     found: dict[str, str] = {}
     for suffix in reversed(_SUFFIXES):
         found |= {name[: -len(suffix)]: name for name in names if name.lower().endswith(suffix)}
     return found
+
+
+def _typed(table: Table) -> tuple[pd.DataFrame, Reasons]:
+    """The needed columns, numbers as numbers, and for each row why it cannot be used."""
+    reasons: Reasons = np.full(len(table), "", object)
+    rows = table.cells[[*_TEXT]].copy()
+    for name in _TEXT:
+        reasons[(rows[name] == "").to_numpy() & (reasons == "")] = f"{name} is missing"
+    for name, rule in _NUMBERS.items():
+        rows[name] = numbers_of(table, name, rule, reasons)
+    return rows, reasons
+
+
+class _Names:
+    """The key of each row's frame: codes [N] into the keys of the frames as they first appear."""
+
+    def __init__(self, codes: Ints, keys: list[str], number: Ints) -> None:
+        self.codes, self.keys = codes, keys
+        self.number = number
+        """[N]: the row's position among all rows of its frame."""
+
+    def key(self, row: int) -> str:
+        return self.keys[int(self.codes[row])]
+
+
+def _frame_names(rows: pd.DataFrame, images: dict[str, str]) -> _Names:
+    by_frame = rows.groupby([*_FRAME], sort=False, dropna=False)
+    codes = by_frame.ngroup().to_numpy(np.int64)
+    firsts = rows[[*_FRAME]].iloc[np.unique(codes, return_index=True)[1]]
+    keys = [_frame_name(frame, images) for frame in firsts.itertuples(index=False, name=None)]
+    return _Names(codes, keys, by_frame.cumcount().to_numpy(np.int64))
 
 
 def _frame_name(key: Any, images: dict[str, str]) -> str:
@@ -263,66 +206,72 @@ def _frame_name(key: Any, images: dict[str, str]) -> str:
     return plain if plain in images and padded not in images else padded
 
 
-def _refuse_shared_images(usable: pd.DataFrame) -> None:
-    frames = usable.drop_duplicates(_FRAME)
-    doubled = frames[frames["key"].duplicated(keep=False)].head(2)
-    if len(doubled):
-        one, other = doubled["line"]
-        raise DuplicateSampleError(
-            f"lines {one} and {other} of the csv name different frames, but one image:"
-            f" {doubled['key'].iloc[0]};"
-            " their samples would have the same ids"
-        )
+def _refuse_shared_images(usable: pd.DataFrame, names: _Names, table: Table) -> None:
+    """Two frames of the csv, such as session 1 and session 01, must not be one image."""
+    first: dict[str, int] = {}
+    codes, firsts = np.unique(names.codes[usable.index], return_index=True)
+    for code, row in sorted(
+        zip(codes, usable.index[firsts], strict=True), key=lambda pair: pair[1]
+    ):
+        earlier = first.setdefault(names.keys[code], row)
+        if earlier != row:
+            raise DuplicateSampleError(
+                f"lines {table.lines[earlier]} and {table.lines[row]} of the csv name different"
+                f" frames, but one image: {names.keys[code]}; their samples would have the same ids"
+            )
 
 
 def _frames(
-    cleaned: pd.DataFrame, known: pd.DataFrame, root: Path, images: dict[str, str]
-) -> Iterator[Frame]:
-    """The frames in key order, as LMDB sorts keys."""
-    boxes: dict[str, list[Box]] = defaultdict(list)
-    for key, box in zip(known["key"].tolist(), _boxes(known), strict=True):
-        boxes[key].append(box)
-    rows: dict[str, list[BoxRow]] = {key: [] for key in cleaned["key"].tolist()}
-    kept = cleaned[cleaned["fate"] != "outlier"]
-    for key, row in zip(kept["key"].tolist(), _box_rows(kept), strict=True):
-        rows[key].append(row)
-    firsts = cleaned.drop_duplicates("key")
-    shared = dict(zip(firsts["key"].tolist(), firsts[_FRAME].to_numpy().tolist(), strict=True))
-    for key in sorted(rows):  # utf-8 keeps the order of code points
-        quarter, angle, session, frame = shared[key]
-        yield Frame(
-            key=key,
-            path=root / images[key],
+    table: Table, rows: pd.DataFrame, reasons: Reasons, cleaned: pd.DataFrame, names: _Names
+) -> Frames:
+    """The frames of the usable rows in key order, as LMDB sorts keys; F of them."""
+    usable = cleaned.index.to_numpy(np.int64)
+    keys = sorted({names.keys[code] for code in np.unique(names.codes[usable]).tolist()})
+    place = {key: at for at, key in enumerate(keys)}  # utf-8 keeps the order of code points
+    frame_of_name = np.array([place.get(key, -1) for key in names.keys], np.int64)
+    frame_N = frame_of_name[names.codes]
+
+    def by_frame(chosen: Ints) -> tuple[Ints, Ints]:
+        order = chosen[np.argsort(frame_N[chosen], kind="stable")]
+        return order, np.searchsorted(frame_N[order], np.arange(len(keys) + 1))
+
+    kept, starts = by_frame(usable[~_outliers(cleaned)])
+    unlabelled = np.array([reason.startswith("label_id") for reason in reasons], np.bool_)
+    known = ((reasons == "") | unlabelled) & (frame_N >= 0)  # frame and box are
+    boxed, box_starts = by_frame(np.flatnonzero(known))
+    firsts = by_frame(usable)
+    shared = rows.iloc[firsts[0][firsts[1][:-1]]]
+    fields: dict[str, Column] = {name: text_column(shared[name]) for name in _TEXT}
+    fields |= {name: shared[name].to_numpy(np.int64) for name in ("session", "frame")}
+    return Frames(
+        keys=Texts.of(keys),
+        fields=fields,
+        starts=starts,
+        rows=BoxRows(
+            number=names.number[kept],
+            label=rows["label_id"].to_numpy()[kept].astype(np.int64),
+            box=_boxes(cleaned.loc[kept]),
+            order=kept,
+            document=Coded(
+                codes=np.zeros(len(kept), np.int32), categories=(f"{table.path.name} line",)
+            ),
+            entry=table.lines[kept],
             fields={
-                "quarter": quarter,
-                "angle": angle,
-                "session": int(session),
-                "frame": int(frame),
+                str(name): part_of(further_column(table.cells[name]), kept)
+                for name in table.cells.columns
+                if name not in _NEEDED
             },
-            rows=tuple(rows[key]),
-            boxes=tuple(boxes[key]),
-        )
-
-
-def _boxes(table: pd.DataFrame) -> list[Box]:
-    return list(map(Box._make, table[_BOX].to_numpy(float).tolist()))
-
-
-def _box_rows(table: pd.DataFrame) -> list[BoxRow]:
-    own = {"label": "src_label", "kind": "src_kind"}  # names that a record uses itself
-    names = [name.removeprefix(_EXTRA) for name in _extra(table)]
-    names = [own.get(name, name) for name in names]
-    fields: list[dict[str, Any]] = [{} for _ in range(len(table))]
-    for name, column in zip(names, _extra(table), strict=True):
-        filled = np.flatnonzero(table[column].notna())
-        for at, cell in zip(filled, table[column].iloc[filled].tolist(), strict=True):
-            fields[at][name] = cell
-    columns = (
-        table["number"].tolist(),
-        table["line"].tolist(),
-        table["label_id"].astype(np.int64).tolist(),
-        _boxes(table),
-        [Kind.PERSON] * len(table),
-        fields,
+        ),
+        box_starts=box_starts,
+        boxes=_boxes(rows.iloc[boxed]),
     )
-    return list(map(BoxRow, *columns))
+
+
+def _outliers(cleaned: pd.DataFrame) -> npt.NDArray[np.bool_]:
+    outliers: npt.NDArray[np.bool_] = (cleaned["fate"] == "outlier").to_numpy()
+    return outliers
+
+
+def _boxes(rows: pd.DataFrame) -> npt.NDArray[np.float64]:
+    boxes: npt.NDArray[np.float64] = rows[[*_BOX]].to_numpy(np.float64)
+    return boxes

@@ -1,85 +1,83 @@
-"""What a source of frames and boxes has to tell."""
+"""What a source of frames and boxes is."""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol, Self
 
-from lmdb_reid.schema import Box, Kind
-
-_NO_FIELDS: Mapping[str, Any] = {}  # one for all, never written
-
-
-class BoxRow(NamedTuple):
-    """One sample to cut from a frame."""
-
-    number: int
-    """Position among all rows of the frame in the source, unusable ones counted: names the sample
-    for good.
-    """
-    line: int
-    """Line of the source's file, 1-based, for reports."""
-    label: int
-    box: Box | None
-    """What to cut; None is the whole image (a source of crops)."""
-    kind: Kind = Kind.PERSON
-    fields: Mapping[str, Any] = _NO_FIELDS
-    """Columns of the row's own, beside the box."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Frame:
-    """One image file and what is to be cut from it."""
-
-    key: str
-    """Unique in the source; sample ids begin with it."""
-    path: Path
-    fields: Mapping[str, Any]
-    """Columns that all samples of the frame share, negatives too."""
-    rows: tuple[BoxRow, ...]
-    boxes: tuple[Box, ...]
-    """Every box known of the frame, also those not cut: negatives keep away from all of them."""
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """A row that gives no sample, and why."""
-
-    line: int
-    frame: str
-    reason: str
+from builders.media import Medium
+from builders.sources._frame import Rejected
+from builders.sources._frames import Frames
+from lmdb_reid.schema import Roles
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listing:
-    """All that a source holds, before any image was opened."""
+    """All that a source holds, before any picture was opened."""
 
-    frames: Sequence[Frame]
+    frames: Frames
+    """`frames_of` makes them of single ones; a source of millions of rows gives columns."""
+    medium: Medium
+    """Where the pixels of the frames come from."""
     rows: int
     """Rows in the source, usable or not."""
-    skipped: Sequence[LeftOut]
+    skipped: Sequence[Rejected] = ()
     """Rows that cannot be used."""
-    dropped: Sequence[LeftOut]
+    dropped: Sequence[Rejected] = ()
     """Rows that were usable and were left out on purpose (outliers)."""
-    inputs: Mapping[str, str]
+    inputs: Mapping[str, str] = field(default_factory=dict)
     """Digests of the files read so far; `--resume` refuses others."""
-    settings: Mapping[str, Any]
+    settings: Mapping[str, Any] = field(default_factory=dict)
     """What of the source's own settings decides the content."""
-    places: Mapping[str, str]
+    places: Mapping[str, str] = field(default_factory=dict)
     """Paths, for the manifest's provenance."""
 
 
-class Source(Protocol):
-    """A layout of frames and boxes.
+class Options(Protocol):
+    """Where a source's options go: an `argparse.ArgumentParser`, or a group of one."""
 
-    Laws: `read` opens no image and gives the same listing each time; frame keys are unique;
-        settings never change a
-    row's number.
+    def add_argument(self, *names: str, **settings: Any) -> Any:
+        """As argparse has it."""
+        ...
+
+
+class Source(Protocol):
+    """A layout of frames and boxes, found by the build command as an entry point of the group
+    `lmdb_reid.sources`.
+
+    Laws: `read` opens no picture and gives the same listing each time; keys of frames are unique,
+    and no settings change a row's number or order; every row is cut, skipped or dropped: none goes
+    without a word. `builders.testing.SourceContract` tries them.
     """
 
     name: str
+    """What `--format` calls it."""
+    roles: Roles
+    """Which of its columns says what."""
+
+    @classmethod
+    def configure(cls, options: Options) -> None:
+        """Add the source's own options to the build command's."""
+        ...
+
+    @classmethod
+    def from_args(cls, args: argparse.Namespace) -> Self:
+        """The source that these options mean.
+
+        Raises:
+            UsageError: an option is missing, or does not go with another.
+        """
+        ...
+
+    @classmethod
+    def recognises(cls, root: Path) -> str:
+        """Why a folder seems to be of this layout, in words; "" where it does not. Quick: it looks
+        at names, and at the first lines of files.
+        """
+        ...
 
     def read(self) -> Listing:
         """List the frames and their boxes.

@@ -6,6 +6,10 @@ when the command is called, never before, and that has
     configure(parser: argparse.ArgumentParser) -> None    adds arguments, and an example as epilog
     run(args: argparse.Namespace) -> int                  does the work; 1 where it found a problem
 
+and, where some options decide which others there are,
+
+    extend(parser: argparse.ArgumentParser, words: Sequence[str]) -> None    adds those
+
 Exit codes: 0 done, 1 it ran and found or met a problem, 2 wrong use, 130 interrupted, 141 whoever
 read its output went away.
 """
@@ -166,6 +170,8 @@ def _run(name: str, entry: EntryPoint, words: Sequence[str]) -> int:
         allow_abbrev=False,  # or a new option could change what an old script means
     )
     module.configure(parser)
+    if hasattr(module, "extend"):
+        module.extend(parser, words)
     try:
         args = parser.parse_args(words)
     except SystemExit as stop:

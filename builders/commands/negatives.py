@@ -7,14 +7,20 @@ import json
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict
 
-from builders.negatives import list_negatives, made_negatives, store_negatives, write_negatives_csv
-from builders.negatives._csv import IMG_ROOT, TRAIN_META
+from builders.negatives import (
+    IMG_ROOT,
+    TRAIN_META,
+    list_negatives,
+    random_negatives,
+    store_negatives,
+    write_negatives_csv,
+)
+from builders.report import MAX_SKIPPED, check_skipped, in_reading_order, rejected_json
 from builders.samples import BoxSample
 from builders.settings import BuildSettings
-from builders.skipping import MAX_SKIPPED, check_skipped
-from builders.sources import AtmaCup, LeftOut
+from builders.sources import AtmaCup, Rejected
+from builders.tracks import BBOX_MODE_HELP, BBOX_MODES
 from lmdb_reid.errors import UsageError
 from lmdb_reid.progress import shown
 from lmdb_reid.store import Store
@@ -50,9 +56,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--bbox-mode",
-        choices=["drop", "interp", "keep"],
-        help="boxes over twice their track's median area: leave out, replace, or keep"
-        " (default: drop)",
+        choices=BBOX_MODES,
+        help=BBOX_MODE_HELP,
     )
     add("--seed", type=int, help=f"(default: {defaults.seed})")
     add("--num-workers", type=int, metavar="N", help="threads (default: one for each core)")
@@ -81,26 +86,26 @@ def run(args: argparse.Namespace) -> int:
     kinds = Counter(sample.kind.title for sample in samples)
     seconds = time.perf_counter() - began
     if args.json:
-        told = {
+        report = {
             "out": args.output,
             "negatives": len(samples),
             "kinds": kinds,
-            "skipped": [asdict(row) for row in skipped],
+            "skipped": rejected_json(skipped),
             "seconds": seconds,
         }
-        print(json.dumps(told, ensure_ascii=False))
+        print(json.dumps(report, ensure_ascii=False))
         return 0
     listed = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
     print(f"wrote {args.output}: {len(samples):,} negatives ({listed or 'none'}), {seconds:,.1f} s")
     if skipped:
         print(f"  skipped     {len(skipped):,} rows")
-        print("\n".join(f"    line {row.line}: {row.reason}" for row in skipped[:_SHOWN]))
+        print("\n".join(f"    {row.where}: {row.reason}" for row in skipped[:_SHOWN]))
         if len(skipped) > _SHOWN:
             print("    ... (--json lists them all)")
     return 0
 
 
-def _of_frames(args: argparse.Namespace) -> tuple[list[BoxSample], Sequence[LeftOut]]:
+def _of_frames(args: argparse.Namespace) -> tuple[list[BoxSample], Sequence[Rejected]]:
     if not 0 <= args.max_skipped <= 1:
         raise UsageError(f"--max-skipped {args.max_skipped}: give a share from 0 to 1")
     given = {
@@ -110,9 +115,9 @@ def _of_frames(args: argparse.Namespace) -> tuple[list[BoxSample], Sequence[Left
     }
     settings = BuildSettings(**given)
     negatives = (
-        made_negatives(settings)
+        random_negatives(settings)
         if args.max_iou_partial is None
-        else made_negatives(settings, max_iou_partial=args.max_iou_partial)
+        else random_negatives(settings, max_iou_partial=args.max_iou_partial)
     )
     source = AtmaCup(
         args.train_meta or TRAIN_META,
@@ -124,12 +129,12 @@ def _of_frames(args: argparse.Namespace) -> tuple[list[BoxSample], Sequence[Left
         samples, unread = list_negatives(
             listing, negatives, num_workers=args.num_workers, progress=progress
         )
-    skipped = sorted([*listing.skipped, *unread], key=lambda row: row.line)
+    skipped = in_reading_order([*listing.skipped, *unread])
     check_skipped(skipped, listing.rows, strict=args.strict, max_skipped=args.max_skipped)
     return samples, skipped
 
 
-def _of_store(args: argparse.Namespace) -> tuple[list[BoxSample], Sequence[LeftOut]]:
+def _of_store(args: argparse.Namespace) -> tuple[list[BoxSample], Sequence[Rejected]]:
     making = (
         "train_meta",
         "num_bg_per_frame",

@@ -6,12 +6,13 @@ import argparse
 import contextlib
 import json
 import sys
-from collections.abc import Iterator
-from dataclasses import asdict
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from builders.derived import DERIVED_NAMES
 from builders.settings import BuildSettings
+from builders.sources import source_class, source_names
 from lmdb_reid.errors import UsageError
 from lmdb_reid.schema import DEFAULT_SIZE, parse_size
 
@@ -24,10 +25,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     defaults = BuildSettings()
     add = parser.add_argument
-    add("--format", required=True, choices=["atmacup"], help="the layout of the input")
+    add(
+        "--format",
+        required=True,
+        metavar="FORMAT",
+        help=f"the layout of the input: {', '.join(source_names())}",
+    )
     add("--out", required=True, metavar="STORE", help="where the store will be")
-    add("--train-meta", metavar="CSV", help="atmacup: quarter,angle,session,frame,x,y,w,h,label_id")
-    add("--img-root", metavar="DIR", help="atmacup: the folder of the frames")
     add(
         "--size",
         default="x".join(map(str, DEFAULT_SIZE)),
@@ -40,15 +44,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="multiply the sides of each box by this, 1.0 to 10.0 (default: %(default)s)",
     )
     add("--quality", type=int, default=defaults.quality, help="JPEG quality (default: %(default)s)")
-    add(
-        "--bbox-mode",
-        choices=["drop", "interp", "keep"],
-        default="drop",
-        help=(
-            "boxes over twice their track's median area: leave out, replace, or keep (default:"
-            " drop)"
-        ),
-    )
     add(
         "--num-bg-per-frame",
         type=int,
@@ -68,8 +63,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--negatives",
         metavar="CSV",
         help=(
-            "take the negatives from here, as lmdb-reid negatives wrote them, instead of making"
+            "take the negatives from here, as lmdb-reid negatives wrote them, instead of drawing"
             " them: the three settings above then decide nothing"
+        ),
+    )
+    add(
+        "--derive",
+        default="",
+        metavar="NAMES",
+        help=(
+            "columns to compute from each crop, separated by commas:"
+            f" {', '.join(DERIVED_NAMES)} (default: none)"
         ),
     )
     add("--num-workers", type=int, metavar="N", help="threads (default: one for each core)")
@@ -93,17 +97,36 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     add("--json", action="store_true", help="print the report as JSON")
     parser.epilog = (
+        "Each format has options of its own: lmdb-reid build --format FORMAT --help shows them.\n\n"
         "example:\n  lmdb-reid build --format atmacup --train-meta train_meta.csv --img-root images"
         " --out games.lmdb"
     )
 
 
+def extend(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the options of the format that is given, if one is."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--format")
+    with contextlib.suppress(argparse.ArgumentError):  # told when all of it is parsed
+        name = first.parse_known_args(words)[0].format
+        if name is not None:
+            _add_options(parser, name)
+
+
+def _add_options(parser: argparse.ArgumentParser, name: str) -> None:
+    try:
+        source_class(name).configure(parser.add_argument_group(f"options of --format {name}"))
+    except argparse.ArgumentError as error:
+        raise UsageError(
+            f"the format {name!r} cannot be used: its options are the command's own ({error})"
+        ) from error
+
+
 def run(args: argparse.Namespace) -> int:
     """Build, and print what was done."""
     # Here, so that --help needs nothing that building takes.
-    from builders.pipeline import build
-    from builders.plan import plan
-    from builders.skipping import check_skipped
+    from builders.pipeline import build, plan
+    from builders.report import check_skipped
     from lmdb_reid.progress import shown
 
     settings = BuildSettings(
@@ -116,14 +139,15 @@ def run(args: argparse.Namespace) -> int:
     )
     if not 0 <= args.max_skipped <= 1:
         raise UsageError(f"--max-skipped {args.max_skipped}: give a share from 0 to 1")
-    source = _source(args)
+    source: Source = source_class(args.format).from_args(args)
+    derive = [name for name in args.derive.split(",") if name]
     if args.dry_run and Path(args.out).exists() and not args.overwrite:
         print(f"note: {args.out} is there already: building needs --overwrite", file=sys.stderr)
     with (
         shown(
             "reading headers" if args.dry_run else "cutting", "frames", things="crops"
         ) as progress,
-        _told(args),
+        _resume_hint(args),
     ):
         if args.dry_run:
             report = plan(
@@ -145,6 +169,7 @@ def run(args: argparse.Namespace) -> int:
                 strict=args.strict,
                 max_skipped=args.max_skipped,
                 negatives=args.negatives,
+                derive=derive,
                 progress=progress,
             )
     _print(report, as_json=args.json)
@@ -154,7 +179,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 @contextlib.contextmanager
-def _told(args: argparse.Namespace) -> Iterator[None]:
+def _resume_hint(args: argparse.Namespace) -> Iterator[None]:
     """Say after Ctrl-C what is left, and how to go on."""
     try:
         yield
@@ -164,16 +189,8 @@ def _told(args: argparse.Namespace) -> Iterator[None]:
         raise
 
 
-def _source(args: argparse.Namespace) -> Source:
-    from builders.sources import AtmaCup
-
-    if not args.train_meta or not args.img_root:
-        raise UsageError("--format atmacup needs --train-meta CSV and --img-root DIR")
-    return AtmaCup(args.train_meta, args.img_root, bbox_mode=args.bbox_mode)
-
-
 def _print(report: Report, *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(asdict(report) | {"samples": report.samples}, ensure_ascii=False))
+        print(json.dumps(report.as_json(), ensure_ascii=False))
     else:
         print("\n".join(report.lines()))

@@ -1,18 +1,17 @@
-"""Negatives for a build, taken from the csv instead of made."""
+"""The negatives of a build: drawn, or taken from a csv."""
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import os
 import re
 from collections import defaultdict
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 
 from builders.negatives._boxes import background_id, partial_id
 from builders.negatives._csv import FIRST_LINE, load_negatives_from_csv
-from builders.negatives._frames import Negative, Negatives, made_negatives
+from builders.negatives._frames import Negative, Negatives, random_negatives
 from builders.samples import FRAME_FIELDS, BoxSample, sample_id
 from builders.settings import BuildSettings
 from builders.sources import Frame, Listing
@@ -22,63 +21,62 @@ from lmdb_reid.schema import Box, Kind, iou
 _SLOT = {Kind.BACKGROUND: re.compile(r"bg\d{3,}"), Kind.PARTIAL: re.compile(r"\d{3,}p\d+")}
 
 
-def chosen_negatives(
+def negatives_of(
     listing: Listing, settings: BuildSettings, path: str | os.PathLike[str] | None = None
-) -> tuple[Listing, Negatives]:
-    """The negatives of a build, and the listing with what decides them among its inputs.
+) -> Negatives:
+    """The negatives of a build.
 
     Args:
         listing: frames and their boxes.
         settings: decide where there is no csv.
-        path: the csv to take them from, or None: made from the settings.
+        path: the csv to take them from, or None: drawn as the settings say.
 
     Raises:
-        As `taken_negatives`.
+        As `csv_negatives`.
     """
-    if path is None:
-        return listing, made_negatives(settings)
-    negatives = taken_negatives(path, listing.frames, listing.places)
-    digest = hashlib.sha256(Path(path).read_bytes()).hexdigest()
-    undecided = dict.fromkeys(("num_bg_per_frame", "num_partial_per_box", "seed"))
-    listing = dataclasses.replace(
-        listing,
-        inputs={**listing.inputs, "negatives": digest},
-        settings={**listing.settings, **undecided},
-        places={**listing.places, "negatives": str(Path(path).absolute())},
-    )
-    return listing, negatives
+    return random_negatives(settings) if path is None else csv_negatives(path, listing)
 
 
-def taken_negatives(
-    path: str | os.PathLike[str], frames: Sequence[Frame], places: Mapping[str, str] | None = None
-) -> Negatives:
+def csv_negatives(path: str | os.PathLike[str], listing: Listing) -> Negatives:
     """The negatives of a csv, for the frames of a source.
-
-    `places` is the listing's: named in the command that makes a csv which is not there.
 
     Samples keep the csv's boxes, kinds and ids. Where the csv has no ids, the backgrounds of a
     frame are numbered in its order; a partial is numbered after the box of the frame that it
     overlaps most.
 
     Raises:
-        SourceNotFoundError: no such file.
+        SourceNotFoundError: no such file; the message has the command that makes it.
         SourceError: it is no negatives csv, or not one of these frames.
         DuplicateSampleError: two rows have one id.
         UsageError: the frames are not named as the atmaCup layout names them.
     """
-    by_name = {_name(frame): frame for frame in frames}
+    found = _by_frame(path, listing)
+    undecided = dict.fromkeys(("num_bg_per_frame", "num_partial_per_box", "seed"))
+    return Negatives(
+        of=lambda frames, _sizes: [found.get(frame.key, []) for frame in frames],
+        settings=undecided,
+        inputs={"negatives": hashlib.sha256(Path(path).read_bytes()).hexdigest()},
+        places={"negatives": str(Path(path).absolute())},
+    )
+
+
+def _by_frame(path: str | os.PathLike[str], listing: Listing) -> dict[str, list[Negative]]:
+    """The negatives of each frame that has any, by its key."""
+    places = {_name(frame): at for at, frame in enumerate(listing.frames)}
     found: dict[str, list[Negative]] = defaultdict(list)
     lines: dict[str, int] = {}
-    known = places or {}
-    named = {name: known[name] for name in ("train_meta", "img_root") if name in known}
-    for line, sample in enumerate(load_negatives_from_csv(path, **named), FIRST_LINE):
-        frame = by_name.get((sample.quarter, sample.angle, sample.session, sample.frame))
-        if frame is None:
+    inputs = {
+        name: listing.places[name] for name in ("train_meta", "img_root") if name in listing.places
+    }
+    for line, sample in enumerate(load_negatives_from_csv(path, **inputs), FIRST_LINE):
+        at = places.get((sample.quarter, sample.angle, sample.session, sample.frame))
+        if at is None:
             raise SourceError(
                 f"{os.fspath(path)}, line {line}: no frame of the source is quarter"
                 f" {sample.quarter}, angle {sample.angle}, session {sample.session}, frame"
                 f" {sample.frame}; lmdb-reid negatives makes a csv that fits"
             )
+        frame = listing.frames[at]
         earlier = found[frame.key]
         box = Box(*map(float, (sample.x, sample.y, sample.w, sample.h)))
         name = sample.id or _numbered(frame, sample.kind, box, earlier)
@@ -92,7 +90,7 @@ def taken_negatives(
                 f"{os.fspath(path)}: lines {lines[name]} and {line} have one id: {name}"
             )
         earlier.append(Negative(name, sample.kind, box, line))
-    return lambda frames, _sizes: [found.get(frame.key, []) for frame in frames]
+    return dict(found)
 
 
 def _name(frame: Frame) -> tuple[Hashable, ...]:

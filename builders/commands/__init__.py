@@ -1,0 +1,1 @@
+"""The commands that builders bring; each is imported when it is called."""

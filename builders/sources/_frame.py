@@ -1,0 +1,62 @@
+"""What a source lists of one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from lmdb_reid.schema import Box, Kind
+
+_NO_FIELDS: Mapping[str, Any] = {}  # one for all, never written
+
+
+class BoxRow(NamedTuple):
+    """One sample to cut from a frame."""
+
+    number: int
+    """Position among all rows of the frame in the source, unusable ones counted: names the sample
+    for good.
+    """
+    label: int
+    box: Box | None
+    """What to cut; None is the whole picture (a source of crops)."""
+    kind: Kind = Kind.PERSON
+    fields: Mapping[str, Any] = _NO_FIELDS
+    """Columns of the row's own, beside the box."""
+    document: str = ""
+    """What the row is an entry of, in words that its number follows: "train_meta.csv line"."""
+    entry: int = -1
+    """The row's number in the document."""
+    order: int = -1
+    """The row's place among all rows of the source, from 0, whatever the settings; -1: that of a
+    source which lists its rows in its own order.
+    """
+
+    @property
+    def where(self) -> str:
+        """Where the source has the row, in words; "" where the frame's picture says it."""
+        return f"{self.document} {self.entry}" if self.document else ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Frame:
+    """One picture and what is to be cut from it. Where its pixels are, a medium knows."""
+
+    key: str
+    """Unique in the source; sample ids begin with it."""
+    fields: Mapping[str, Any] = field(default_factory=dict)
+    """Columns that all samples of the frame share, negatives too."""
+    rows: tuple[BoxRow, ...] = ()
+    boxes: tuple[Box, ...] = ()
+    """Every box known of the frame, also those not cut: negatives keep away from all of them."""
+
+
+class Rejected(NamedTuple):
+    """A row that gives no sample, and why."""
+
+    where: str
+    """In words: "train_meta.csv line 12", "query/0001_c1s1_000151_00.jpg"."""
+    frame: str
+    """The key of its frame."""
+    reason: str

@@ -1,0 +1,69 @@
+"""Sources by name: entry points of the group `lmdb_reid.sources`, each of which names a class.
+
+A source is imported when it is asked for and not before, so that one which does not import breaks
+no other.
+"""
+
+from __future__ import annotations
+
+import difflib
+from importlib.metadata import EntryPoint, entry_points
+
+from builders.sources._protocol import Source
+from lmdb_reid.errors import UsageError
+
+GROUP = "lmdb_reid.sources"
+_NEEDED = ("name", "roles", "configure", "from_args", "recognises", "read")
+
+
+def source_names() -> list[str]:
+    """The names that `--format` takes, sorted."""
+    return sorted({entry.name for entry in entry_points(group=GROUP)})
+
+
+def source_class(name: str) -> type[Source]:
+    """The source that is called `name`.
+
+    Raises:
+        UsageError: none is, two are, it does not import, or it is no source.
+    """
+    entries = [*{_origin(entry): entry for entry in entry_points(group=GROUP, name=name)}.values()]
+    if not entries:
+        raise UsageError(_unknown(name))
+    if len(entries) > 1:
+        both = " and ".join(sorted(f"{entry.value} of {_dist(entry)}" for entry in entries))
+        raise UsageError(
+            f"the format {name!r} must be one source, but it is {both}: uninstall one of the two"
+        )
+    (entry,) = entries
+    try:
+        found: type[Source] = entry.load()
+    except Exception as error:  # whatever the module of another package raises
+        raise UsageError(
+            f"the format {name!r} cannot be used: {entry.value} of {_dist(entry)} does not import"
+            f" ({type(error).__name__}: {error})"
+        ) from error
+    missing = [each for each in _NEEDED if not hasattr(found, each)]
+    if missing:
+        raise UsageError(
+            f"the format {name!r} cannot be used: {entry.value} of {_dist(entry)} lacks"
+            f" {', '.join(missing)}"
+        )
+    return found
+
+
+def _origin(entry: EntryPoint) -> tuple[str, str]:
+    return entry.value, _dist(entry)  # an installation may be found by two roads
+
+
+def _dist(entry: EntryPoint) -> str:
+    return entry.dist.name if entry.dist else "an unknown package"
+
+
+def _unknown(name: str) -> str:
+    names = source_names()
+    if not names:
+        return f"no format {name!r}: none is installed; pip install lmdb_reid brings some"
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    return f"format must be one of {', '.join(names)}, got {name!r}.{hint}"

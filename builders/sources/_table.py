@@ -1,0 +1,210 @@
+"""A csv as text cells with the line each row stands on, and those cells as numbers."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from builders.columns import Coded, Column, Ints
+from lmdb_reid.errors import SourceError, SourceNotFoundError
+
+MAX_FURTHER = 1000
+"""Columns beside those that are needed: each becomes a file of the store."""
+
+Floats = npt.NDArray[np.float64]
+Reasons = npt.NDArray[np.object_]
+"""Why a row cannot be used, [N]; "" where it can."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """A csv file, read."""
+
+    path: Path
+    digest: str
+    """SHA-256 of the file."""
+    cells: pd.DataFrame
+    """[N rows], all cells as str; blank lines are no rows."""
+    lines: Ints
+    """[N], 1-based: the line on which each row begins."""
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def texts(self, name: str) -> list[str]:
+        """The cells of a column."""
+        cells: list[str] = self.cells[name].to_list()
+        return cells
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Number:
+    """What a column of numbers may hold."""
+
+    whole: bool = False
+    least: float = -math.inf
+    above: float = -math.inf
+    """More than this."""
+    farthest: float = 1 << 53
+    """The absolute value is below this. Up to 2^53 every whole number is a float64."""
+
+
+def read_table(path: Path, needed: Sequence[str], *, option: str) -> Table:
+    """Read a csv.
+
+    Args:
+        path: utf-8, with or without a byte order mark; cells are separated by commas.
+        needed: columns that it must have.
+        option: of the command, which names the csv.
+
+    Raises:
+        SourceNotFoundError: no such file.
+        SourceError: it cannot be read, is no usable csv, lacks a column, has one twice or over
+            1,000 further ones, or has no rows.
+    """
+    text = _read_bytes(path, option)
+    _check_header(path, _header(path, text), needed)
+    try:
+        cells = pd.read_csv(
+            io.BytesIO(text),
+            dtype=object,
+            keep_default_na=False,
+            encoding="utf-8-sig",
+            skip_blank_lines=False,
+        )
+    except (ValueError, UnicodeDecodeError) as error:  # pandas' parser errors are ValueErrors
+        raise SourceError(f"{path} is no usable csv: {error}") from None
+    if not isinstance(cells.index, pd.RangeIndex):  # pandas took the first cells for row names
+        raise SourceError(f"{path} has more cells in its rows than names in its header")
+    blank = np.logical_and.reduce([cells[name].to_numpy() == "" for name in cells.columns])
+    if blank.all():
+        raise SourceError(f"{path} has no rows")
+    lines = np.arange(2, len(cells) + 2)
+    if b'"' in text:  # then a cell may hold line breaks
+        breaks = cells.apply(lambda column: column.str.count("\n")).sum(axis=1)
+        lines += (breaks.cumsum() - breaks).to_numpy(np.int64)
+    return Table(
+        path=path,
+        digest=hashlib.sha256(text).hexdigest(),
+        cells=cells[~blank].reset_index(drop=True),
+        lines=lines[~blank],
+    )
+
+
+def _read_bytes(path: Path, option: str) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise SourceNotFoundError(f"no csv at {path} ({option})") from None
+    except OSError as error:
+        raise SourceError(
+            f"{path} cannot be read: {error.strerror} ({option} names the csv file)"
+        ) from None
+
+
+def _header(path: Path, text: bytes) -> list[str]:
+    lines = io.TextIOWrapper(io.BytesIO(text), encoding="utf-8-sig", newline="")
+    try:
+        return next(csv.reader(lines), [])
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise SourceError(f"{path} is no usable csv: {error}") from None
+
+
+def _check_header(path: Path, header: Sequence[str], needed: Sequence[str]) -> None:
+    """Before pandas reads it, which renames what stands twice."""
+    twice = [name for name, times in Counter(header).items() if times > 1]
+    if twice:
+        raise SourceError(f"{path} has more than one column {_some(map(repr, twice))}")
+    missing = [name for name in needed if name not in {*header}]
+    if missing:
+        hint = " (cells are separated by commas)" if len(header) == 1 else ""
+        raise SourceError(f"{path} lacks {', '.join(missing)}; it has {_some(header)}{hint}")
+    further = len(header) - len(needed)
+    if further > MAX_FURTHER:
+        raise SourceError(
+            f"{path} must have at most {MAX_FURTHER:,} columns beside {', '.join(needed)}, each of"
+            f" which becomes a file of the store; it has {further:,}. Leave some out"
+        )
+
+
+def _some(names: Iterable[str]) -> str:
+    listed = list(names)
+    return ", ".join(listed[:20]) + (", ..." if len(listed) > 20 else "")
+
+
+def numbers_of(table: Table, name: str, rule: Number, reasons: Reasons) -> Floats:
+    """A column as float64 [N]. Rows whose cell `rule` does not allow get a reason, unless they have
+    one.
+    """
+    cells = table.texts(name)
+    # Always floats, lest the text of one row decide how the digits of all others are read.
+    number = _numbers(cells)
+    usable = (np.abs(number) < rule.farthest) & (number >= rule.least) & (number > rule.above)
+    if rule.whole:
+        usable &= np.floor(number) == number
+    for at in np.flatnonzero(~usable):  # NaN is among them
+        reasons[at] = reasons[at] or f"{name} is {_fault(rule, cells[at].strip(), number[at])}"
+    return number
+
+
+def _numbers(cells: list[str]) -> Floats:
+    """What the cells of a column say; NaN where that is no number."""
+    together = "".join(cells)
+    if together.isascii() and "_" not in together:
+        try:
+            return np.array(list(map(float, cells))) + 0.0  # no -0.0
+        except ValueError:
+            pass  # one of them is at fault
+    return np.array(list(map(_number, cells))) + 0.0
+
+
+def _number(text: str) -> float:
+    text = text.strip()
+    if "_" in text or not text.isascii():  # Python would read 1_000, and digits of every script
+        return math.nan
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _fault(rule: Number, text: str, number: float) -> str:
+    """Why a cell cannot be used."""
+    if not text:
+        return "missing"
+    if not math.isfinite(number):
+        return f"'{text}', which is no finite number"
+    if abs(number) >= rule.farthest:
+        return f"{text}, which is out of range"
+    if rule.whole and number % 1:
+        return f"'{text}', which is no whole number"
+    if number < rule.least:
+        return f"{text}, which is below {rule.least:g}"
+    return f"{text}, which is not above {rule.above:g}"
+
+
+def text_column(cells: pd.Series[str]) -> Coded[str]:
+    """Cells as texts; empty ones are missing."""
+    codes, names = pd.factorize(cells.mask(cells == ""))
+    return Coded(codes=codes.astype(np.int32), categories=tuple(names.tolist()))
+
+
+def further_column(cells: pd.Series[str]) -> Column:
+    """Cells as numbers where all that are there are numbers, else as texts."""
+    known = cells.mask(cells == "")  # missing, whatever the others are
+    number = pd.to_numeric(known, errors="coerce")
+    exact = number.dtype.kind in "iu" or not (number.abs() >= 1 << 53).any()
+    if exact and number.notna().equals(known.notna()):
+        values: npt.NDArray[np.generic] = number.to_numpy()
+        return values
+    return text_column(cells)
