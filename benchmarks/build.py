@@ -33,7 +33,8 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     args = parser.parse_args()
     source = AtmaCup(args.data / "train_meta.csv", args.data / "images", bbox_mode="keep")
-    frames = [frame.path.read_bytes() for frame in source.read().frames]
+    listing = source.read()
+    frames = [picture() for picture in listing.medium.run(listing.frames.keys)]
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "games.lmdb"
         build(source, out, num_workers=args.num_workers)

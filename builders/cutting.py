@@ -147,6 +147,7 @@ class FrameCutter:
         derived: list[Numbers] = []
         for one in cuts:
             crop = cut(data, one.box, expand=one.expand, size=settings.size)
+            assert crop is not None  # those outside are no cuts
             if kept is not None and one.box is None:
                 images.append(kept)
             else:
@@ -191,15 +192,23 @@ def cuts_of(
     return cuts, skipped
 
 
-def cut(frame: Pixels, box: Box | None, *, expand: float = 1.0, size: Size | None = None) -> Pixels:
+def cut(
+    frame: Pixels, box: Box | None, *, expand: float = 1.0, size: Size | None = None
+) -> Pixels | None:
     """The part of a frame inside a box, uint8 [h, w, 3].
 
     The box is grown by `expand` about its centre, clipped to the frame, and resized to `size`
-    (height, width) unless that is None. The result may be a view of the frame. The box has a part
-    in the frame before it is grown; None is the whole frame.
+    (height, width) unless that is None; no box is the whole frame. The result may be a view of the
+    frame.
+
+    Returns:
+        None where the box itself (before it is grown) lies wholly outside the frame.
     """
     if box is not None:
-        x0, y0, x1, y1 = box.grown(expand).pixels((frame.shape[0], frame.shape[1]))
+        height, width = frame.shape[:2]
+        if _is_outside(box, (height, width)):
+            return None
+        x0, y0, x1, y1 = box.grown(expand).pixels((height, width))
         frame = frame[y0:y1, x0:x1]
     return frame if size is None else codec.resize(frame, size)
 

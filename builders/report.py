@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
@@ -184,6 +185,21 @@ def check_skipped(
         raise TooManySkippedError(
             f"{len(skipped):,} of {rows:,} rows cannot be used, more than {max_skipped:.0%}"
             f" (--max-skipped): {some}{' ...' if len(skipped) > 3 else ''}"
+        )
+
+
+def accept_skipped(skipped: Sequence[Rejected], rows: int) -> None:
+    """Go on without rows that cannot be used, where they are few; never without a word.
+
+    Raises:
+        TooManySkippedError: they are not few.
+    """
+    check_skipped(skipped, rows)
+    if skipped:
+        warnings.warn(
+            f"{len(skipped):,} of {rows:,} rows cannot be used and are left out; the first,"
+            f" {skipped[0].where}: {skipped[0].reason}",
+            stacklevel=4,
         )
 
 

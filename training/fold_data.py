@@ -14,6 +14,7 @@ import torch
 from lightning.pytorch import LightningDataModule
 
 from builders import AtmaCup, BuildSettings
+from builders.ready import ready_store
 from lmdb_reid.dataset import Transform
 from lmdb_reid.errors import UsageError
 from lmdb_reid.schema import NO_LABEL, Kind, Rows
@@ -21,7 +22,6 @@ from lmdb_reid.store import Store
 from training.folds import Fold, load_fold, save_fold
 from training.loading import EpochLoader, Loading
 from training.pictures import Pictures, cut_at_run_time, stored
-from training.stores import ready_store
 
 FOLD_CSV = "fold.csv"
 """In the run's folder: which sample is in which part."""
@@ -110,7 +110,7 @@ class FoldDataModule(LightningDataModule):
         """Build the store, if it is not there yet. Lightning calls it in one process of a machine;
         others may be at it at the same time.
         """
-        if self._source is not None and self._use_crop_cache:
+        if self._source is not None and self._use_crop_cache and self._store is None:
             folder = self._cache_dir or self._source.train_meta.parent
             self._store = ready_store(self._source, self._settings, folder)
 
@@ -195,8 +195,7 @@ class FoldDataModule(LightningDataModule):
             self.prepare_data()
         assert self._store is not None
         store = self._store if isinstance(self._store, Store) else Store(self._store)
-        listing = self._source.read() if self._source is not None else None
-        return stored(store, self._size, listing)
+        return stored(store, self._size)
 
     def _chosen(self, pictures: Pictures) -> Rows:
         """The rows that folds are made of."""

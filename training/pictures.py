@@ -4,7 +4,7 @@ asked for, under the same ids, labels and rows.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,20 +12,21 @@ import numpy as np
 import numpy.typing as npt
 
 from builders import AtmaCup, BuildSettings
-from builders.negatives import list_negatives, made_negatives
-from builders.pipeline import outside
-from builders.samples import BoxSample, box_samples, sample_id
-from builders.sizes import frame_sizes
-from builders.sources import LeftOut, Listing
-from builders.workers import checked_workers
+from builders.cutting import cuts_of
+from builders.job import job_of
+from builders.media import frame_sizes
+from builders.report import accept_skipped
+from builders.samples import BoxSample, samples_of
+from builders.settings import worker_count
+from builders.sources import Rejected
 from lmdb_reid import codec
 from lmdb_reid.crops import check_read
 from lmdb_reid.dataset import ReIDDataset, Selection, Transform, sample_transform
 from lmdb_reid.errors import CorruptSampleError, ImageError
-from lmdb_reid.schema import Box, Pixels, Rows, Size
+from lmdb_reid.schema import Kind, Pixels, Rows, Size
 from lmdb_reid.store import Store
 from training.runtime import PlayerReIDDataset
-from training.stores import accept_skipped, source_order
+from training.stores import source_order
 
 _ANGLE = "angle"
 
@@ -47,11 +48,8 @@ class Pictures:
     """(rows, their labels, transform) -> what a loader reads."""
 
 
-def stored(store: Store, size: Size | None, listing: Listing | None = None) -> Pictures:
-    """The samples of a store, as images of `size`, (height, width); None is the store's own.
-
-    Their order is that of the listing's csv; without one, that of a csv sorted by frame.
-    """
+def stored(store: Store, size: Size | None) -> Pictures:
+    """The samples of a store, as images of `size`, (height, width); None is the store's own."""
     columns = store.columns
 
     def dataset(rows: Rows, labels: Rows, transform: Transform | None) -> ReIDDataset:
@@ -63,61 +61,52 @@ def stored(store: Store, size: Size | None, listing: Listing | None = None) -> P
         labels=columns["label"],
         kinds=columns["kind"],
         angles=None if angles is None else np.array([*angles, ""])[columns[_ANGLE]],
-        order=source_order(store) if listing is None else _listed_order(listing, store.ids),
+        order=source_order(store),
         dataset=dataset,
     )
 
 
 def cut_at_run_time(source: AtmaCup, settings: BuildSettings) -> Pictures:
     """The samples that a build of `source` would store, negatives too, none of them cut yet."""
-    listing = source.read()
-    sizes = {
-        str(frame.path): size
-        for frame, size in zip(
-            listing.frames, frame_sizes(listing.frames, checked_workers(None)), strict=True
+    job = job_of(source, settings)
+    listing, medium = job.listing, job.listing.medium
+    samples: list[BoxSample] = []
+    orders: list[int] = []
+    skipped: list[Rejected] = []
+    sizes = frame_sizes(medium, listing.frames.keys, worker_count(None))
+    for frame, size in zip(listing.frames, sizes, strict=True):
+        name = medium.name(frame.key)
+        if isinstance(size, str):
+            skipped += [Rejected(row.where or name, frame.key, size) for row in frame.rows]
+            continue
+        (negatives,) = job.negatives([frame], [size])
+        cuts, nowhere = cuts_of(frame, size, negatives, expand=settings.expand, name=name)
+        skipped += nowhere
+        boxed = [(one, one.box) for one in cuts if one.box is not None]
+        orders += [one.order for one, _ in boxed]
+        samples += samples_of(
+            frame,
+            medium,
+            [(box, one.record["label"], Kind(one.record["kind"]), one.id) for one, box in boxed],
         )
-    }
-    negatives, unread = list_negatives(listing, made_negatives(settings))
-    nowhere = [
-        LeftOut(row.line, frame.key, outside(row.box, size))
-        for frame in listing.frames
-        for row in frame.rows
-        if row.box is not None
-        and not isinstance(size := sizes[str(frame.path)], str)
-        and row.box.clipped(size).area <= 0
-    ]
-    accept_skipped([*listing.skipped, *unread, *nowhere], listing.rows)
-    samples = [sample for sample in box_samples(listing) if _can_be_cut(sample, sizes)]
-    samples = sorted([*samples, *negatives], key=lambda sample: sample.id.encode())
+    accept_skipped([*listing.skipped, *skipped], listing.rows)
+    by_id = sorted(range(len(samples)), key=lambda at: samples[at].id.encode())
+    samples = [samples[at] for at in by_id]
+    order = np.array(orders, np.int64)[by_id]
 
     def dataset(rows: Rows, labels: Rows, transform: Transform | None) -> Selection:
         crops = FrameCrops([samples[row] for row in rows.tolist()], settings)
         transform_of_one = sample_transform(transform)
         return Selection(crops=crops, labels=labels, rows=rows, transform=transform_of_one)
 
-    ids = [sample.id for sample in samples]
     return Pictures(
-        ids=ids,
+        ids=[sample.id for sample in samples],
         labels=np.array([sample.label_id for sample in samples], np.int64),
         kinds=np.array([sample.kind for sample in samples], np.uint8),
         angles=np.array([sample.angle for sample in samples]),
-        order=_listed_order(listing, ids),
+        order=np.lexsort([order, order < 0]).astype(np.int64),
         dataset=dataset,
     )
-
-
-def _listed_order(listing: Listing, ids: Sequence[str]) -> Rows:
-    """Rows of these ids in the order of the csv's lines; those that stand on none come last."""
-    lines = {sample_id(frame, row): row.line for frame in listing.frames for row in frame.rows}
-    last = 1 + max(lines.values(), default=0)
-    return np.argsort([lines.get(each, last) for each in ids], kind="stable").astype(np.int64)
-
-
-def _can_be_cut(sample: BoxSample, sizes: Mapping[str, Size | str]) -> bool:
-    """Whether the sample's frame can be read and the box has a part in it."""
-    size = sizes[str(sample.img_path)]
-    box = Box(sample.x, sample.y, sample.w, sample.h)
-    return not isinstance(size, str) and box.clipped(size).area > 0
 
 
 class FrameCrops:

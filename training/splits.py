@@ -11,9 +11,10 @@ from typing import Generic, NamedTuple, TypeVar
 import numpy as np
 
 from builders import AtmaCup, BuildSettings, Listing
-from builders.negatives import list_negatives, load_negatives_from_csv, made_negatives
+from builders.negatives import list_negatives, load_negatives_from_csv, random_negatives
+from builders.report import accept_skipped
 from builders.samples import BoxSample, box_samples
-from builders.sources import LeftOut
+from builders.sources import Rejected, frames_of
 from builders.tracks import BboxMode
 from lmdb_reid.errors import UsageError
 from lmdb_reid.schema import Kind, Rows
@@ -26,7 +27,7 @@ from training.folds import (
     unknown_rows,
     with_labels,
 )
-from training.stores import accept_skipped, source_order
+from training.stores import source_order
 
 NEG_CSV = "inputs/train_negatives.csv"
 
@@ -191,7 +192,7 @@ def _split(
     beside, unread = _samples_of(negatives, listing, train_meta_path, img_root)
     accept_skipped([*listing.skipped, *unread], listing.rows)
     broken = {row.frame for row in unread}
-    frames = [frame for frame in listing.frames if frame.key not in broken]
+    frames = frames_of(frame for frame in listing.frames if frame.key not in broken)
     samples = box_samples(dataclasses.replace(listing, frames=frames))
     labels = np.array([sample.label_id for sample in samples], np.int64)
     chosen = choose(labels)
@@ -225,9 +226,9 @@ def _split_store(
 
 def _samples_of(
     negatives: _Negatives, listing: Listing, train_meta_path: PathLike, img_root: PathLike
-) -> tuple[list[BoxSample], list[LeftOut]]:
+) -> tuple[list[BoxSample], list[Rejected]]:
     """The wanted negatives, and the listing's rows whose frame had to be read for them in vain."""
-    unread: list[LeftOut] = []
+    unread: list[Rejected] = []
     if not negatives.kinds:
         return [], unread
     if negatives.precomputed:
@@ -235,5 +236,5 @@ def _samples_of(
             negatives.csv, train_meta=train_meta_path, img_root=img_root
         )
     else:
-        found, unread = list_negatives(listing, made_negatives(BuildSettings()))
+        found, unread = list_negatives(listing, random_negatives(BuildSettings()))
     return [sample for sample in found if sample.kind in negatives.kinds], unread

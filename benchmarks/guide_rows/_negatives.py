@@ -13,11 +13,11 @@ from PIL import Image
 
 from benchmarks.guide_rows._inputs import Inputs, Row, over, spreads
 from benchmarks.harness import interleaved, seconds, told
-from builders import BuildSettings, Frame
+from builders import BuildSettings, Files
 from builders.negatives import (
     list_negatives,
     load_negatives_from_csv,
-    made_negatives,
+    random_negatives,
     write_negatives_csv,
 )
 from builders.samples import samples_of
@@ -29,20 +29,24 @@ MANY = 100_000
 def negatives(inputs: Inputs, folder: Path) -> Iterator[Row]:
     """Seconds to make the negatives' csv from headers and from pixels, and to load it."""
     csv, other = folder / "negatives.csv", folder / "other.csv"
-    boxes = made_negatives(BuildSettings())
+    boxes = random_negatives(BuildSettings())
 
     def from_headers() -> None:
         found, _ = list_negatives(inputs.source.read(), boxes, num_workers=inputs.num_workers)
         write_negatives_csv(csv, found)
 
     def from_pixels() -> None:
-        frames = inputs.source.read().frames
+        listing = inputs.source.read()
+        frames, medium = list(listing.frames), listing.medium
+        assert isinstance(medium, Files)
         with ThreadPoolExecutor(inputs.num_workers) as pool:
-            sizes = list(pool.map(_opened, frames))
+            sizes = list(pool.map(_opened, map(medium.path, listing.frames.keys)))
         found = [
             sample
-            for frame, made in zip(frames, boxes(frames, sizes), strict=True)
-            for sample in samples_of(frame, [(one.box, NO_LABEL, one.kind, one.id) for one in made])
+            for frame, some in zip(frames, boxes(frames, sizes), strict=True)
+            for sample in samples_of(
+                frame, medium, [(one.box, NO_LABEL, one.kind, one.id) for one in some]
+            )
         ]
         write_negatives_csv(other, sorted(found, key=attrgetter("id")))
 
@@ -89,7 +93,7 @@ def negatives(inputs: Inputs, folder: Path) -> Iterator[Row]:
     )
 
 
-def _opened(frame: Frame) -> tuple[int, int]:
-    with Image.open(frame.path) as image:
+def _opened(path: Path) -> tuple[int, int]:
+    with Image.open(path) as image:
         image.load()
         return image.height, image.width

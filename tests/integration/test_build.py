@@ -18,9 +18,8 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from builders import AtmaCup, BuildSettings, Listing, Report, build, pipeline
+from builders import AtmaCup, BuildSettings, Listing, Report, build, plan
 from builders.game import Game
-from builders.plan import plan
 from lmdb_reid import codec
 from lmdb_reid.schema import Box, Kind, iou
 from lmdb_reid.store import Store, _growing
@@ -333,7 +332,7 @@ def test_a_build_decodes_each_frame_once(game: Game, tmp_path: Path, monkeypatch
         decoded.append(data)
         return read_source(data, *rest)
 
-    monkeypatch.setattr(pipeline.codec, "read_source", counted)
+    monkeypatch.setattr(codec, "read_source", counted)
     build(AtmaCup(game.train_meta, game.img_root), tmp_path / "b.lmdb")
     assert sorted(decoded) == sorted(path.read_bytes() for path in game.img_root.iterdir())
 
@@ -451,7 +450,9 @@ def test_drop_lists_the_outlier_and_interp_replaces_it(tmp_path: Path) -> None:
     for mode in ("drop", "interp", "keep"):
         source = AtmaCup(folder / "m.csv", folder, bbox_mode=mode)  # type: ignore[arg-type]
         report = build(source, tmp_path / f"{mode}.lmdb")
-        assert [row.line for row in report.dropped] == ([3] if mode == "drop" else [])
+        assert [row.where for row in report.dropped] == (
+            ["train_meta.csv line 3"] if mode == "drop" else []
+        )
         assert report.skipped == []
         with Store(tmp_path / f"{mode}.lmdb") as store:
             found[mode] = {

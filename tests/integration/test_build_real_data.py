@@ -11,8 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from builders import AtmaCup, BuildSettings, build
-from builders.plan import plan
+from builders import AtmaCup, BuildSettings, build, plan
 from lmdb_reid import codec
 from lmdb_reid.cli.main import main
 from lmdb_reid.schema import Box, Kind

@@ -19,7 +19,7 @@ from builders.game import Game
 from builders.negatives import (
     list_negatives,
     load_negatives_from_csv,
-    made_negatives,
+    random_negatives,
     write_negatives_csv,
 )
 from builders.samples import box_samples
@@ -56,12 +56,12 @@ def test_negatives_are_made_from_headers_and_loaded_as_they_were(
     own_game: Game, game: Game, tmp_path: Path
 ) -> None:
     whole, _ = list_negatives(
-        AtmaCup(game.train_meta, game.img_root).read(), made_negatives(BuildSettings())
+        AtmaCup(game.train_meta, game.img_root).read(), random_negatives(BuildSettings())
     )
     for frame in own_game.img_root.iterdir():
         os.truncate(frame, 1000)  # the header; no pixel can be decoded
     listing = AtmaCup(own_game.train_meta, own_game.img_root).read()
-    made, unread = list_negatives(listing, made_negatives(BuildSettings()))
+    made, unread = list_negatives(listing, random_negatives(BuildSettings()))
     assert not unread
     assert len(made) == 132
     assert [(s.id, s.x, s.y, s.w, s.h) for s in made] == [(s.id, s.x, s.y, s.w, s.h) for s in whole]

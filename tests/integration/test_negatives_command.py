@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from builders import AtmaCup, BuildSettings, build
+from builders import AtmaCup, BuildSettings, build, plan
 from builders.game import Game
 from builders.negatives import load_negatives_from_csv
-from builders.plan import plan
 from lmdb_reid.cli.main import main
 from lmdb_reid.codec import encode
 from lmdb_reid.errors import DuplicateSampleError, ResumeError, SourceNotFoundError
@@ -190,9 +189,9 @@ def test_a_negative_outside_its_frame_is_skipped_and_told(game: Game, tmp_path: 
     source = AtmaCup(game.train_meta, game.img_root)
     report = build(source, tmp_path / "s.lmdb", SMALL, negatives=table)
     (skipped,) = report.skipped
-    assert skipped.line == 6
+    assert skipped.where == "negatives csv line 6"
     assert skipped.frame == Path(rows[4]["img_path"]).stem
-    assert skipped.reason.startswith("negatives csv: the box x=99999 ")
+    assert skipped.reason.startswith("the box x=99999 ")
     assert plan(source, tmp_path / "s.lmdb", SMALL, negatives=table).skipped == report.skipped
     assert rows[4]["id"] not in negatives_of(tmp_path / "s.lmdb")
 
@@ -250,7 +249,7 @@ def test_frames_that_cannot_be_read_are_told_and_counted(
     assert command(own_game, output, "--max-skipped", "0.5") == 0
     shown = capsys.readouterr().out
     assert "skipped     10 rows" in shown
-    assert f"line 2: {first.name}: " in shown
+    assert f"train_meta.csv line 2: {first.name}: " in shown
     assert first.stem not in {Path(row["img_path"]).stem for row in read(output)}
     assert command(own_game, output, "--max-skipped", "0.5", "--json") == 0
     told: dict[str, Any] = json.loads(capsys.readouterr().out)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from builders import AtmaCup, Frame
-from builders.sources import _atmacup
+from builders.sources import _table
 from lmdb_reid.schema import Box, Kind
 
 HEADER = "quarter,angle,session,frame,x,y,w,h,label_id"
@@ -49,13 +49,18 @@ def test_frames_rows_and_boxes(tmp_path: Path) -> None:
     )
     side, top = source.read().frames
     assert (side.key, top.key) == ("Q1-000__side__00__01", "Q1-000__top__00__01")
-    assert side.path == tmp_path / "images" / "Q1-000__side__00__01.jpg"
     assert side.fields == {"quarter": "Q1-000", "angle": "side", "session": 0, "frame": 1}
     assert side.boxes == (Box(-3, 4.5, 10, 20),)
     (row,) = side.rows
-    assert (row.number, row.line, row.label, row.box) == (0, 3, -1, Box(-3, 4.5, 10, 20))
+    assert (row.number, row.where, row.label, row.box) == (
+        0,
+        "m.csv line 3",
+        -1,
+        Box(-3, 4.5, 10, 20),
+    )
     assert row.kind is Kind.PERSON
-    assert [(r.number, r.line, r.label) for r in top.rows] == [(0, 2, 5), (1, 4, 6)]
+    assert [row[:2] for row in top.rows] == [(0, 5), (1, 6)]
+    assert [(row.entry, row.order) for row in top.rows] == [(2, 0), (4, 2)]
     assert top.boxes == (Box(1, 2, 30, 40), Box(9, 9, 9, 9))
 
 
@@ -98,7 +103,7 @@ def test_numbers_count_every_row_of_the_frame(tmp_path: Path) -> None:
         "Q1-000__side__00__01": [0, 3, 5],
         "Q1-000__top__00__01": [0],
     }
-    assert [row.line for row in listing.skipped] == [3, 4, 7]
+    assert [row.where for row in listing.skipped] == [f"m.csv line {n}" for n in (3, 4, 7)]
     assert listing.rows == 7
 
 
@@ -124,7 +129,7 @@ def test_outliers_are_dropped_and_their_boxes_stay_known(tmp_path: Path) -> None
     assert numbers(listing.frames) == {name[:-4]: [0] if "02" not in name else [] for name in names}
     assert listing.frames[1].boxes == (Box(1, 1, 9, 90),)
     (row,) = listing.dropped
-    assert (row.line, row.frame) == (3, "Q1-000__side__00__02")
+    assert (row.where, row.frame) == ("m.csv line 3", "Q1-000__side__00__02")
     assert row.reason == "its area is over 2 times the median of its track"
     assert listing.skipped == []
 
@@ -143,14 +148,14 @@ def test_what_the_settings_and_inputs_tell(tmp_path: Path) -> None:
 
 def test_what_is_listed_is_what_the_digest_is_of(tmp_path: Path, monkeypatch: Any) -> None:
     source = layout(tmp_path, "Q1-000,side,0,1,1,1,9,9,0")
-    read = _atmacup._read_csv_bytes
+    read = _table._read_bytes
 
-    def read_then_replaced(path: Path) -> bytes:
-        text = read(path)
+    def read_then_replaced(path: Path, option: str) -> bytes:
+        text = read(path, option)
         path.write_text(f"{HEADER}\nQ1-000,side,0,1,1,1,9,9,4\n")
         return text
 
-    monkeypatch.setattr(_atmacup, "_read_csv_bytes", read_then_replaced)
+    monkeypatch.setattr(_table, "_read_bytes", read_then_replaced)
     assert source.read().frames[0].rows[0].label == 0
     assert source.read().frames[0].rows[0].label == 4
 
@@ -168,8 +173,9 @@ def test_what_is_listed_is_what_the_digest_is_of(tmp_path: Path, monkeypatch: An
 )
 def test_which_image_is_a_frames(tmp_path: Path, names: tuple[str, ...], taken: str) -> None:
     source = layout(tmp_path, "Q,a,0,1,1,1,9,9,0", images=names)
-    (frame,) = source.read().frames
-    assert frame.path.name == taken
+    listing = source.read()
+    (frame,) = listing.frames
+    assert listing.medium.name(frame.key) == taken
     assert frame.key == Path(taken).stem
 
 
@@ -212,7 +218,14 @@ def test_frames_are_plain_values(tmp_path: Path) -> None:
     (frame,) = layout(tmp_path, "Q1-000,side,0,1,1,1,9,9,0").read().frames
     assert isinstance(frame, Frame)
     (row,) = frame.rows
-    for value in (row.number, row.line, row.label, frame.fields["session"], frame.fields["frame"]):
+    for value in (
+        row.number,
+        row.entry,
+        row.order,
+        row.label,
+        frame.fields["session"],
+        frame.fields["frame"],
+    ):
         assert type(value) is int  # numpy's would not go into msgpack or JSON
     assert type(frame.fields["quarter"]) is str
     assert row.box is not None

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from builders import BoxRow, BuildSettings, Frame, LeftOut, Listing
+from builders import BoxRow, BuildSettings, Files, Frame, Listing, Rejected, frames_of
 from builders.negatives import (
     Negative,
     background_boxes,
     list_negatives,
-    made_negatives,
     partial_boxes,
+    random_negatives,
 )
 from lmdb_reid.codec import encode
 from lmdb_reid.errors import UsageError
@@ -22,10 +22,9 @@ SIZE = (360, 640)
 PERSON, OTHER = Box(100.0, 80.0, 60.0, 150.0), Box(300.5, 100.0, 50.0, 120.0)
 
 
-def frame(folder: Path, *rows: BoxRow, number: int = 1, boxes: Any = None) -> Frame:
+def frame(*rows: BoxRow, number: int = 1, boxes: Any = None) -> Frame:
     return Frame(
         key=f"Q1-000__side__00__{number:02d}",
-        path=folder / f"Q1-000__side__00__{number:02d}.jpg",
         fields={"quarter": "Q1-000", "angle": "side", "session": 0, "frame": number},
         rows=rows,
         boxes=tuple(row.box for row in rows if row.box) if boxes is None else boxes,
@@ -33,11 +32,16 @@ def frame(folder: Path, *rows: BoxRow, number: int = 1, boxes: Any = None) -> Fr
 
 
 def person(number: int, box: Box | None, **more: Any) -> BoxRow:
-    return BoxRow(number=number, line=number + 2, label=number, box=box, **more)
+    return BoxRow(number, number, box, document="m.csv line", entry=number + 2, **more)
 
 
-def listing(*frames: Frame) -> Listing:
-    return Listing(frames=frames, rows=9, skipped=[], dropped=[], inputs={}, settings={}, places={})
+def listing(folder: Path, *frames: Frame) -> Listing:
+    files = Files(folder, {one.key: f"{one.key}.jpg" for one in frames})
+    return Listing(frames=frames_of(frames), medium=files, rows=9)
+
+
+def path_of(folder: Path, one: Frame) -> Path:
+    return folder / f"{one.key}.jpg"
 
 
 def draw(path: Path) -> None:
@@ -48,7 +52,7 @@ def test_every_cut_box_gives_its_parts_and_the_frame_its_background(tmp_path: Pa
     settings = BuildSettings(num_bg_per_frame=2, num_partial_per_box=3, seed=5)
     # A box that is not cut, such as an outlier, keeps backgrounds away and has no parts.
     outlier = Box(400.0, 50.0, 200.0, 250.0)
-    one = frame(tmp_path, person(0, PERSON), person(4, OTHER), boxes=(PERSON, outlier, OTHER))
+    one = frame(person(0, PERSON), person(4, OTHER), boxes=(PERSON, outlier, OTHER))
     key = one.key
     expected = [
         Negative(f"{key}#{number:03d}p{slot}", Kind.PARTIAL, part)
@@ -60,37 +64,37 @@ def test_every_cut_box_gives_its_parts_and_the_frame_its_background(tmp_path: Pa
             (PERSON, outlier, OTHER), SIZE, seed=5, frame_key=key, count=2
         )
     ]
-    assert made_negatives(settings)([one], [SIZE]) == [expected]
+    assert random_negatives(settings)([one], [SIZE]) == [expected]
     assert [negative.kind for negative in expected] == [Kind.PARTIAL] * 6 + [Kind.BACKGROUND] * 2
 
 
 def test_the_limit_on_parts_can_be_set(tmp_path: Path) -> None:
-    one = frame(tmp_path, person(0, PERSON))
+    one = frame(person(0, PERSON))
     settings = BuildSettings(num_bg_per_frame=0, num_partial_per_box=30)
-    (usual,) = made_negatives(settings)([one], [SIZE])
-    (tighter,) = made_negatives(settings, max_iou_partial=0.2)([one], [SIZE])
+    (usual,) = random_negatives(settings)([one], [SIZE])
+    (tighter,) = random_negatives(settings, max_iou_partial=0.2)([one], [SIZE])
     assert 0.2 < max(iou(negative.box, PERSON) for negative in usual) < 0.4
     assert 0 < max(iou(negative.box, PERSON) for negative in tighter) < 0.2
 
 
 def test_only_players_have_parts_and_whole_crops_give_nothing(tmp_path: Path) -> None:
-    negatives = made_negatives(BuildSettings())
-    junk = frame(tmp_path, person(0, PERSON, kind=Kind.JUNK))
+    negatives = random_negatives(BuildSettings())
+    junk = frame(person(0, PERSON, kind=Kind.JUNK))
     assert [[one.id for one in made] for made in negatives([junk], [SIZE])] == [
         [f"{junk.key}#bg000"]
     ]
-    assert negatives([frame(tmp_path, person(0, None))], [SIZE]) == [[]]
+    assert negatives([frame(person(0, None))], [SIZE]) == [[]]
 
 
 def test_a_listings_negatives_stand_in_the_order_of_a_stores_rows(tmp_path: Path) -> None:
-    frames = [frame(tmp_path, person(0, PERSON), number=number) for number in (99, 100)]
+    frames = [frame(person(0, PERSON), number=number) for number in (99, 100)]
     for one in frames:
-        draw(one.path)
+        draw(path_of(tmp_path, one))
     told: list[tuple[int, int, int]] = []
     settings = BuildSettings(num_partial_per_box=11)
     samples, unread = list_negatives(
-        listing(*frames),
-        made_negatives(settings),
+        listing(tmp_path, *frames),
+        random_negatives(settings),
         num_workers=2,
         progress=lambda *numbers: told.append(numbers),
     )
@@ -102,30 +106,30 @@ def test_a_listings_negatives_stand_in_the_order_of_a_stores_rows(tmp_path: Path
     first = samples[0]
     assert (first.quarter, first.angle, first.session, first.frame) == ("Q1-000", "side", 0, 100)
     assert (first.label_id, first.kind) == (-1, Kind.PARTIAL)
-    assert first.img_path == str(frames[1].path)
-    (made,) = made_negatives(settings)([frames[1]], [SIZE])
+    assert first.img_path == str(path_of(tmp_path, frames[1]))
+    (made,) = random_negatives(settings)([frames[1]], [SIZE])
     by_id = {negative.id: negative.box for negative in made}
     assert (first.x, first.y, first.w, first.h) == by_id[first.id]
     assert {type(side) for side in (first.x, first.y, first.w, first.h)} == {int}
 
 
 def test_a_frame_that_cannot_be_read_is_told(tmp_path: Path) -> None:
-    frames = [frame(tmp_path, person(0, PERSON), person(1, OTHER), number=n) for n in (1, 2, 3)]
-    draw(frames[0].path)
-    frames[1].path.write_bytes(b"no picture")
-    samples, unread = list_negatives(listing(*frames), made_negatives(BuildSettings()))
+    frames = [frame(person(0, PERSON), person(1, OTHER), number=n) for n in (1, 2, 3)]
+    draw(path_of(tmp_path, frames[0]))
+    path_of(tmp_path, frames[1]).write_bytes(b"no picture")
+    samples, unread = list_negatives(listing(tmp_path, *frames), random_negatives(BuildSettings()))
     assert {sample.frame for sample in samples} == {1}
-    assert [(row.line, row.frame) for row in unread] == [
-        (2, frames[1].key),
-        (3, frames[1].key),
-        (2, frames[2].key),
-        (3, frames[2].key),
+    assert [(row.where, row.frame) for row in unread] == [
+        ("m.csv line 2", frames[1].key),
+        ("m.csv line 3", frames[1].key),
+        ("m.csv line 2", frames[2].key),
+        ("m.csv line 3", frames[2].key),
     ]
-    assert isinstance(unread[0], LeftOut)
-    assert unread[0].reason.startswith(f"{frames[1].path.name}: ")
+    assert isinstance(unread[0], Rejected)
+    assert unread[0].reason.startswith(f"{frames[1].key}.jpg: ")
     assert "cannot be read" in unread[2].reason
 
 
 def test_a_number_of_workers_that_cannot_be_meant(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="workers 0: give 1 or more"):
-        list_negatives(listing(), made_negatives(BuildSettings()), num_workers=0)
+        list_negatives(listing(tmp_path), random_negatives(BuildSettings()), num_workers=0)

@@ -13,11 +13,10 @@ import numpy.typing as npt
 import pytest
 from PIL import Image
 
-from builders import BoxRow, BuildSettings, Frame, Listing, build, pipeline
-from builders.plan import plan
+from builders import BoxRow, BuildSettings, Files, Frame, Listing, build, frames_of, plan
 from lmdb_reid import codec
 from lmdb_reid.errors import InvalidSampleError, SourceError, UsageError
-from lmdb_reid.schema import Box, Kind
+from lmdb_reid.schema import Box, Kind, Roles
 from lmdb_reid.store import Store
 
 NO_NEGATIVES = BuildSettings(num_bg_per_frame=0, num_partial_per_box=0)
@@ -28,18 +27,18 @@ class Given:
 
     name = "given"
 
-    def __init__(self, frames: Sequence[Frame]) -> None:
+    roles = Roles()
+
+    def __init__(self, frames: Sequence[Frame], folder: Path) -> None:
         self._frames = frames
+        self._files = Files(folder, {path.stem: path.name for path in folder.iterdir()})
 
     def read(self) -> Listing:
         return Listing(
-            frames=self._frames,
+            frames=frames_of(self._frames),
+            medium=self._files,
             rows=sum(len(frame.rows) for frame in self._frames),
-            skipped=(),
-            dropped=(),
-            inputs={},
             settings={"format": self.name},
-            places={},
         )
 
 
@@ -50,13 +49,13 @@ def picture(height: int, width: int, shade: int = 0) -> npt.NDArray[np.uint8]:
 
 def crop_frame(path: Path, label: int, **more: Any) -> Frame:
     """A file that is a crop already."""
-    row = BoxRow(number=0, line=1, label=label, box=None, **more)
-    return Frame(key=path.stem, path=path, fields={"camera": label}, rows=(row,), boxes=())
+    row = BoxRow(number=0, label=label, box=None, **more)
+    return Frame(key=path.stem, fields={"camera": label}, rows=(row,), boxes=())
 
 
 def box_frame(path: Path, *boxes: Box) -> Frame:
-    rows = tuple(BoxRow(number=n, line=n + 2, label=n, box=box) for n, box in enumerate(boxes))
-    return Frame(key=path.stem, path=path, fields={}, rows=rows, boxes=tuple(boxes))
+    rows = tuple(BoxRow(number=n, label=n, box=box) for n, box in enumerate(boxes))
+    return Frame(key=path.stem, fields={}, rows=rows, boxes=tuple(boxes))
 
 
 def write_jpeg(path: Path, height: int, width: int, shade: int = 0) -> bytes:
@@ -72,7 +71,9 @@ def write_jpeg(path: Path, height: int, width: int, shade: int = 0) -> bytes:
 def test_a_crop_of_the_right_size_is_kept_byte_for_byte(tmp_path: Path, size: Any) -> None:
     data = write_jpeg(tmp_path / "a.jpg", 256, 128)
     report = build(
-        Given([crop_frame(tmp_path / "a.jpg", 5)]), tmp_path / "o", BuildSettings(size=size)
+        Given([crop_frame(tmp_path / "a.jpg", 5)], tmp_path),
+        tmp_path / "o",
+        BuildSettings(size=size),
     )
     assert report.kinds == {"person": 1}  # and no negatives: there is nothing around it
     with Store(tmp_path / "o") as store:
@@ -84,7 +85,7 @@ def test_a_crop_of_the_right_size_is_kept_byte_for_byte(tmp_path: Path, size: An
 
 def test_a_crop_of_another_size_is_resized_whole(tmp_path: Path) -> None:
     write_jpeg(tmp_path / "a.jpg", 100, 60)
-    build(Given([crop_frame(tmp_path / "a.jpg", 5)]), tmp_path / "o")
+    build(Given([crop_frame(tmp_path / "a.jpg", 5)], tmp_path), tmp_path / "o")
     with Store(tmp_path / "o") as store:
         image = store["a"].image.astype(int)
     assert image.shape == (256, 128, 3)
@@ -99,7 +100,7 @@ def test_a_crop_that_is_no_plain_jpeg_becomes_one(tmp_path: Path) -> None:
     exif[0x0112] = 3
     Image.fromarray(picture(64, 32)).save(tmp_path / "b.jpg", exif=exif, quality=95)
     frames = [crop_frame(tmp_path / name, 1) for name in ("a.png", "b.jpg")]
-    build(Given(frames), tmp_path / "o", BuildSettings(size=None))
+    build(Given(frames, tmp_path), tmp_path / "o", BuildSettings(size=None))
     with Store(tmp_path / "o") as store:
         for name, wanted in (("a", picture(64, 32)), ("b", picture(64, 32)[::-1, ::-1])):
             assert codec.header(store[name].jpeg).height == 64
@@ -113,7 +114,7 @@ def test_kinds_are_the_sources(tmp_path: Path) -> None:
         path = tmp_path / f"{kind.title}.jpg"
         write_jpeg(path, 64, 32)
         frames.append(crop_frame(path, -1 if kind == Kind.JUNK else 0, kind=kind))
-    report = build(Given(frames), tmp_path / "o", BuildSettings(size=None))
+    report = build(Given(frames, tmp_path), tmp_path / "o", BuildSettings(size=None))
     assert report.kinds == {"person": 1, "junk": 1, "distractor": 1}
     with Store(tmp_path / "o") as store:
         assert {name: store[name].kind for name in store} == {
@@ -125,7 +126,7 @@ def test_kinds_are_the_sources(tmp_path: Path) -> None:
 
 def test_a_label_that_does_not_fit_its_kind_is_refused(tmp_path: Path) -> None:
     write_jpeg(tmp_path / "a.jpg", 64, 32)
-    source = Given([crop_frame(tmp_path / "a.jpg", 4, kind=Kind.JUNK)])
+    source = Given([crop_frame(tmp_path / "a.jpg", 4, kind=Kind.JUNK)], tmp_path)
     with pytest.raises(InvalidSampleError, match="a: a junk sample has label -1, not 4"):
         build(source, tmp_path / "o")
     assert not (tmp_path / "o").exists()
@@ -143,7 +144,7 @@ def test_frames_of_several_sizes_share_no_pixels(tmp_path: Path) -> None:
     settings = BuildSettings(
         size=None, expand=1.0, quality=100, num_bg_per_frame=0, num_partial_per_box=0
     )
-    build(Given(frames), tmp_path / "o", settings, num_workers=1)
+    build(Given(frames, tmp_path), tmp_path / "o", settings, num_workers=1)
     with Store(tmp_path / "o") as store:
         for n, frame in enumerate(frames):
             image = store[f"f{n}#000"].image
@@ -156,22 +157,22 @@ def test_a_frame_without_rows_still_gives_background(tmp_path: Path) -> None:
     write_jpeg(tmp_path / "f.jpg", 200, 300)
     write_jpeg(tmp_path / "g.jpg", 200, 300)
     frames = [box_frame(tmp_path / "f.jpg"), box_frame(tmp_path / "g.jpg", Box(5, 5, 40, 60))]
-    report = build(Given(frames), tmp_path / "o")
+    report = build(Given(frames, tmp_path), tmp_path / "o")
     assert report.kinds == {"person": 1, "background": 2, "partial": 1}
 
 
 def test_numbers_beyond_three_digits(tmp_path: Path) -> None:
     write_jpeg(tmp_path / "f.jpg", 200, 300)
-    rows = tuple(BoxRow(number=n, line=2, label=0, box=Box(5, 5, 40, 60)) for n in (7, 999, 1000))
-    frame = Frame(key="f", path=tmp_path / "f.jpg", fields={}, rows=rows, boxes=())
-    build(Given([frame]), tmp_path / "o", NO_NEGATIVES)
+    rows = tuple(BoxRow(number=n, label=0, box=Box(5, 5, 40, 60)) for n in (7, 999, 1000))
+    frame = Frame(key="f", fields={}, rows=rows, boxes=())
+    build(Given([frame], tmp_path), tmp_path / "o", NO_NEGATIVES)
     with Store(tmp_path / "o") as store:
         assert sorted(store) == ["f#007", "f#1000", "f#999"]
 
 
 def test_no_frames_are_an_error(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="none of 0 rows gives a sample"):
-        build(Given([]), tmp_path / "o")
+        build(Given([], tmp_path), tmp_path / "o")
     assert not (tmp_path / "o").exists()
 
 
@@ -179,7 +180,7 @@ def test_no_frames_are_an_error(tmp_path: Path) -> None:
 def test_workers_are_at_least_one(tmp_path: Path, num_workers: int) -> None:
     for call in (build, plan):
         with pytest.raises(UsageError, match=f"workers {num_workers}: give 1 or more"):
-            call(Given([]), tmp_path / "o", num_workers=num_workers)  # type: ignore[operator]
+            call(Given([], tmp_path), tmp_path / "o", num_workers=num_workers)  # type: ignore[operator]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -206,8 +207,8 @@ def test_few_frames_are_read_ahead_of_the_writer(tmp_path: Path, monkeypatch: An
             ahead.append(len(read))
 
     ahead: list[int] = []
-    monkeypatch.setattr(pipeline.codec, "probe", noted)
-    build(Given(frames), tmp_path / "o", NO_NEGATIVES, num_workers=2, progress=waits)
+    monkeypatch.setattr(codec, "probe", noted)
+    build(Given(frames, tmp_path), tmp_path / "o", NO_NEGATIVES, num_workers=2, progress=waits)
     assert len(read) == 60
     assert 2 <= ahead[0] <= 2 * 4 + 1
 
@@ -223,8 +224,8 @@ def test_all_workers_work(tmp_path: Path, monkeypatch: Any) -> None:
             together.wait()
         return probe(data)
 
-    monkeypatch.setattr(pipeline.codec, "probe", met)
-    build(Given(frames), tmp_path / "o", NO_NEGATIVES, num_workers=3)
+    monkeypatch.setattr(codec, "probe", met)
+    build(Given(frames, tmp_path), tmp_path / "o", NO_NEGATIVES, num_workers=3)
     assert len(names) == 3
 
 
@@ -232,7 +233,7 @@ def test_a_failing_thread_ends_the_build_and_leaves_it_resumable(
     tmp_path: Path, monkeypatch: Any
 ) -> None:
     frames = many_frames(tmp_path, 12)
-    build(Given(frames), tmp_path / "whole", NO_NEGATIVES)
+    build(Given(frames, tmp_path), tmp_path / "whole", NO_NEGATIVES)
     encode, calls = codec.encode, []
 
     def fails(*args: Any, **more: Any) -> bytes:
@@ -243,17 +244,17 @@ def test_a_failing_thread_ends_the_build_and_leaves_it_resumable(
 
     monkeypatch.setattr(codec, "encode", fails)
     with pytest.raises(MemoryError, match="no more"):
-        build(Given(frames), tmp_path / "o", NO_NEGATIVES, num_workers=2)
+        build(Given(frames, tmp_path), tmp_path / "o", NO_NEGATIVES, num_workers=2)
     assert not (tmp_path / "o").exists()
     assert not [t for t in threading.enumerate() if t.name.startswith("cut")]
-    build(Given(frames), tmp_path / "o", NO_NEGATIVES, resume=True)
+    build(Given(frames, tmp_path), tmp_path / "o", NO_NEGATIVES, resume=True)
     with Store(tmp_path / "o") as store, Store(tmp_path / "whole") as whole:
         assert store.digest == whole.digest
 
 
 def test_the_manifest_tells_how_it_was_built(tmp_path: Path) -> None:
     settings = BuildSettings(size=(64, 32), seed=9)
-    build(Given(many_frames(tmp_path, 2)), tmp_path / "o", settings)
+    build(Given(many_frames(tmp_path, 2), tmp_path), tmp_path / "o", settings)
     with Store(tmp_path / "o") as store:
         built = store.manifest["build"]
         assert settings.as_json().items() <= built.items()

@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from builders import AtmaCup, BuildSettings, build
+from builders import AtmaCup, BuildSettings, build, plan
 from builders.game import Game, draw_game
-from builders.plan import plan
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pickle
 from dataclasses import fields
 from pathlib import Path
 
-from builders import BoxRow, Frame, Listing
+from builders import BoxRow, Files, Frame, Listing, frames_of
 from builders.samples import BoxSample, box_samples, sample_id
 from lmdb_reid.schema import Box, Kind
 
@@ -12,7 +12,6 @@ from lmdb_reid.schema import Box, Kind
 def frame(number: int, *rows: BoxRow) -> Frame:
     return Frame(
         key=f"f{number}",
-        path=Path(f"images/f{number}.jpg"),
         fields={"quarter": "Q1", "angle": "top", "session": 2, "frame": number},
         rows=rows,
         boxes=(),
@@ -31,21 +30,19 @@ def test_a_sample_has_the_guides_attributes_first() -> None:
 
 def test_samples_stand_in_the_order_of_the_csv() -> None:
     listing = Listing(
-        frames=[
-            frame(
-                10,
-                BoxRow(number=0, line=4, label=3, box=Box(1.0, 2.0, 30.0, 40.0)),
-                BoxRow(number=2, line=9, label=-1, box=Box(1.5, 2.0, 30.25, 40.0)),
-            ),
-            frame(9, BoxRow(number=0, line=2, label=7, box=Box(0.0, -5.0, 3.0, 4.0))),
-            frame(11, BoxRow(number=0, line=3, label=1, box=None)),
-        ],
+        frames=frames_of(
+            [
+                frame(
+                    10,
+                    BoxRow(number=0, order=2, label=3, box=Box(1.0, 2.0, 30.0, 40.0)),
+                    BoxRow(number=2, order=7, label=-1, box=Box(1.5, 2.0, 30.25, 40.0)),
+                ),
+                frame(9, BoxRow(number=0, order=0, label=7, box=Box(0.0, -5.0, 3.0, 4.0))),
+                frame(11, BoxRow(number=0, order=1, label=1, box=None)),
+            ]
+        ),
+        medium=Files(Path("images"), {f"f{n}": f"f{n}.jpg" for n in (9, 10, 11)}),
         rows=9,
-        skipped=[],
-        dropped=[],
-        inputs={},
-        settings={},
-        places={},
     )
     path = "images/f10.jpg"
     assert box_samples(listing) == [
@@ -58,6 +55,6 @@ def test_samples_stand_in_the_order_of_the_csv() -> None:
 
 def test_ids() -> None:
     box = Box(0, 0, 1, 1)
-    assert sample_id(frame(1), BoxRow(number=7, line=2, label=0, box=box)) == "f1#007"
-    assert sample_id(frame(1), BoxRow(number=1234, line=2, label=0, box=box)) == "f1#1234"
-    assert sample_id(frame(1), BoxRow(number=7, line=2, label=0, box=None)) == "f1"
+    assert sample_id(frame(1), BoxRow(number=7, label=0, box=box)) == "f1#007"
+    assert sample_id(frame(1), BoxRow(number=1234, label=0, box=box)) == "f1#1234"
+    assert sample_id(frame(1), BoxRow(number=7, label=0, box=None)) == "f1"

@@ -17,7 +17,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 import training
-from builders.cropping import cut
+from builders.cutting import cut
 from lmdb_reid.errors import ImageError, ResourceError, SourceError, SourceNotFoundError
 from lmdb_reid.schema import Box
 from training import BoxSample, PlayerReIDDataset

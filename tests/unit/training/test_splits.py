@@ -10,7 +10,7 @@ import pytest
 
 from builders import AtmaCup, BuildSettings, build
 from builders.negatives import list_negatives as all_negatives
-from builders.negatives import load_negatives_from_csv, made_negatives, write_negatives_csv
+from builders.negatives import load_negatives_from_csv, random_negatives, write_negatives_csv
 from builders.samples import BoxSample
 from lmdb_reid.codec import encode
 from lmdb_reid.errors import SourceNotFoundError, TooManySkippedError, UsageError
@@ -43,7 +43,7 @@ class Data:
 
     def make(self) -> None:
         source = AtmaCup(self.meta, self.images)
-        samples, _ = all_negatives(source.read(), made_negatives(BuildSettings()))
+        samples, _ = all_negatives(source.read(), random_negatives(BuildSettings()))
         write_negatives_csv(self.negatives, samples)
         build(source, self.store, BuildSettings(size=(32, 16), quality=50))
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from builders import BoxRow, BuildSettings, Frame, Listing
+from builders import BoxRow, BuildSettings, Files, Frame, Listing, frames_of
 from builders.negatives import (
     Negative,
-    chosen_negatives,
-    made_negatives,
-    taken_negatives,
+    csv_negatives,
+    negatives_of,
+    random_negatives,
     write_negatives_csv,
 )
 from builders.samples import BoxSample
@@ -27,11 +27,8 @@ HEAD = "quarter,angle,session,frame,x,y,w,h,label_id,img_path"
 def frame(number: int, boxes: Sequence[Box] = BOXES) -> Frame:
     return Frame(
         key=f"f{number}",
-        path=Path(f"f{number}.jpg"),
         fields={"quarter": "Q1", "angle": "side", "session": 0, "frame": number},
-        rows=tuple(
-            BoxRow(number=at, line=at + 2, label=at, box=box) for at, box in enumerate(boxes)
-        ),
+        rows=tuple(BoxRow(number=at, label=at, box=box) for at, box in enumerate(boxes)),
         boxes=tuple(boxes),
     )
 
@@ -40,7 +37,20 @@ def sample(number: int, kind: Kind, box: Box, sample_id: str) -> BoxSample:
     return BoxSample("Q1", "side", 0, number, *box, -1, f"f{number}.jpg", kind, sample_id)
 
 
+def listing(*frames: Frame) -> Listing:
+    medium = Files(Path(), {one.key: f"{one.key}.jpg" for one in frames})
+    return Listing(
+        frames=frames_of(frames),
+        medium=medium,
+        rows=6,
+        inputs={"train_meta": "abc"},
+        settings={"format": "atmacup"},
+        places={"img_root": "/images"},
+    )
+
+
 FRAMES = [frame(1), frame(2), frame(3)]
+LISTING = listing(*FRAMES)
 SIZES = [SIZE] * 3
 
 
@@ -52,7 +62,7 @@ def test_boxes_kinds_and_ids_are_those_of_the_csv(tmp_path: Path) -> None:
         sample(1, Kind.PARTIAL, Box(0.5, 4, 9.25, 8), "f1#000p0"),
     ]
     write_negatives_csv(path, samples)
-    negatives = taken_negatives(path, FRAMES)
+    negatives = csv_negatives(path, LISTING)
     assert negatives(FRAMES, SIZES) == [
         [
             Negative("f1#bg007", Kind.BACKGROUND, Box(1, 2, 30, 40), 2),
@@ -76,7 +86,7 @@ def test_without_ids_backgrounds_are_counted_and_parts_belong_to_the_box_they_ov
     ]
     path = tmp_path / "n.csv"
     path.write_text("\n".join([f"{HEAD},kind", *rows]))
-    first, second, _ = taken_negatives(path, FRAMES)(FRAMES, SIZES)
+    first, second, _ = csv_negatives(path, LISTING)(FRAMES, SIZES)
     assert [(one.line, one.id) for one in first] == [
         (2, "f1#bg000"),
         (3, "f1#001p0"),
@@ -102,7 +112,7 @@ def test_a_row_that_fits_no_frame(tmp_path: Path, given: BoxSample, message: str
     path = tmp_path / "n.csv"
     write_negatives_csv(path, [sample(1, Kind.BACKGROUND, Box(1, 2, 3, 4), "f1#bg001"), given])
     with pytest.raises(SourceError, match=message) as caught:
-        taken_negatives(path, FRAMES)
+        csv_negatives(path, LISTING)
     assert str(caught.value).startswith(f"{path}, line 3: ")
 
 
@@ -110,9 +120,9 @@ def test_a_part_of_no_box_cannot_be_numbered(tmp_path: Path) -> None:
     path = tmp_path / "n.csv"
     path.write_text(f"{HEAD},kind\nQ1,side,0,1,400,10,50,60,-1,f1.jpg,partial\n")
     with pytest.raises(SourceError, match=r"line 2: 'a part of no box' cannot be a partial"):
-        taken_negatives(path, FRAMES)
+        csv_negatives(path, LISTING)
     with pytest.raises(SourceError, match="a part of no box"):
-        taken_negatives(path, [frame(1, boxes=())])
+        csv_negatives(path, listing(frame(1, boxes=())))
 
 
 def test_two_rows_of_one_id(tmp_path: Path) -> None:
@@ -120,48 +130,34 @@ def test_two_rows_of_one_id(tmp_path: Path) -> None:
     one = sample(1, Kind.BACKGROUND, Box(1, 2, 3, 4), "f1#bg001")
     write_negatives_csv(path, [one, replace(one, x=9)])
     with pytest.raises(DuplicateSampleError, match="lines 2 and 3 have one id: f1#bg001"):
-        taken_negatives(path, FRAMES)
+        csv_negatives(path, LISTING)
 
 
 def test_frames_of_another_layout(tmp_path: Path) -> None:
     write_negatives_csv(tmp_path / "n.csv", [])
-    nameless = Frame(key="a", path=Path("a.jpg"), fields={"frame": 1}, rows=(), boxes=())
+    nameless = Frame(key="a", fields={"frame": 1}, rows=(), boxes=())
     with pytest.raises(UsageError, match="--negatives needs frames with quarter"):
-        taken_negatives(tmp_path / "n.csv", [nameless])
+        csv_negatives(tmp_path / "n.csv", listing(nameless))
 
 
 def test_no_csv(tmp_path: Path) -> None:
     with pytest.raises(SourceNotFoundError, match="Negatives CSV not found"):
-        taken_negatives(tmp_path / "n.csv", FRAMES)
+        csv_negatives(tmp_path / "n.csv", LISTING)
 
 
 def test_the_csv_joins_the_inputs_and_takes_the_place_of_settings(tmp_path: Path) -> None:
     path = tmp_path / "n.csv"
     write_negatives_csv(path, [sample(1, Kind.BACKGROUND, Box(1, 2, 3, 4), "f1#bg001")])
-    listing = Listing(
-        frames=FRAMES,
-        rows=6,
-        skipped=[],
-        dropped=[],
-        inputs={"train_meta": "abc"},
-        settings={"format": "atmacup"},
-        places={"img_root": "/images"},
-    )
-    told, negatives = chosen_negatives(listing, BuildSettings(), path)
-    assert told.inputs == {
-        "train_meta": "abc",
-        "negatives": hashlib.sha256(path.read_bytes()).hexdigest(),
-    }
-    assert told.settings == {
-        "format": "atmacup",
+    negatives = negatives_of(LISTING, BuildSettings(), path)
+    assert negatives.inputs == {"negatives": hashlib.sha256(path.read_bytes()).hexdigest()}
+    assert negatives.settings == {
         "num_bg_per_frame": None,
         "num_partial_per_box": None,
         "seed": None,
     }
-    assert told.places == {"img_root": "/images", "negatives": str(path)}
-    assert told.frames is listing.frames
+    assert negatives.places == {"negatives": str(path)}
     assert len(negatives(FRAMES, SIZES)[0]) == 1
 
-    same, made = chosen_negatives(listing, BuildSettings(seed=3))
-    assert same is listing
-    assert made(FRAMES, SIZES) == made_negatives(BuildSettings(seed=3))(FRAMES, SIZES)
+    drawn = negatives_of(LISTING, BuildSettings(seed=3))
+    assert (drawn.inputs, drawn.settings, drawn.places) == ({}, {}, {})
+    assert drawn(FRAMES, SIZES) == random_negatives(BuildSettings(seed=3))(FRAMES, SIZES)

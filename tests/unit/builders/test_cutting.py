@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from builders.cropping import cut
+from builders.cutting import cut
 from lmdb_reid.schema import Box
 
 HEIGHT, WIDTH = 30, 40
