@@ -14,7 +14,6 @@ from lmdb_reid.errors import UsageError
 Pixels = npt.NDArray[np.uint8]
 
 _HASH_SIDE, _LOW = 32, 8
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601, as JPEG has it
 
 
 class Derived(Protocol):
@@ -47,8 +46,10 @@ class PHash:
 
     def of(self, crop: Pixels) -> int:
         """The hash."""
-        luma = (codec.resize(crop, (_HASH_SIDE, _HASH_SIDE)) @ _LUMA).astype(np.float64)
-        low = (_COSINES @ luma @ _COSINES.T).ravel()
+        luma = _luma(codec.resize(crop, (_HASH_SIDE, _HASH_SIDE)))
+        # Not by @: a BLAS with threads of its own is slow beside a build's.
+        rows = np.einsum("ui,ij->uj", _COSINES, luma.astype(np.float64))
+        low = np.einsum("uj,vj->uv", rows, _COSINES).ravel()
         bits = np.packbits(low > np.median(low))
         return int.from_bytes(bits.tobytes(), signed=True)
 
@@ -65,12 +66,24 @@ class Blur:
 
     def of(self, crop: Pixels) -> float:
         """The variance; 0.0 of a crop without inner pixels."""
-        luma = crop @ _LUMA
-        inner = luma[1:-1, 1:-1]
-        if not inner.size:
+        luma = _luma(crop)
+        edges = luma[1:-1, 1:-1] * np.int16(-4)  # at most 1,020 either way
+        if not edges.size:
             return 0.0
-        around = luma[:-2, 1:-1] + luma[2:, 1:-1] + luma[1:-1, :-2] + luma[1:-1, 2:]
-        return float(np.var(around - 4 * inner, dtype=np.float64))
+        for neighbours in (luma[:-2, 1:-1], luma[2:, 1:-1], luma[1:-1, :-2], luma[1:-1, 2:]):
+            edges += neighbours
+        total = int(edges.sum(dtype=np.int64))
+        squares = int(np.square(edges, dtype=np.int32).sum(dtype=np.int64))
+        # Of whole numbers, so that every machine finds the same.
+        return (squares * edges.size - total * total) / edges.size**2
+
+
+def _luma(image: Pixels) -> npt.NDArray[np.int16]:
+    """Grey levels 0 to 255 by the weights of ITU-R BT.601, in 256ths, as JPEG has them."""
+    red, green, blue = (image[:, :, channel].astype(np.uint16) for channel in range(3))
+    weighted = red * np.uint16(77) + green * np.uint16(150) + blue * np.uint16(29)
+    luma: npt.NDArray[np.int16] = (weighted >> np.uint16(8)).astype(np.int16)
+    return luma
 
 
 def _cosines() -> npt.NDArray[np.float64]:

@@ -115,9 +115,12 @@ def _read_bytes(path: Path, option: str) -> bytes:
 def _header(path: Path, text: bytes) -> list[str]:
     lines = io.TextIOWrapper(io.BytesIO(text), encoding="utf-8-sig", newline="")
     try:
-        return next(csv.reader(lines), [])
+        header = next(csv.reader(lines), None)
     except (csv.Error, UnicodeDecodeError) as error:
         raise SourceError(f"{path} is no usable csv: {error}") from None
+    if not header:
+        raise SourceError(f"{path} is no usable csv: its first line must name the columns")
+    return header
 
 
 def _check_header(path: Path, header: Sequence[str], needed: Sequence[str]) -> None:

@@ -197,7 +197,9 @@ def test_a_row_that_cannot_be_used_is_listed(
     assert report.rows == own_game.boxes
     assert report.kinds["person"] == own_game.boxes - 1
     told = json.loads((tmp_path / "o.lmdb" / "report.json").read_bytes())
-    assert [(row["line"], row["reason"]) for row in told["skipped"]] == [(5, row.reason)]
+    assert [(each["where"], each["reason"]) for each in told["skipped"]] == [
+        ("train_meta.csv line 5", row.reason)
+    ]
     with Store(tmp_path / "o.lmdb") as store:
         first = {s for s in store if re.fullmatch(r"Q1-000__side__00__01#\d+", s)}
         assert first == wanted or column in ("quarter", "angle", "session", "frame")
@@ -424,7 +426,7 @@ def test_two_frames_of_one_image(own_game: Game, tmp_path: Path) -> None:
 
 def lines_of(rows: Sequence[Rejected]) -> list[int]:
     """The lines of the csv that rejected rows stand on."""
-    return [int(row.where.removeprefix("train_meta.csv line ")) for row in rows]
+    return [int(re.sub(r"^\w+\.csv line ", "", row.where)) for row in rows]
 
 
 class Given:
