@@ -54,11 +54,12 @@ def ready_store(source: Source, settings: BuildSettings, folder: str | os.PathLi
 
 
 def store_path(job: Job, folder: str | os.PathLike[str]) -> Path:
-    """Where the store of a job belongs. Its name tells settings and sources apart, but not what
-    changes in the files of a source: then the store is replaced.
+    """Where the store of a job belongs. Its name tells settings and sources apart, these by the
+    first of the listing's places, but not what changes in a source: then the store is replaced.
     """
     settings = {name: value for name, value in job.fingerprint.items() if name != "inputs"}
-    what = json.dumps([settings, dict(job.listing.places)], sort_keys=True)
+    place = next(iter(job.listing.places.values()), "")  # seen from the folder: both may be moved
+    what = json.dumps([settings, os.path.relpath(place or folder, folder)], sort_keys=True)
     digest = hashlib.sha256(what.encode("utf-8", "backslashreplace")).hexdigest()
     size = "x".join(map(str, job.settings.size)) if job.settings.size else "native"
     return Path(folder).absolute() / f"{job.format}_{size}_{digest[:8]}.lmdb"

@@ -195,7 +195,7 @@ class FoldDataModule(LightningDataModule):
             self.prepare_data()
         assert self._store is not None
         store = self._store if isinstance(self._store, Store) else Store(self._store)
-        return stored(store, self._size)
+        return stored(store, self._size, self._source)
 
     def _chosen(self, pictures: Pictures) -> Rows:
         """The rows that folds are made of."""

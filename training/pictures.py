@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from builders import AtmaCup, BuildSettings
+from builders import BuildSettings, Source
 from builders.cutting import cuts_of
 from builders.job import job_of
 from builders.media import frame_sizes
@@ -48,8 +48,11 @@ class Pictures:
     """(rows, their labels, transform) -> what a loader reads."""
 
 
-def stored(store: Store, size: Size | None) -> Pictures:
-    """The samples of a store, as images of `size`, (height, width); None is the store's own."""
+def stored(store: Store, size: Size | None, source: Source | None = None) -> Pictures:
+    """The samples of a store, as images of `size`, (height, width); None is the store's own.
+
+    `source` is what it was built from; see `source_order`.
+    """
     columns = store.columns
 
     def dataset(rows: Rows, labels: Rows, transform: Transform | None) -> ReIDDataset:
@@ -61,12 +64,12 @@ def stored(store: Store, size: Size | None) -> Pictures:
         labels=columns["label"],
         kinds=columns["kind"],
         angles=None if angles is None else np.array([*angles, ""])[columns[_ANGLE]],
-        order=source_order(store),
+        order=source_order(store, source),
         dataset=dataset,
     )
 
 
-def cut_at_run_time(source: AtmaCup, settings: BuildSettings) -> Pictures:
+def cut_at_run_time(source: Source, settings: BuildSettings) -> Pictures:
     """The samples that a build of `source` would store, negatives too, none of them cut yet."""
     job = job_of(source, settings)
     listing, medium = job.listing, job.listing.medium

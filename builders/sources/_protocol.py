@@ -33,7 +33,9 @@ class Listing:
     settings: Mapping[str, Any] = field(default_factory=dict)
     """What of the source's own settings decides the content."""
     places: Mapping[str, str] = field(default_factory=dict)
-    """Paths, for the manifest's provenance."""
+    """Absolute paths, for the manifest's provenance. The first one tells sources of one layout
+    apart: the file, or the folder, that was read.
+    """
 
 
 class Options(Protocol):

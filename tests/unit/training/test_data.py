@@ -14,17 +14,19 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from builders import AtmaCup, BuildSettings, build
+from builders import AtmaCup, BuildSettings, Listing, build, ready
 from builders.game import Game
+from builders.job import job_of
+from builders.pipeline import build_job
 from lmdb_reid.codec import encode
 from lmdb_reid.errors import SourceNotFoundError, StoreWriteError, UsageError
 from lmdb_reid.loaders import Batch, _dataloader
 from lmdb_reid.schema import Kind
 from lmdb_reid.store import Store, StoreWriter, _growing
-from training import loading, stores
+from training import loading
 from training.data import PlayerReIDDataModule, PlayerReIDDataModuleCV
 from training.folds import load_fold
-from training.stores import ready_store
+from training.stores import source_order
 
 SIZE = (64, 32)
 SMALL: dict[str, Any] = {
@@ -340,6 +342,26 @@ def test_the_store_is_built_once_beside_the_csv(own_game: Game, sealed: Path) ->
         )
 
 
+def test_a_run_reads_the_csv_once(own_game: Game, monkeypatch: pytest.MonkeyPatch) -> None:
+    read, times = AtmaCup.read, []
+
+    def counted(source: AtmaCup) -> Listing:
+        times.append(source.train_meta)
+        return read(source)
+
+    monkeypatch.setattr(AtmaCup, "read", counted)
+    monkeypatch.setattr(
+        "training.pictures.source_order", lambda store, _source: source_order(store)
+    )
+    for _ in ("the first run, which builds", "another"):
+        times.clear()
+        module = PlayerReIDDataModuleCV(own_game.train_meta, own_game.img_root, **SMALL)
+        module.prepare_data()
+        module.setup()
+        module.prepare_data()  # as a trainer calls it once more
+        assert times == [own_game.train_meta]
+
+
 def test_it_is_built_by_setup_where_nobody_prepared_it(own_game: Game) -> None:
     module = PlayerReIDDataModuleCV(own_game.train_meta, own_game.img_root, **SMALL)
     module.setup()
@@ -366,9 +388,9 @@ def test_other_settings_get_a_store_of_their_own(own_game: Game) -> None:
 def test_a_store_that_is_not_of_these_settings_is_replaced(own_game: Game) -> None:
     source = AtmaCup(own_game.train_meta, own_game.img_root)
     wanted = BuildSettings(size=SIZE)
-    path = stores.store_path(source, wanted, own_game.train_meta.parent)
+    path = ready.store_path(job_of(source, wanted), own_game.train_meta.parent)
     build(source, path, BuildSettings(size=SIZE, quality=50))
-    assert ready_store(source, wanted, path.parent) == path
+    assert ready.ready_store(source, wanted, path.parent) == path
     with Store(path) as store:
         assert store.manifest["build"]["quality"] == 95
 
@@ -394,7 +416,7 @@ def test_a_build_that_was_stopped_is_gone_on_with(
     own_game: Game, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(_growing, "COMMIT_BYTES", 1)  # or so small a build begins at its beginning
-    real, told = stores.build, []
+    real, told = ready.build_job, []
 
     def watched(*args: Any, **kwargs: Any) -> Any:
         def watch(done: int, total: int, crops: int) -> None:
@@ -404,7 +426,7 @@ def test_a_build_that_was_stopped_is_gone_on_with(
 
         return real(*args, **kwargs | {"progress": watch})
 
-    monkeypatch.setattr(stores, "build", watched)
+    monkeypatch.setattr(ready, "build_job", watched)
     with pytest.raises(KeyboardInterrupt):
         game_module(own_game)
     assert len(game_module(own_game).pictures.ids) == 336
@@ -418,10 +440,10 @@ def test_a_stopped_build_of_another_csv_is_no_hindrance(
         def stop(done: int, total: int, crops: int) -> None:
             raise KeyboardInterrupt
 
-        return build(*args, **kwargs | {"progress": stop})
+        return build_job(*args, **kwargs | {"progress": stop})
 
     with monkeypatch.context() as patched:
-        patched.setattr(stores, "build", stopped)
+        patched.setattr(ready, "build_job", stopped)
         with pytest.raises(KeyboardInterrupt):
             game_module(own_game)
     lines = own_game.train_meta.read_text().splitlines()
@@ -459,7 +481,7 @@ _RACER = """
 import logging, sys, time
 from pathlib import Path
 from builders import AtmaCup, BuildSettings
-from training.stores import ready_store
+from builders.ready import ready_store
 logging.basicConfig(level=logging.INFO, stream=sys.stdout)
 csv, frames, cache, me = sys.argv[1:]
 (Path(cache) / me).touch()
