@@ -80,7 +80,7 @@ class BoxRows:
                 boxes,
                 kinds,
                 _fields_of(self.fields, many),
-                repeat("", many) if self.document is None else cells_of(self.document),
+                repeat("", many) if self.document is None else _texts(self.document),
                 repeat(-1, many) if self.entry is None else self.entry.tolist(),
                 self.order.tolist(),
             )
@@ -194,6 +194,10 @@ def _same(one: object, other: object) -> bool:
 
 def _kind(number: int) -> Kind:
     return _KINDS[number]
+
+
+def _texts(column: Coded[str]) -> list[str]:
+    return [text or "" for text in cells_of(column)]
 
 
 def _coded(column: Coded[str], rows: slice | Ints) -> Coded[str]:
