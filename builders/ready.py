@@ -17,8 +17,13 @@ from builders.report import accept_skipped
 from builders.settings import BuildSettings
 from builders.sources import Source
 from lmdb_reid import _disk
-from lmdb_reid.errors import ResumeError, StoreError, StoreNotFoundError, StoreWriteError
-from lmdb_reid.progress import shown
+from lmdb_reid.errors import (
+    ResumeError,
+    StoreDamagedError,
+    StoreNotFoundError,
+    StoreVersionError,
+    StoreWriteError,
+)
 from lmdb_reid.store import Store
 
 _log = logging.getLogger(__name__)
@@ -73,8 +78,8 @@ def _unfit(path: Path, job: Job) -> str | None:
             places: Mapping[str, Any] = store.manifest["source"]
     except StoreNotFoundError:
         return "there is none"
-    except StoreError as error:
-        return str(error)
+    except (StoreDamagedError, StoreVersionError) as error:
+        return str(error)  # whatever else is wrong may pass, and the store be good
     wanted = json.loads(json.dumps(job.fingerprint))  # as the manifest's were
     differing = [name for name in sorted({*build, *wanted}) if build.get(name) != wanted.get(name)]
     if differing:

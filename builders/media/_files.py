@@ -8,11 +8,20 @@ import stat
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import pairwise
+from pathlib import Path, PurePosixPath
+from typing import Self
 
+from builders.columns import TextMap
 from builders.media._protocol import Picture, Stamp
 from lmdb_reid import codec
-from lmdb_reid.errors import ImageError, SourceError, SourceNotFoundError, SourceReadError
+from lmdb_reid.errors import (
+    DuplicateSampleError,
+    ImageError,
+    SourceError,
+    SourceNotFoundError,
+    SourceReadError,
+)
 from lmdb_reid.schema import Size
 
 _LASTING = {
@@ -40,6 +49,21 @@ class Files:
 
     root: Path
     names: Mapping[str, str]
+
+    @classmethod
+    def below(cls, root: Path, paths: Iterable[str]) -> Self:
+        """Files whose keys are their paths below `root` without suffix.
+
+        Raises:
+            DuplicateSampleError: two differ in their suffixes alone.
+        """
+        pairs = sorted((str(PurePosixPath(path).with_suffix("")), path) for path in paths)
+        for (key, one), (next_key, other) in pairwise(pairs):
+            if key == next_key:
+                raise DuplicateSampleError(
+                    f"{root / one} and {root / other} would give samples the same ids: {key}"
+                )
+        return cls(root, TextMap(pairs))
 
     def path(self, key: str) -> Path:
         """The file of a frame."""

@@ -14,7 +14,7 @@ from builders import AtmaCup, BuildSettings, Files, build, plan
 from builders.game import Game, draw_game
 from builders.media import frame_sizes
 from builders.negatives import list_negatives, random_negatives
-from lmdb_reid.errors import ImageError, SourceReadError
+from lmdb_reid.errors import DuplicateSampleError, ImageError, SourceReadError
 from lmdb_reid.store import Store
 
 PASSING = [errno.EIO, errno.EMFILE, errno.ESTALE, errno.ENOMEM, errno.EAGAIN]
@@ -130,3 +130,11 @@ def test_a_name_that_is_no_picture(tmp_path: Path, name: str) -> None:
     (told,) = frame_sizes(files, ["k"], 1)
     assert str(told).startswith(f"{name}: ")
     assert files.stamp("k") == () or name == "folder"
+
+
+def test_files_by_their_paths(tmp_path: Path) -> None:
+    files = Files.below(tmp_path, ["b/2.jpg", "a/1.tar.png", "a/0"])
+    assert dict(files.names) == {"a/0": "a/0", "a/1.tar": "a/1.tar.png", "b/2": "b/2.jpg"}
+    assert files.path("b/2") == tmp_path / "b" / "2.jpg"
+    with pytest.raises(DuplicateSampleError, match=r"a/1\.jpg and .*a/1\.png would .* ids: a/1"):
+        Files.below(tmp_path, ["a/1.png", "b/1.jpg", "a/1.jpg"])
