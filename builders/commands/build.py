@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builders.derived import DERIVED_NAMES
+from builders.registry import source_class, source_names
 from builders.settings import BuildSettings
-from builders.sources import source_class, source_names
 from lmdb_reid.errors import UsageError
 from lmdb_reid.schema import DEFAULT_SIZE, parse_size
 

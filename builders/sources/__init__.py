@@ -7,7 +7,6 @@ from builders.sources._frame import BoxRow, Frame, Rejected
 from builders.sources._frames import BoxRows, Frames
 from builders.sources._gather import frames_of
 from builders.sources._protocol import Listing, Options, Source
-from builders.sources._registry import source_class, source_names
 
 __all__ = [
     "AtmaCup",
@@ -20,6 +19,4 @@ __all__ = [
     "Rejected",
     "Source",
     "frames_of",
-    "source_class",
-    "source_names",
 ]

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from builders.sources import source_class, source_names
+from builders.registry import source_class, source_names
 from lmdb_reid import codec
 from lmdb_reid.cli.main import main
 from lmdb_reid.errors import UsageError

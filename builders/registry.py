@@ -8,9 +8,13 @@ from __future__ import annotations
 
 import difflib
 from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING
 
-from builders.sources._protocol import Source
+from lmdb_reid._lazy import EXTRA_OF_MODULE
 from lmdb_reid.errors import UsageError
+
+if TYPE_CHECKING:  # or --help would need all that sources need
+    from builders.sources import Source
 
 GROUP = "lmdb_reid.sources"
 _NEEDED = ("name", "roles", "configure", "from_args", "recognises", "read")
@@ -26,6 +30,7 @@ def source_class(name: str) -> type[Source]:
 
     Raises:
         UsageError: none is, two are, it does not import, or it is no source.
+        ModuleNotFoundError: it needs a package that an extra of ours brings.
     """
     entries = [*{_origin(entry): entry for entry in entry_points(group=GROUP, name=name)}.values()]
     if not entries:
@@ -39,6 +44,8 @@ def source_class(name: str) -> type[Source]:
     try:
         found: type[Source] = entry.load()
     except Exception as error:  # whatever the module of another package raises
+        if isinstance(error, ModuleNotFoundError) and error.name in EXTRA_OF_MODULE:
+            raise  # the command says how to install it
         raise UsageError(
             f"the format {name!r} cannot be used: {entry.value} of {_dist(entry)} does not import"
             f" ({type(error).__name__}: {error})"
