@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -63,6 +62,8 @@ class FrameResult:
     derived: Sequence[Numbers] = ()
     """The derived numbers of each, or none at all."""
     skipped: list[Rejected] = field(default_factory=list)
+    given_up: int = 0
+    """Places for negatives that none was found for."""
 
 
 class FrameCutter:
@@ -99,7 +100,7 @@ class FrameCutter:
             data = picture()
             info = codec.probe(data) if isinstance(data, bytes) else None
             size = _size_of(data, info)
-            cuts, skipped = self._cuts(frame, size)
+            cuts, skipped, given_up = self._cuts(frame, size)
             images, derived = self._crops(cuts, data, info, size)
         except ImageError as error:
             return self._unusable(frame, stamp, error)
@@ -111,6 +112,7 @@ class FrameCutter:
             images=images,
             derived=derived,
             skipped=skipped,
+            given_up=given_up,
         )
 
     def plan(self, frame: Frame) -> FrameResult:
@@ -123,13 +125,14 @@ class FrameCutter:
             size = self._medium.size(frame.key)
         except ImageError as error:
             return self._unusable(frame, (), error)
-        cuts, skipped = self._cuts(frame, size)
-        return FrameResult(key=frame.key, size=size, cuts=cuts, skipped=skipped)
+        cuts, skipped, given_up = self._cuts(frame, size)
+        return FrameResult(key=frame.key, size=size, cuts=cuts, skipped=skipped, given_up=given_up)
 
-    def _cuts(self, frame: Frame, size: Size) -> tuple[list[Cut], list[Rejected]]:
-        negatives = [*chain(*self._negatives([frame], [size]))]
+    def _cuts(self, frame: Frame, size: Size) -> tuple[list[Cut], list[Rejected], int]:
+        (negatives,) = self._negatives([frame], [size])
         name = self._medium.name(frame.key)
-        return cuts_of(frame, size, negatives, expand=self._settings.expand, name=name)
+        cuts, skipped = cuts_of(frame, size, negatives, expand=self._settings.expand, name=name)
+        return cuts, skipped, max(0, self._negatives.slots(frame) - len(negatives))
 
     def _crops(
         self, cuts: Sequence[Cut], data: bytes | Pixels, info: codec.SourceInfo | None, size: Size

@@ -225,7 +225,8 @@ def _count_earlier(frames: Frames, marks: Mapping[str, Any], medium: Medium, tal
                 " begun; give --overwrite"
             )
         kinds = {int(kind): count for kind, count in note["kinds"]}
-        tally.add(kinds, note["labels"], [Rejected(*row) for row in note["skipped"]])
+        skipped = [Rejected(*row) for row in note["skipped"]]
+        tally.add(kinds, note["labels"], skipped, note["given_up"])
 
 
 def _go_through(
@@ -258,12 +259,13 @@ def _go_through(
             for result in _in_order(pool, tasks, _AHEAD * num_workers):
                 kinds = Counter(int(one.record["kind"]) for one in result.cuts)
                 labels = sorted({one.record["label"] for one in result.cuts} - {NO_LABEL})
-                tally.add(kinds, labels, result.skipped)
+                tally.add(kinds, labels, result.skipped, result.given_up)
                 note = {
                     "stamp": result.stamp,
                     "kinds": sorted(kinds.items()),
                     "labels": labels,
                     "skipped": result.skipped,
+                    "given_up": result.given_up,
                 }
                 sink(result, note)
                 samples += len(result.cuts)

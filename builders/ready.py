@@ -24,6 +24,7 @@ from lmdb_reid.errors import (
     StoreVersionError,
     StoreWriteError,
 )
+from lmdb_reid.progress import shown
 from lmdb_reid.store import Store
 
 _log = logging.getLogger(__name__)

@@ -38,6 +38,8 @@ class Report:
     """Rows that could not be used."""
     dropped: list[Rejected] = field(default_factory=list)
     """Rows left out on purpose."""
+    given_up: int = 0
+    """Places for negatives for which 20 candidates failed, or that had no room for one."""
     seconds: float = 0.0
     """Wall time of this run (a resumed build: of the last run)."""
     crops_per_second: float = 0.0
@@ -86,6 +88,8 @@ class Report:
         ]
         for title, rows in (("skipped", self.skipped), ("left out", self.dropped)):
             lines += [f"  {title:<11} {len(rows):,} rows", *_reasons(rows)]
+        if self.given_up:
+            lines.append(f"  negatives   {self.given_up:,} places had room for none")
         about = "about " if self.dry_run else ""
         lines.append(f"  size        {about}{size_in_words(self.size_bytes)}")
         rate = f" ({self.crops_per_second:,.0f} crops/s)" if self.crops_per_second else ""
@@ -111,17 +115,20 @@ class Tally:
     def __init__(
         self, listing: Listing, *, strict: bool = False, max_skipped: float = MAX_SKIPPED
     ) -> None:
-        self.crops = 0
-        """Crops cut in this run."""
         self._listing = listing
         self._skipped = list(listing.skipped)
         self._kinds: Counter[int] = Counter()
         self._labels: set[int] = set()
+        self._given_up = 0
         self._strict, self._share = strict, max_skipped
         self._check()
 
     def add(
-        self, kinds: Mapping[int, int], labels: Iterable[int], skipped: Sequence[Rejected]
+        self,
+        kinds: Mapping[int, int],
+        labels: Iterable[int],
+        skipped: Sequence[Rejected],
+        given_up: int,
     ) -> None:
         """Count one frame in.
 
@@ -131,6 +138,7 @@ class Tally:
         """
         self._kinds.update(kinds)
         self._labels.update(labels)
+        self._given_up += given_up
         if skipped:
             self._skipped += skipped
             self._check()
@@ -145,6 +153,7 @@ class Tally:
             identities=len(self._labels),
             skipped=in_reading_order(self._skipped),
             dropped=list(self._listing.dropped),
+            given_up=self._given_up,
             seconds=seconds,
             crops_per_second=crops_per_second,
         )

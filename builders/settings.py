@@ -28,6 +28,10 @@ class BuildSettings:
     """Background negatives wanted of each frame."""
     num_partial_per_box: int = 1
     """Partial negatives wanted of each player's box."""
+    max_person_share: float = 0.2
+    """The most of any person's box that a background may show, of the box's area, and that a
+    partial may show of any other person's box. 1 is no limit beside that on IoU.
+    """
     seed: int = 0
     """Of the negatives."""
 
@@ -42,6 +46,8 @@ class BuildSettings:
                 raise UsageError(f"{name} {getattr(self, name)!r}: give a whole number")
         if not 1.0 <= self.expand <= 10.0:
             raise UsageError(f"expand {self.expand}: give 1.0 (the box as it is) to 10.0")
+        if not 0 <= self.max_person_share <= 1:
+            raise UsageError(f"max_person_share {self.max_person_share}: give a share from 0 to 1")
         if not 1 <= self.quality <= 100:
             raise UsageError(f"quality {self.quality}: give 1 to 100")
         for name in ("num_bg_per_frame", "num_partial_per_box"):
@@ -54,6 +60,7 @@ class BuildSettings:
         return fields | {
             "size": list(self.size) if self.size else None,
             "expand": float(self.expand),
+            "max_person_share": float(self.max_person_share),
         }
 
 

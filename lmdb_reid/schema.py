@@ -144,14 +144,32 @@ def corners(boxes: Boxes, extents: Points) -> tuple[Points, Points]:
 def ious(one: Boxes, other: Boxes) -> npt.NDArray[np.float64]:
     """`iou` of many, pair by pair [N]; 0 where either has no area, NaN where a side is NaN."""
     with np.errstate(over="ignore", invalid="ignore"):  # of boxes larger than any picture
-        stops = np.minimum(one[:, :2] + one[:, 2:], other[:, :2] + other[:, 2:])
-        sides = np.maximum(stops - np.maximum(one[:, :2], other[:, :2]), 0)
-        common = sides[:, 0] * sides[:, 1]
+        common = _common(one, other)
         areas = one[:, 2] * one[:, 3] + other[:, 2] * other[:, 3]
-    shares: npt.NDArray[np.float64] = np.divide(
-        common, areas - common, out=np.zeros_like(common), where=common != 0
+    return _quotients(common, areas - common)
+
+
+def shown_shares(one: Boxes, other: Boxes) -> npt.NDArray[np.float64]:
+    """How much of `other` lies in `one`, of its own area, pair by pair [N]; 0 where none does."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _quotients(_common(one, other), other[:, 2] * other[:, 3])
+
+
+def _common(one: Boxes, other: Boxes) -> npt.NDArray[np.float64]:
+    """The area that two boxes share, pair by pair [N]."""
+    stops = np.minimum(one[:, :2] + one[:, 2:], other[:, :2] + other[:, 2:])
+    sides = np.maximum(stops - np.maximum(one[:, :2], other[:, :2]), 0)
+    common: npt.NDArray[np.float64] = sides[:, 0] * sides[:, 1]
+    return common
+
+
+def _quotients(
+    part: npt.NDArray[np.float64], whole: npt.NDArray[np.float64]
+) -> npt.NDArray[np.float64]:
+    quotients: npt.NDArray[np.float64] = np.divide(
+        part, whole, out=np.zeros_like(part), where=part != 0
     )
-    return shares
+    return quotients
 
 
 def check_id(sample_id: str) -> bytes:

@@ -58,13 +58,23 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="partial negatives (default: 1)",
     )
+    add(
+        "--max-person-share",
+        type=float,
+        default=defaults.max_person_share,
+        metavar="SHARE",
+        help=(
+            "most of a person's box that a background may show, or a partial of another's; 1: all"
+            " of it (default: %(default)s)"
+        ),
+    )
     add("--seed", type=int, default=0, help="of the negatives (default: 0)")
     add(
         "--negatives",
         metavar="CSV",
         help=(
             "take the negatives from here, as lmdb-reid negatives wrote them, instead of drawing"
-            " them: the three settings above then decide nothing"
+            " them: the four settings above then decide nothing"
         ),
     )
     add(
@@ -135,6 +145,7 @@ def run(args: argparse.Namespace) -> int:
         quality=args.quality,
         num_bg_per_frame=args.num_bg_per_frame,
         num_partial_per_box=args.num_partial_per_box,
+        max_person_share=args.max_person_share,
         seed=args.seed,
     )
     if not 0 <= args.max_skipped <= 1:

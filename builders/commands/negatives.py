@@ -49,6 +49,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--num-bg-per-frame", type=int, metavar="N", help="background negatives (default: 1)")
     add("--num-partial-per-box", type=int, metavar="N", help="partial negatives (default: 1)")
     add(
+        "--max-person-share",
+        type=float,
+        metavar="SHARE",
+        help="most of a person's box that a background may show, or a partial of another's"
+        f" (default: {defaults.max_person_share}, as build has it)",
+    )
+    add(
         "--max-iou-partial",
         type=float,
         metavar="IOU",
@@ -110,7 +117,7 @@ def _of_frames(args: argparse.Namespace) -> tuple[list[BoxSample], Sequence[Reje
         raise UsageError(f"--max-skipped {args.max_skipped}: give a share from 0 to 1")
     given = {
         name: getattr(args, name)
-        for name in ("num_bg_per_frame", "num_partial_per_box", "seed")
+        for name in ("num_bg_per_frame", "num_partial_per_box", "max_person_share", "seed")
         if getattr(args, name) is not None
     }
     settings = BuildSettings(**given)
@@ -139,6 +146,7 @@ def _of_store(args: argparse.Namespace) -> tuple[list[BoxSample], Sequence[Rejec
         "train_meta",
         "num_bg_per_frame",
         "num_partial_per_box",
+        "max_person_share",
         "max_iou_partial",
         "bbox_mode",
         "seed",

@@ -11,7 +11,7 @@ Shapes are given in brackets: N slots, B boxes that slots keep away from.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 from itertools import chain
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmdb_reid.errors import UsageError
-from lmdb_reid.schema import Box, Boxes, Points, Rows, Size, check_ids, corners, ious
+from lmdb_reid.schema import Box, Boxes, Points, Rows, Size, check_ids, corners, ious, shown_shares
 
 MIN_SIDE = 8
 """Pixels: no side of a negative is shorter."""
@@ -88,16 +88,21 @@ def backgrounds(
     seed: int,
     count: int,
     max_iou: float = 0.1,
+    max_person_share: float = 1.0,
 ) -> list[Filled]:
-    """`background_boxes` of many frames."""
+    """`background_boxes` of many frames, none of which shows more than a share of any of the boxes
+    of its frame.
+    """
     extents = _extents(sizes)
     _check_limits(count, max_iou)
     room = _room(extents, 1, 4, np.zeros_like(extents), extents)
     ids = [background_id(key, slot) for key in frame_keys for slot in range(count)]
     owners = np.repeat(np.arange(len(boxes)), list(map(len, boxes)))
-    return _filled(
-        ids, room, _array(chain(*boxes)), owners, seed=seed, count=count, max_iou=max_iou
-    )
+    array = _array(chain(*boxes))
+    limits = [_Limit(array, owners, ious, max_iou)]
+    if max_person_share < 1:
+        limits.append(_Limit(array, owners, shown_shares, np.nextafter(max_person_share, 2)))
+    return _filled(ids, room, limits, seed=seed, count=count)
 
 
 def partial_boxes(
@@ -141,15 +146,34 @@ def partials(
     seed: int,
     count: int,
     max_iou: float = 0.4,
+    others: Sequence[Sequence[Box]] = (),
+    max_person_share: float = 1.0,
 ) -> list[Filled]:
-    """`partial_boxes` of many persons, each with the size of its frame."""
+    """`partial_boxes` of many persons, each with the size of its frame, none of which shows more
+    than a share of any of the `others` of its person: boxes of the same frame.
+    """
     extents = _extents(sizes)
     _check_limits(count, max_iou)
     array = _array(boxes)
     starts, stops = corners(array, extents)
     room = _room(array[:, 2:], 3, 7, np.ceil(starts), np.floor(stops))
     ids = [partial_id(name, slot) for name in sample_ids for slot in range(count)]
-    return _filled(ids, room, array, np.arange(len(boxes)), seed=seed, count=count, max_iou=max_iou)
+    limits = [_Limit(array, np.arange(len(boxes)), ious, max_iou)]
+    if max_person_share < 1:
+        owners = np.repeat(np.arange(len(others)), list(map(len, others)))
+        near = _array(chain(*others))
+        limits.append(_Limit(near, owners, shown_shares, np.nextafter(max_person_share, 2)))
+    return _filled(ids, room, limits, seed=seed, count=count)
+
+
+class _Limit(NamedTuple):
+    """What candidates keep under, with each of the boxes [B, 4] that are their owner's [B]."""
+
+    boxes: Boxes
+    owners: Rows
+    measure: Callable[[Boxes, Boxes], npt.NDArray[np.float64]]
+    """(candidates, boxes) [N, 4] -> [N]"""
+    below: float
 
 
 class _Room(NamedTuple):
@@ -174,21 +198,22 @@ def _room(lengths: Points, low: int, high: int, starts: Points, stops: Points) -
 def _filled(
     ids: Sequence[str],
     room: _Room,
-    boxes: Boxes,
-    owners: Rows,
+    limits: Sequence[_Limit],
     *,
     seed: int,
     count: int,
-    max_iou: float,
 ) -> list[Filled]:
-    """What each owner's `count` slots [N] find in its room, away from the boxes [B, 4] that are its
-    own [B]: the first of 20 candidates whose IoU with each of them is under `max_iou`.
+    """What each owner's `count` slots [N] find in its room: the first of 20 candidates that keeps
+    to all limits.
     """
     check_ids(ids)
     room = _Room(*(np.repeat(sides, count, axis=0) for sides in room))
     # A row for each slot with each box that it keeps away from.
-    slots = np.repeat(owners * count, count) + np.tile(np.arange(count), len(owners))
-    boxes = np.repeat(boxes, count, axis=0)
+    slots = [
+        np.repeat(one.owners * count, count) + np.tile(np.arange(count), len(one.owners))
+        for one in limits
+    ]
+    boxes = [np.repeat(one.boxes, count, axis=0) for one in limits]
     found = np.full((len(ids), 4), np.nan)
     todo = np.flatnonzero((room.shortest <= room.longest).all(axis=1))
     for attempt in range(TRIES):
@@ -199,7 +224,14 @@ def _filled(
         sides = shortest + np.floor(draws[:, :2] * (longest - shortest + 1))
         found[todo, :2] = start + np.floor(draws[:, 2:] * (stop - start - sides + 1))
         found[todo, 2:] = sides
-        todo = np.unique(slots[ious(found[slots], boxes) >= max_iou])
+        todo = np.unique(
+            np.concatenate(
+                [
+                    slot[one.measure(found[slot], box) >= one.below]
+                    for one, slot, box in zip(limits, slots, boxes, strict=True)
+                ]
+            )
+        )
     found[todo] = np.nan
     filled = np.flatnonzero(~np.isnan(found[:, 0]))
     numbers = zip(*(part.tolist() for part in np.divmod(filled, count)), strict=True)

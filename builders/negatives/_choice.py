@@ -18,6 +18,7 @@ from builders.sources import Frame, Listing
 from lmdb_reid.errors import DuplicateSampleError, SourceError, UsageError
 from lmdb_reid.schema import Box, Kind, iou
 
+_DECIDED_HERE = ("num_bg_per_frame", "num_partial_per_box", "max_person_share", "seed")
 _SLOT = {Kind.BACKGROUND: re.compile(r"bg\d{3,}"), Kind.PARTIAL: re.compile(r"\d{3,}p\d+")}
 
 
@@ -51,7 +52,7 @@ def csv_negatives(path: str | os.PathLike[str], listing: Listing) -> Negatives:
         UsageError: the frames are not named as the atmaCup layout names them.
     """
     found = _by_frame(path, listing)
-    undecided = dict.fromkeys(("num_bg_per_frame", "num_partial_per_box", "seed"))
+    undecided = dict.fromkeys(_DECIDED_HERE)
     return Negatives(
         of=lambda frames, _sizes: [found.get(frame.key, []) for frame in frames],
         settings=undecided,

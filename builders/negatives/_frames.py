@@ -19,7 +19,7 @@ from builders.negatives._boxes import (
 from builders.samples import BoxSample, sample_id, samples_of
 from builders.settings import BuildSettings, worker_count
 from builders.sources import Frame, Listing, Rejected
-from lmdb_reid.schema import NO_LABEL, Box, Kind, Size
+from lmdb_reid.schema import NO_LABEL, Box, Kind, Size, iou
 
 _CHUNK = 64
 """Frames whose negatives are drawn in one go."""
@@ -46,6 +46,8 @@ class Negatives:
     """Where a build's negatives come from, and what decides them. Calling it gives them."""
 
     of: NegativesOf
+    slots: Callable[[Frame], int] = lambda _frame: 0
+    """How many a frame has places for: those that it gives fewer were given up."""
     settings: Mapping[str, Any] = field(default_factory=dict)
     """Settings of the build that it takes the place of, each None."""
     inputs: Mapping[str, str] = field(default_factory=dict)
@@ -65,10 +67,19 @@ def random_negatives(settings: BuildSettings, *, max_iou_partial: float = 0.4) -
     A frame that is one whole crop gives none.
 
     Args:
-        settings: `num_bg_per_frame`, `num_partial_per_box` and `seed` decide.
+        settings: `num_bg_per_frame`, `num_partial_per_box`, `max_person_share` and `seed` decide.
         max_iou_partial: of a part with its box, less than this; a build's is 0.4.
     """
-    return Negatives(of=functools.partial(_drawn, settings, max_iou_partial))
+    return Negatives(
+        of=functools.partial(_drawn, settings, max_iou_partial),
+        slots=functools.partial(_slots, settings),
+    )
+
+
+def _slots(settings: BuildSettings, frame: Frame) -> int:
+    people = sum(row.box is not None and row.kind == Kind.PERSON for row in frame.rows)
+    backgrounds_wanted = settings.num_bg_per_frame if all(row.box for row in frame.rows) else 0
+    return people * settings.num_partial_per_box + backgrounds_wanted
 
 
 def _drawn(
@@ -80,11 +91,15 @@ def _drawn(
     found: list[list[Negative]] = [[] for _ in frames]
     people: list[tuple[int, str]] = []
     boxes: list[Box] = []
+    others: list[list[Box]] = []
+    share = settings.max_person_share
     for at, frame in enumerate(frames):
         for row in frame.rows:
             if row.box is not None and row.kind == Kind.PERSON:
                 people.append((at, sample_id(frame, row)))
                 boxes.append(row.box)
+                if share < 1:
+                    others.append(_others(row.box, frame.boxes))
     parts = partials(
         boxes,
         [sizes[at] for at, _ in people],
@@ -92,6 +107,8 @@ def _drawn(
         seed=settings.seed,
         count=settings.num_partial_per_box,
         max_iou=max_iou_partial,
+        others=others,
+        max_person_share=share,
     )
     for owner, slot, box in parts:
         at, name = people[owner]
@@ -103,11 +120,27 @@ def _drawn(
         [frames[at].key for at in boxed],
         seed=settings.seed,
         count=settings.num_bg_per_frame,
+        max_person_share=share,
     )
     for owner, slot, box in places:
         at = boxed[owner]
         found[at].append(Negative(background_id(frames[at].key, slot), Kind.BACKGROUND, box))
     return found
+
+
+def _others(own: Box, boxes: Sequence[Box]) -> list[Box]:
+    """The boxes without one person's own: the same one, or where it was replaced the one that
+    overlaps it most.
+    """
+    others = list(boxes)
+    if others:
+        at = others.index(own) if own in others else _nearest(own, others)
+        del others[at]
+    return others
+
+
+def _nearest(own: Box, boxes: Sequence[Box]) -> int:
+    return max(range(len(boxes)), key=lambda at: iou(own, boxes[at]))
 
 
 def list_negatives(

@@ -153,6 +153,7 @@ def test_the_csv_joins_the_inputs_and_takes_the_place_of_settings(tmp_path: Path
     assert negatives.settings == {
         "num_bg_per_frame": None,
         "num_partial_per_box": None,
+        "max_person_share": None,
         "seed": None,
     }
     assert negatives.places == {"negatives": str(path)}

@@ -19,6 +19,7 @@ def test_the_defaults_are_those_of_the_usual_preparation() -> None:
         "expand": 1.2,
         "quality": 95,
         "num_bg_per_frame": 1,
+        "max_person_share": 0.2,
         "num_partial_per_box": 1,
         "seed": 0,
     }
@@ -69,6 +70,9 @@ def test_one_and_one_point_nought_are_the_same() -> None:
         ("quality", 101),
         ("quality", 95.5),
         ("num_bg_per_frame", -1),
+        ("max_person_share", -0.1),
+        ("max_person_share", 1.5),
+        ("max_person_share", float("nan")),
         ("num_bg_per_frame", 1001),
         ("num_bg_per_frame", 1.5),
         ("num_partial_per_box", -1),
