@@ -90,7 +90,7 @@ class Loader:
         self._running = weakref.ref(running)
         return running
 
-    def _run(self, current: Pass) -> Generator[Batch, None, None]:
+    def _run(self) -> Generator[Batch, None, None]:
         engine = self._engine
         if engine is None:
             raise LoaderClosedError("this loader was closed")
@@ -118,8 +118,6 @@ class Loader:
                 self._at = self._next if last else (epoch, start + step * schedule.step_samples)
                 yield batch
                 del batch  # or its buffer could not return while the next is waited for
-                if current.is_over:
-                    return
         finally:
             self._clock.pause()
             for generator in (batches, labelled, source):

@@ -14,9 +14,12 @@ from lmdb_reid.loaders._batch import Batch
 class Pass(Iterator[Batch]):
     """What `iter(loader)` gives. It begins at its first `next`, and never ends early in silence:
     once a newer pass, `set_epoch`, a loaded state or `close` ended it, `next` raises.
+
+    Nothing that `begin` gives may refer to the pass: one that is dropped ends at once, not when
+    Python next looks for cycles.
     """
 
-    def __init__(self, begin: Callable[[Pass], Generator[Batch, None, None]]) -> None:
+    def __init__(self, begin: Callable[[], Generator[Batch, None, None]]) -> None:
         self._begin = begin
         self._batches: Generator[Batch, None, None] | None = None
         self._ended = ""  # why, where something ended it
@@ -53,7 +56,7 @@ class Pass(Iterator[Batch]):
             if self._ended:
                 raise LoaderClosedError(f"this pass is over: {self._ended}")
             if self._batches is None:
-                self._batches = self._begin(self)
+                self._batches = self._begin()
             return next(self._batches)
         except StopIteration:
             if self._ended:  # by another thread, or in the loop's own body

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Generator, Sequence
 
@@ -41,6 +42,7 @@ class ResidentEngine:
         self._filler = filler
         self.device = device
         self._batch_size = batch_size
+        self._pid = os.getpid()
         self._pixels: torch.Tensor | None = None  # [N, H, W, 3]
         self._damaged: set[int] = set()  # positions, where damaged samples are left out
 
@@ -81,9 +83,15 @@ class ResidentEngine:
                 if position in self._damaged
             ]
             positions = np.delete(positions, [sample.slot for sample in damaged])
-        images = pixels.index_select(0, self._sent(positions)).permute(0, 3, 1, 2)
+        images = self._gathered(positions, pixels).permute(0, 3, 1, 2)
         timings = Timings(cached=len(positions), gather=time.perf_counter() - began)
         return BatchResult(images, damaged, timings)
+
+    def _gathered(self, positions: Rows, pixels: torch.Tensor) -> torch.Tensor:
+        if self.device.type == "cpu" and os.getpid() != self._pid:
+            # A forked child has none of torch's threads, and would wait for them for ever.
+            return torch.from_numpy(pixels.numpy()[positions])
+        return pixels.index_select(0, self._sent(positions))
 
     def _sent(self, positions: Rows) -> torch.Tensor:
         # A copy first: they may be a read-only map.
