@@ -1,7 +1,8 @@
-"""What every map-style source of crops has to keep, whichever it is.
+"""What every map-style dataset of crops has to keep, whichever it is.
 
-A source has `__len__`, `__getitem__` and `__getitems__`. It is thread-safe, gives the same for the
-same index, pickles, and works after a fork and under torch's own loader.
+A dataset has `__len__` and `__getitem__`, and gives many items at once where torch's loader asks
+for them. It is thread-safe, gives the same for the same index, pickles, and works after a fork and
+under torch's own loader; ours reads it too.
 """
 
 from __future__ import annotations
@@ -18,9 +19,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Subset
 
-from lmdb_reid import CroppedBBoxDataset, DecodedTier, LRUCache, ReIDDataset, StoreWriter, codec
+from lmdb_reid import (
+    CroppedBBoxDataset,
+    DecodedTier,
+    LRUCache,
+    ReIDDataset,
+    StoreWriter,
+    codec,
+    make_loader,
+)
 
 SIZE, COUNT = (32, 16), 12
 
@@ -103,13 +112,13 @@ def test_the_length_is_how_many_there_are(source: Any) -> None:
             source[index]
 
 
-def test_many_items_are_a_list_of_items(source: Any) -> None:
-    if not hasattr(source, "__getitems__"):
-        pytest.skip("this source gives one item at a time")
+def test_many_items_are_those_that_one_by_one_gives(source: Any) -> None:
     indices = [2, 0, 2, len(source) - 1]
-    found = source.__getitems__(indices)
-    assert same([(image, int(label)) for image, label in found], items(source, indices))
-    assert source.__getitems__([]) == []
+    batches = DataLoader(
+        source, batch_sampler=[indices, indices[:1]]
+    )  # torch asks for them at once
+    for (images, labels), some in zip(batches, (indices, indices[:1]), strict=True):
+        assert same(list(zip(images, labels.tolist(), strict=True)), items(source, some))
 
 
 def test_an_item_is_the_callers(source: Any) -> None:
@@ -161,3 +170,18 @@ def test_torchs_loader_reads_it_after_its_parent_did(source: Any) -> None:
         images, labels = zip(*loader, strict=True)
         found = list(zip(torch.cat(images), torch.cat(labels).tolist(), strict=True))
         assert same(found, wanted)
+
+
+def test_our_loader_reads_the_same(source: Any) -> None:
+    with make_loader(source, 5, num_workers=0) as loader:
+        batches = list(loader)
+    found = [item for batch in batches for item in zip(batch.images, batch.labels, strict=True)]
+    assert same([(image, int(label)) for image, label in found], items(source))
+
+
+def test_our_loader_reads_a_part_of_it(source: Any) -> None:
+    indices = [2, 0, 2, len(source) - 1]
+    with make_loader(Subset(source, indices), num_workers=0) as loader:
+        (batch,) = loader
+    found = list(zip(batch.images, batch.labels.tolist(), strict=True))
+    assert same(found, items(source, indices))

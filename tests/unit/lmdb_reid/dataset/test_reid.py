@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,11 +12,14 @@ import pytest
 import torch
 from torch.utils.data import DataLoader
 
-from lmdb_reid import ReIDDataset, Store, StoreWriter, codec
+from lmdb_reid import LRUCache, ReIDDataset, Store, StoreWriter, codec
+from lmdb_reid.crops import Cached, StoreCrops
 from lmdb_reid.errors import (
     CorruptSampleError,
     StoreClosedError,
     StoreNotFoundError,
+    UnknownColumnError,
+    UnknownSampleError,
     UsageError,
 )
 
@@ -75,13 +79,15 @@ def test_the_signature_that_scripts_rely_on() -> None:
     parameters = inspect.signature(ReIDDataset).parameters
     named = [name for name, p in parameters.items() if p.kind is p.KEYWORD_ONLY]
     assert list(parameters)[:2] == ["store", "rows"]
-    assert named == ["size", "transform", "labels", "cache", "fast_dct"]
+    assert named == ["size", "transform", "labels", "classes", "columns", "cache", "fast_dct"]
     defaults = {name: p.default for name, p in parameters.items() if name != "store"}
     assert defaults == {
         "rows": None,
         "size": None,
         "transform": None,
         "labels": "stored",
+        "classes": None,
+        "columns": (),
         "cache": None,
         "fast_dct": False,
     }
@@ -178,12 +184,25 @@ def test_no_rows_at_all(rows: Any, store_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "rows",
-    [[8], [-1], [0, 100], [0.5], ["0"], [[0, 1]], 3, [True] * 8, np.zeros(8, bool), [1 << 70]],
+    [[8], [-1], [0, 100], [0.5], [[0, 1]], 3, [1 << 70], [None]],
     ids=str,
 )
 def test_rows_that_do_not_fit_the_store(rows: Any, store_path: Path) -> None:
     with pytest.raises(UsageError, match="rows"):
         ReIDDataset(store_path, rows)
+
+
+def test_rows_may_be_a_mask_ids_or_a_query(store_path: Path) -> None:
+    mask = np.arange(8) % 3 == 1
+    wanted = [1, 4, 7]
+    store = Store(store_path)
+    for rows in (mask, mask.tolist(), [store.ids[row] for row in wanted], "label == 1"):
+        assert ReIDDataset(store, rows).rows.tolist() == wanted
+    assert len(ReIDDataset(store, "label == 5")) == 0
+    with pytest.raises(UsageError, match="one entry for each of the store's 8 samples; got 7"):
+        ReIDDataset(store, mask[:7])
+    with pytest.raises(UnknownSampleError):
+        ReIDDataset(store, ["nobody"])
 
 
 def test_later_changes_of_what_was_given_change_nothing(store_path: Path) -> None:
@@ -279,11 +298,15 @@ def test_a_native_store_is_read_at_256x128_unless_told(tmp_path: Path, jpeg: Jpe
     assert DataLoader(small, batch_size=4).__iter__().__next__()[0].shape == (4, 3, 8, 4)
 
 
+def test_one_number_is_a_square(store_path: Path) -> None:
+    assert ReIDDataset(store_path, size=24)[0][0].shape == (3, 24, 24)
+
+
 @pytest.mark.parametrize(
-    "size", [64, (64,), (1, 2, 3), (0, 4), (-1, 4), (1.5, 2), "64x32", "ab", (None, 4)]
+    "size", [0, (64,), (1, 2, 3), (0, 4), (-1, 4), (1.5, 2), "64x32", "ab", (None, 4)]
 )
 def test_sizes_that_are_none(size: Any, store_path: Path) -> None:
-    with pytest.raises(UsageError, match="size="):
+    with pytest.raises(UsageError, match="size must be"):
         ReIDDataset(store_path, size=size)
 
 
@@ -294,6 +317,12 @@ def test_the_fast_dct_is_nearly_the_same(store_path: Path) -> None:
 
 
 # -- transform
+
+
+def wants_generator(dataset: ReIDDataset) -> bool:
+    transform = dataset.selection().transform
+    assert transform is not None
+    return transform.wants_generator
 
 
 def test_a_transform_is_given_the_uint8_tensor(store_path: Path) -> None:
@@ -310,7 +339,7 @@ def test_a_transform_is_given_the_uint8_tensor(store_path: Path) -> None:
     assert torch.equal(image, ReIDDataset(store_path)[4][0])
     assert value == float(image.float().mean())
     assert label == 1
-    assert not dataset.wants_generator
+    assert not wants_generator(dataset)
 
 
 def with_keyword(image: torch.Tensor, *, generator: torch.Generator) -> int:
@@ -338,14 +367,16 @@ def test_a_transform_that_takes_a_generator_is_given_one(
     transform: Callable[..., Any], store_path: Path
 ) -> None:
     dataset = ReIDDataset(store_path, transform=transform)
-    assert dataset.wants_generator
+    assert wants_generator(dataset)
     draws = [dataset[0][0] for _ in range(8)]
     assert len(set(draws)) == 8, "each item a seed of its own"
+    given = dataset.selection().transform
+    assert given is not None
     image = torch.zeros(3, 32, 16, dtype=torch.uint8)
-    assert dataset.transformed(image, 5) == dataset.transformed(image, 5)
-    assert dataset.transformed(image, 5) != dataset.transformed(image, 6)
+    assert given(image, 5) == given(image, 5)
+    assert given(image, 5) != given(image, 6)
     seeded = torch.Generator().manual_seed(5)
-    assert dataset.transformed(image, 5) == with_keyword(image, generator=seeded)
+    assert given(image, 5) == with_keyword(image, generator=seeded)
 
 
 def test_a_transform_with_a_generator_leaves_the_global_one_alone(store_path: Path) -> None:
@@ -357,7 +388,7 @@ def test_a_transform_with_a_generator_leaves_the_global_one_alone(store_path: Pa
 
 @pytest.mark.parametrize("transform", [torch.clone, torch.nn.Identity(), abs, type(None)])
 def test_transforms_without_a_generator(transform: Any, store_path: Path) -> None:
-    assert not ReIDDataset(store_path, transform=transform).wants_generator
+    assert not wants_generator(ReIDDataset(store_path, transform=transform))
 
 
 def test_errors_of_a_transform_are_its_own(store_path: Path) -> None:
@@ -366,44 +397,117 @@ def test_errors_of_a_transform_are_its_own(store_path: Path) -> None:
         dataset[0]
 
 
-# -- whole batches
+# -- what a loader takes
 
 
-def test_reading_into_a_batch(store_path: Path, jpeg: Jpegs) -> None:
+def test_its_crops_are_those_of_the_store(store_path: Path, jpeg: Jpegs) -> None:
     dataset = ReIDDataset(store_path, rows=[7, 6, 5, 4])
+    assert isinstance(dataset.crops, StoreCrops)
     batch = np.zeros((5, 32, 16, 3), np.uint8)
-    dataset.read_into([2, -1, 2], batch[1:4])
+    dataset.crops.read(np.array([2, 3, 2]), batch[1:4])
     for slot, row in ((1, 5), (2, 4), (3, 5)):
         assert np.array_equal(batch[slot], codec.decode(jpeg(row)))
     assert not batch[0].any()
     assert not batch[4].any()
 
 
-def test_reading_at_another_size_into_a_batch(store_path: Path) -> None:
-    dataset = ReIDDataset(store_path, size=(40, 20))
-    batch = np.zeros((8, 40, 20, 3), np.uint8)
-    dataset.read_into(np.arange(8), batch)
-    for row in range(8):
-        assert np.array_equal(batch[row], pixels_of(dataset[row][0]))
+def test_a_cache_wraps_its_crops(store_path: Path) -> None:
+    cache = LRUCache(items=8)
+    dataset = ReIDDataset(store_path, cache=cache)
+    assert isinstance(dataset.crops, Cached)
+    assert dataset.crops.cache is cache
+    first, again = dataset[3][0], dataset[3][0]
+    assert torch.equal(first, again)
+    assert cache.stats()["hits"] == 1
 
 
-@pytest.mark.parametrize("size", [(32, 16), (64, 32), (16, 8)])
-@pytest.mark.parametrize("fault", ["fewer", "shape", "dtype", "float", "strides", "gaps"])
-def test_a_buffer_that_does_not_fit_is_the_callers_mistake(
-    fault: str, size: tuple[int, int], store_path: Path
-) -> None:
-    height, width = size
-    buffer = {
-        "fewer": np.zeros((1, height, width, 3), np.uint8),
-        "shape": np.zeros((2, width, height, 3), np.uint8),
-        "dtype": np.zeros((2, height, width, 3), np.int8),
-        "float": np.zeros((2, height, width, 3), np.float32),
-        "strides": np.zeros((2, 3, height, width), np.uint8).transpose(0, 2, 3, 1),
-        "gaps": np.zeros((2, height, 2 * width, 3), np.uint8)[:, :, ::2],
-    }[fault]
-    with pytest.raises(UsageError, match="do not fit a buffer"):
-        ReIDDataset(store_path, size=size).read_into([0, 1], buffer)
-    assert not buffer.any()
+def test_a_selection_has_one_entry_for_each_item(store_path: Path) -> None:
+    dataset = ReIDDataset(store_path, [6, 1], labels=[9, 4], columns=["quarter"])
+    selection = dataset.selection()
+    assert len(selection) == 2
+    assert selection.rows_of(np.array([1, 0, 1])).tolist() == [1, 6, 1]
+    assert selection.labels.tolist() == [9, 4]
+    assert selection.columns["quarter"].tolist() == [0, 1]
+    everything = ReIDDataset(store_path, columns=["quarter"]).selection()
+    assert everything.rows is None
+    assert everything.rows_of(np.array([5, 0])).tolist() == [5, 0]
+    assert everything.columns["quarter"].tolist() == [0, 1] * 4
+
+
+def test_columns_that_are_not_there(store_path: Path) -> None:
+    with pytest.raises(UnknownColumnError, match="no column 'camera'; there are .*quarter"):
+        ReIDDataset(store_path, columns=["camera"])
+    with pytest.raises(UsageError, match=r"give \['quarter'\]"):
+        ReIDDataset(store_path, columns="quarter")
+
+
+def test_some_items_of_a_dataset_are_a_dataset(labelled: Path) -> None:
+    def dark(image: torch.Tensor) -> torch.Tensor:
+        return image * 0
+
+    whole = ReIDDataset(
+        labelled,
+        [6, 0, 4, 3],
+        labels="relabel",
+        size=(20, 10),
+        transform=dark,
+        columns=["kind"],
+        cache=LRUCache(items=2),
+    )
+    part = whole.select([2, -1, 0])
+    assert part.rows.tolist() == [4, 3, 6]
+    assert part.labels.tolist() == [-1, 0, 1], "numbered as the whole is"
+    assert (part.size, part.cache, part.transform) == ((20, 10), whole.cache, dark)
+    assert part.columns["kind"].tolist() == [1, 0, 0]
+    for wrong in ([4], [-5]):
+        with pytest.raises(IndexError, match="of a dataset of 4"):
+            whole.select(wrong)
+
+
+# -- classes
+
+
+def test_another_datasets_classes_number_the_labels(labelled: Path) -> None:
+    train = ReIDDataset(labelled, [6, 0], labels="relabel")
+    val = ReIDDataset(labelled, labels="relabel", classes=train.classes)
+    assert train.classes.tolist() == [40, 99]
+    assert val.labels.tolist() == [0, -1, -1, 0, -1, -1, 1, -1]
+    assert val.classes.tolist() == [40, 99]
+    unsorted = ReIDDataset(labelled, labels="relabel", classes=[99, 7])
+    assert unsorted.labels.tolist() == [-1, -1, 1, -1, -1, 1, 0, -1]
+    nobody = ReIDDataset(labelled, labels="relabel", classes=[])
+    assert set(nobody.labels.tolist()) == {-1}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ({"classes": [1]}, "belongs to labels='relabel'"),
+        ({"classes": [1], "labels": [0] * 8}, "belongs to labels='relabel'"),
+        ({"classes": [1, 1], "labels": "relabel"}, "distinct labels from 0 up"),
+        ({"classes": [-1, 1], "labels": "relabel"}, "distinct labels from 0 up"),
+        ({"classes": [0.5], "labels": "relabel"}, "whole numbers"),
+        ({"classes": [[1]], "labels": "relabel"}, "whole numbers"),
+    ],
+)
+def test_classes_that_cannot_be_meant(arguments: dict[str, Any], said: str, labelled: Path) -> None:
+    with pytest.raises(UsageError, match=said):
+        ReIDDataset(labelled, **arguments)
+
+
+# -- pickling
+
+
+def test_a_pickled_dataset_is_under_a_kilobyte_plus_its_rows(store_path: Path) -> None:
+    everything = ReIDDataset(store_path, columns=["quarter"], cache=LRUCache(items=100))
+    some = ReIDDataset(store_path, np.arange(1000) % 8, labels="relabel")
+    for dataset, selected in ((everything, 0), (some, 1000)):
+        _ = dataset[0], dataset.labels, dataset.crops
+        pickled = pickle.dumps(dataset)
+        assert len(pickled) < 1000 + 8 * selected
+        again = pickle.loads(pickled)
+        assert torch.equal(again[5][0], dataset[5][0])
+        assert again.labels.tolist() == dataset.labels.tolist()
 
 
 # -- damage
@@ -431,14 +535,6 @@ def test_damage_is_raised_with_its_id(damaged: Path) -> None:
     assert dataset[3][1] == 0
 
 
-def test_damage_can_be_noted_instead(damaged: Path) -> None:
-    dataset = ReIDDataset(damaged)
-    batch, noted = np.zeros((4, 32, 16, 3), np.uint8), []
-    dataset.read_into([3, 2, 1, 2], batch, noted)
-    assert noted == [1, 3]
-    assert np.array_equal(batch[0], pixels_of(dataset[3][0]))
-
-
 def test_a_jpeg_that_never_could_be_decoded_is_raised_with_its_id(
     tmp_path: Path, jpeg: Jpegs
 ) -> None:
@@ -462,6 +558,6 @@ def test_a_closed_store_says_so(store_path: Path) -> None:
 
 def test_what_it_prints(store_path: Path) -> None:
     assert repr(ReIDDataset(store_path, [0, 1], labels="relabel")) == (
-        f"ReIDDataset({str(store_path)!r}, 2 samples, 32x16, labels relabel)"
+        f"ReIDDataset({str(store_path)!r}, 2 samples, 32x16, relabel)"
     )
-    assert repr(ReIDDataset(store_path, labels=range(8))).endswith("labels given)")
+    assert repr(ReIDDataset(store_path, labels=range(8))).endswith("32x16, given)")

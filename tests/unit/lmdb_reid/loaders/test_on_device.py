@@ -14,10 +14,12 @@ import pytest
 import torch
 
 from lmdb_reid import LRUCache, ReIDDataset, StoreWriter, codec, make_loader
-from lmdb_reid.errors import CorruptSampleError, UsageError
-from lmdb_reid.loaders import Batch, Task, _resident
+from lmdb_reid.crops import FileCrops
+from lmdb_reid.errors import CorruptSampleError, ResourceError, UsageError
+from lmdb_reid.loaders import Batch, BatchResult, _resident
 from lmdb_reid.loaders._device_decode import DeviceDecodeEngine, cuda_decoder
-from lmdb_reid.loaders._engine import Made
+from lmdb_reid.loaders._job import Job
+from lmdb_reid.sampling import Task
 
 COUNT = 50
 CPU = torch.device("cpu")
@@ -75,7 +77,7 @@ def test_resident_batches_are_those_of_any_engine(path: Path) -> None:
         here.load_state_dict(state)
         there.load_state_dict(state)
         assert same(list(there), list(here))
-        assert "resident=True" in there.explain()
+        assert there.plan().why.startswith("resident=True was asked for; threads fills it once")
 
 
 def test_a_resident_set_is_decoded_once(path: Path) -> None:
@@ -116,29 +118,9 @@ def test_no_room_for_a_resident_set(path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(_resident, "_MOST", 1e-9)
     with (
         make_loader(ReIDDataset(path), 8, resident=True) as loader,
-        pytest.raises(UsageError, match=r"resident=True needs 0\.0 GB on cpu .*DecodedTier"),
+        pytest.raises(ResourceError, match=r"resident=True needs 0\.0 GB on cpu .*DecodedTier"),
     ):
         next(iter(loader))
-
-
-@pytest.mark.parametrize("resident", [False, True])
-def test_dtype_and_memory_format(path: Path, resident: bool) -> None:
-    def first(**options: Any) -> torch.Tensor:
-        with make_loader(
-            ReIDDataset(path), 8, resident=resident, num_workers=1, **options
-        ) as loader:
-            images: torch.Tensor = next(iter(loader)).images
-            return images
-
-    plain = first()
-    assert plain.is_contiguous(memory_format=torch.channels_last)
-    contiguous = first(memory_format=torch.contiguous_format)
-    assert contiguous.is_contiguous() and torch.equal(contiguous, plain)
-    floats = first(dtype=torch.float16, memory_format=torch.channels_last)
-    assert floats.dtype == torch.float16
-    assert floats.is_contiguous(memory_format=torch.channels_last)
-    with pytest.raises(UsageError, match="memory_format"):
-        first(memory_format=torch.preserve_format)
 
 
 # -- decoded on the device
@@ -152,9 +134,11 @@ def on_host(jpegs: list[torch.Tensor]) -> list[torch.Tensor]:
         raise RuntimeError("nvJPEG: a bad stream") from error
 
 
-def engine(dataset: ReIDDataset, decoder: Any = on_host, **options: Any) -> DeviceDecodeEngine:
-    settings = {"device": CPU, "prefetch": 3, "skip": False} | options
-    return DeviceDecodeEngine(dataset, decoder, **settings)
+def engine(
+    dataset: ReIDDataset, decoder: Any = on_host, *, skip: bool = False
+) -> DeviceDecodeEngine:
+    job = Job(crops=dataset.crops, skip=skip)
+    return DeviceDecodeEngine(job, decoder, device=CPU, prefetch=3)
 
 
 def tasks(count: int = COUNT, size: int = 8) -> list[Task]:
@@ -162,7 +146,7 @@ def tasks(count: int = COUNT, size: int = 8) -> list[Task]:
     return [Task(order[at : at + size], 0, 0, at) for at in range(0, count, size)]
 
 
-def made(one: DeviceDecodeEngine) -> list[Made]:
+def results(one: DeviceDecodeEngine) -> list[BatchResult]:
     return list(one.run(tasks()))
 
 
@@ -170,22 +154,20 @@ def test_bytes_are_decoded_by_the_given_decoder(path: Path) -> None:
     dataset = ReIDDataset(path)
     one = engine(dataset)
     for _ in range(2):
-        found = made(one)
-        assert [len(batch.rows) for batch, *_ in found] == [8] * 6 + [2]
-        for (batch, corrupt, spent), task in zip(found, tasks(), strict=True):
-            assert batch.rows.tolist() == task.indices.tolist()
-            assert batch.labels.tolist() == [row % 5 for row in task.indices]
-            wanted = torch.stack([dataset[int(row)][0] for row in task.indices])
-            assert torch.equal(batch.images, wanted)
-            assert not corrupt and spent.decode > 0
+        found = results(one)
+        assert [len(result.images) for result in found] == [8] * 6 + [2]
+        for result, task in zip(found, tasks(), strict=True):
+            wanted = torch.stack([dataset[int(at)][0] for at in task.positions])
+            assert torch.equal(result.images, wanted)
+            assert not result.damaged and result.timings.decode > 0
 
 
 @pytest.mark.parametrize("size", [(16, 8), (64, 40), (64, 8)])
 def test_other_sizes_are_resized_on_the_device(path: Path, size: tuple[int, int]) -> None:
     dataset = ReIDDataset(path, size=size)
-    for batch, *_ in made(engine(dataset)):
-        found = batch.images.permute(0, 2, 3, 1).numpy()
-        wanted = [codec.resize(dataset.store.at(int(row)).image, size) for row in batch.rows]
+    for result, task in zip(results(engine(dataset)), tasks(), strict=True):
+        found = result.images.permute(0, 2, 3, 1).numpy()
+        wanted = [codec.resize(dataset.store.at(int(row)).image, size) for row in task.positions]
         assert np.abs(found.astype(int) - np.stack(wanted)).max() <= 1
 
 
@@ -200,10 +182,10 @@ def test_a_pass_that_is_left_leaves_no_thread(path: Path) -> None:
 def test_damage_is_named_or_left_out(damaged: Path) -> None:
     dataset = ReIDDataset(damaged)
     with pytest.raises(CorruptSampleError, match="f007"):
-        made(engine(dataset))
-    found = made(engine(dataset, skip=True))
-    assert sum(len(batch.rows) for batch, *_ in found) == COUNT - 1
-    assert [sample.item for _, corrupt, _ in found for sample in corrupt] == [7]
+        results(engine(dataset))
+    found = results(engine(dataset, skip=True))
+    assert sum(len(result.images) for result in found) == COUNT - 1
+    assert [sample.position for result in found for sample in result.damaged] == [7]
 
 
 def test_what_the_device_alone_cannot_decode_is_its_error(path: Path) -> None:
@@ -211,7 +193,13 @@ def test_what_the_device_alone_cannot_decode_is_its_error(path: Path) -> None:
         raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        made(engine(ReIDDataset(path), broken))
+        results(engine(ReIDDataset(path), broken))
+
+
+def test_crops_without_jpeg_bytes_are_refused() -> None:
+    job = Job(crops=FileCrops(["a.png"], (32, 16)))
+    with pytest.raises(UsageError, match="needs JPEG bytes, and FileCrops has none"):
+        DeviceDecodeEngine(job, on_host, device=CPU, prefetch=3)
 
 
 # -- what cannot be meant
@@ -224,7 +212,7 @@ def doubled(image: torch.Tensor) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"decode": "gpu"}, "decode='gpu'"),
+        ({"decode": "gpu"}, "decode must be one of 'cpu', 'cuda'; got 'gpu'"),
         ({"decode": "cuda"}, "needs device='cuda'"),
         ({"decode": "cuda", "device": "cpu"}, "needs device='cuda'"),
     ],

@@ -24,6 +24,7 @@ from lmdb_reid.errors import (
     ImageError,
     ImageTooLargeError,
     MissingExtraError,
+    ResourceError,
     SourceError,
     SourceNotFoundError,
     UsageError,
@@ -335,8 +336,8 @@ def no_more_files() -> Iterator[None]:
 
 def test_too_many_open_files_says_what_to_change(paths: list[Path]) -> None:
     dataset = CroppedBBoxDataset(paths, range(COUNT))
-    told = r"crop0\.png .*Too many open files: reduce num_workers"
-    with pytest.raises(SourceError, match=told), no_more_files():
+    told = r"crop0\.png .*Too many open files\. Reduce num_workers"
+    with pytest.raises(ResourceError, match=told), no_more_files():
         dataset[0]
 
 
@@ -350,7 +351,7 @@ def test_no_memory_for_the_cache_says_what_to_change(
         raise MemoryError
 
     monkeypatch.setattr(LRUCache, "put", full)
-    with pytest.raises(MemoryError, match=r"the 1 images \(3,456 bytes\) .*reduce cache_size"):
+    with pytest.raises(ResourceError, match=r"the 1 images \(3,456 bytes\) .*reduce cache_size"):
         dataset[1]
 
 

@@ -25,7 +25,7 @@ from lmdb_reid.cli import bench
 from lmdb_reid.codec import encode
 from lmdb_reid.errors import StoreNotFoundError, UsageError
 from lmdb_reid.loaders import Moment
-from lmdb_reid.loaders._engine import Spent
+from lmdb_reid.loaders import Timings
 from lmdb_reid.machine import available_cores
 from lmdb_reid.store import StoreWriter
 
@@ -443,8 +443,8 @@ DEAR = PipelineCost(
         ({"free_bytes": 11 * 10**7}, "fast_dct=True"),
         ({"free_bytes": None}, "--size"),
         ({"pipeline": DEAR}, "RandomPerspective takes 2.00 ms an image, decoding 0.20"),
-        ({"cores": 8}, "num_workers=4 (num_workers)"),
-        ({"cores": 3}, "num_workers=3 (num_workers)"),
+        ({"cores": 8}, "set num_workers=4: 2 do not yet saturate"),
+        ({"cores": 3}, "set num_workers=3: 2 do not"),
         ({"cold": Cold(reading=reading(epoch_s=9.0), resident_share=0.0)}, "warm games.lmdb`"),
         (
             {"step": reading(step_ms=500.0, wait_share=0.01, wait_ms_p50=0.3)},
@@ -562,9 +562,10 @@ def test_a_timeline_is_drawn(store: Path, tmp_path: Path, engine: str) -> None:
 
 
 def test_a_timeline_shows_who_took_what() -> None:
-    spent = [Spent(gather=0.01), Spent(decode=0.02), Spent(transform=0.03)]
+    timings = [Timings(gather=0.01), Timings(decode=0.02), Timings(transform=0.03)]
     moments = [
-        Moment(asked=at, got=at + 0.5, samples=8, ready=at, spent=of) for at, of in enumerate(spent)
+        Moment(asked=at, got=at + 0.5, samples=8, ready=at, timings=of)
+        for at, of in enumerate(timings)
     ]
     image = timeline(moments, "three batches").image
     lane = image[300:350]  # the lower part of the last lane

@@ -88,8 +88,8 @@ def test_every_image_is_decoded_once(store: Path, capsys: pytest.CaptureFixture[
         tier = DecodedTier(opened)
         rows = np.arange(COUNT)
         plain, kept = (np.empty((COUNT, HEIGHT, WIDTH, 3), np.uint8) for _ in range(2))
-        ReIDDataset(opened).read_into(rows, plain)
-        ReIDDataset(opened, cache=tier).read_into(rows, kept)
+        ReIDDataset(opened).crops.read(rows, plain)
+        ReIDDataset(opened, cache=tier).crops.read(rows, kept)
     np.testing.assert_array_equal(kept, plain)
     assert tier.stats() == {"hits": COUNT, "misses": 0, "kept": 0}
     assert warm.run(parsed(*words)) == 0
@@ -168,7 +168,7 @@ def test_clearing_a_tier_leaves_what_is_not_its_own(store: Path, tmp_path: Path)
         for place in (folder, None):
             tier = DecodedTier(opened, place)
             out = np.empty((2, HEIGHT, WIDTH, 3), np.uint8)
-            ReIDDataset(opened, cache=tier).read_into([0, 1], out)
+            ReIDDataset(opened, cache=tier).crops.read(np.arange(2), out)
             assert any(tier.path.glob(f"{opened.digest}-*"))
             tier.clear()
             assert not any(tier.path.glob(f"{opened.digest}-*"))
@@ -180,7 +180,7 @@ def test_a_whole_tier_is_read_where_it_cannot_be_written(store: Path, tmp_path: 
     with Store(store) as opened:
         tier = DecodedTier(opened, tmp_path / "tier")
         out, again = (np.empty((COUNT, HEIGHT, WIDTH, 3), np.uint8) for _ in range(2))
-        ReIDDataset(opened, cache=tier).read_into(range(COUNT), out)
+        ReIDDataset(opened, cache=tier).crops.read(np.arange(COUNT), out)
 
         def no_writing(file: Path, flags: int) -> int:
             if flags & os.O_RDWR:
@@ -191,6 +191,6 @@ def test_a_whole_tier_is_read_where_it_cannot_be_written(store: Path, tmp_path: 
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr("lmdb_reid.cache._tier.os.open", no_writing)
             other = DecodedTier(opened, tmp_path / "tier")
-            ReIDDataset(opened, cache=other).read_into(range(COUNT), again)
+            ReIDDataset(opened, cache=other).crops.read(np.arange(COUNT), again)
         assert other.stats() == {"hits": COUNT, "misses": 0, "kept": 0}
         assert np.array_equal(out, again)
