@@ -44,9 +44,10 @@ def drawn(result: Mapping[str, Any]) -> str:
     warm = [engine for engine in engines if engine["warm"]]
     height, width = result["size"]
     settings = result["settings"]
+    num_workers = settings.get("num_workers", settings.get("workers"))  # as older results name it
     title = f"{result['crops']:,} crops of {height}x{width}, crops per second"
     small = (
-        f"batches of {settings['batch_size']}, {settings['workers']} workers; medians of"
+        f"batches of {settings['batch_size']}, {num_workers} workers; medians of"
         f" {settings['repeats']} rounds, thin lines from the slowest epoch to the fastest;"
         " in brackets: of the decoder alone"
     )

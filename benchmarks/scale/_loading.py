@@ -116,7 +116,7 @@ def between_epochs(path: Path, count: int, *, repeats: int) -> list[float]:
         assert loader.plan().engine == "threads", loader.plan()
         for epoch in range(repeats + 1):
             batches = -(-count // BATCH) - 2
-            loader.load_state_dict(loader.state_dict() | {"epoch": epoch, "batches": batches})
+            loader.load_state_dict(loader.state_dict() | {"samples": batches * BATCH})
             assert sum(1 for _ in loader) == 2
             taken.append(_to_first(loader))
     return taken[1:]  # the first was paid for opening
@@ -138,7 +138,7 @@ def _to_first(loader: Iterable[Any]) -> float:
 
 def permutation(count: int, *, repeats: int) -> list[float]:
     """Seconds that drawing an epoch's order takes by itself; call `apart`."""
-    draw = Shuffled(count).rows
+    draw = Shuffled(count).positions
     return [seconds(functools.partial(draw, epoch)) for epoch in range(repeats + 1)][1:]
 
 

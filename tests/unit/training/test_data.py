@@ -19,7 +19,7 @@ from builders.game import Game
 from builders.job import job_of
 from builders.pipeline import build_job
 from lmdb_reid.codec import encode
-from lmdb_reid.errors import SourceNotFoundError, StoreWriteError, UsageError
+from lmdb_reid.errors import LoaderClosedError, SourceNotFoundError, StoreWriteError, UsageError
 from lmdb_reid.loaders import Batch, _dataloader
 from lmdb_reid.schema import Kind
 from lmdb_reid.store import Store, StoreWriter, _growing
@@ -288,11 +288,14 @@ def test_without_workers_or_prefetching_the_batches_are_the_same(
     assert torch.equal(first.images, other.images)
 
 
-def test_a_pass_that_was_broken_off_is_begun_anew(sealed: Path) -> None:
+def test_after_a_pass_that_was_broken_off_comes_the_next_epoch(sealed: Path) -> None:
+    whole = store_module(sealed).train_dataloader()
+    epochs = [joined(whole).rows for _ in range(3)]
     loader = store_module(sealed).train_dataloader()
-    first = next(iter(loader)).rows
-    assert torch.equal(next(iter(loader)).rows, first)
-    assert len(joined(loader).rows) == 8 * int(16 * 0.8)
+    for epoch in (0, 1):
+        first = next(iter(loader)).rows
+        assert torch.equal(first, epochs[epoch][: len(first)])
+    assert torch.equal(joined(loader).rows, epochs[2])
 
 
 def test_an_epoch_has_an_order_of_its_own_and_a_state(sealed: Path) -> None:
@@ -316,7 +319,7 @@ def test_teardown_ends_the_workers(sealed: Path) -> None:
     loader = module.train_dataloader()
     next(iter(loader))
     module.teardown("fit")
-    with pytest.raises(UsageError, match="closed"):
+    with pytest.raises(LoaderClosedError, match="closed"):
         next(iter(loader))
 
 

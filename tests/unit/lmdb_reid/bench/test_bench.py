@@ -24,8 +24,7 @@ from lmdb_reid.bench.transforms import Pipeline, PipelineCost, StageCost, load_p
 from lmdb_reid.cli import bench
 from lmdb_reid.codec import encode
 from lmdb_reid.errors import StoreNotFoundError, UsageError
-from lmdb_reid.loaders import Moment
-from lmdb_reid.loaders import Timings
+from lmdb_reid.loaders import Moment, Timings
 from lmdb_reid.machine import available_cores
 from lmdb_reid.store import StoreWriter
 

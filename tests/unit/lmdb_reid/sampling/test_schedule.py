@@ -153,7 +153,7 @@ def test_an_order_that_is_a_ranks_own_already_is_read_as_it_is() -> None:
 
 @pytest.mark.parametrize(("rank", "ranks"), [(2, 2), (-1, 2), (0, 0)])
 def test_ranks_that_are_not_there(rank: int, ranks: int) -> None:
-    with pytest.raises(UsageError, match="rank must be 0.."):
+    with pytest.raises(UsageError, match=r"rank must be 0\.\."):
         Schedule(batch_size=1, rank=rank, world_size=ranks)
 
 

@@ -1,0 +1,326 @@
+"""What `iter(loader)` gives, and what ends it."""
+
+from __future__ import annotations
+
+import gc
+import os
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lmdb_reid import Batch, Loader, ReIDDataset
+from lmdb_reid.errors import LoaderClosedError, UsageError
+from lmdb_reid.sampling import Shuffled
+
+MakeLoader = Callable[..., Loader]
+COUNT = 64
+
+
+def flat(batches: Iterable[Batch]) -> list[int]:
+    return [row for batch in batches for row in batch.rows.tolist()]
+
+
+def epoch_of(seed: int, epoch: int) -> list[int]:
+    return Shuffled(COUNT, seed).positions(epoch).tolist()
+
+
+# -- which epoch
+
+
+def test_a_pass_that_gave_a_batch_is_followed_by_the_next_epoch(
+    dataset: ReIDDataset, loader: MakeLoader
+) -> None:
+    batches = loader(dataset, 16, shuffle=True)
+    assert next(iter(batches)).rows.tolist() == epoch_of(0, 0)[:16], "one of four batches"
+    assert next(iter(batches)).rows.tolist() == epoch_of(0, 1)[:16]
+    assert flat(batches) == epoch_of(0, 2), "all of them"
+    assert flat(batches) == epoch_of(0, 3)
+
+
+def test_a_pass_that_gave_none_does_not_count(dataset: ReIDDataset, loader: MakeLoader) -> None:
+    batches = loader(dataset, 16, shuffle=True)
+    for _ in range(3):
+        iter(batches)
+    assert batches.epoch == 0
+    assert flat(batches) == epoch_of(0, 0)
+
+
+def test_the_epoch_is_the_one_being_read(dataset: ReIDDataset, loader: MakeLoader) -> None:
+    batches = loader(dataset, 32)
+    assert batches.epoch == 0
+    running = iter(batches)
+    assert batches.epoch == 0
+    next(running)
+    assert batches.epoch == 0
+    next(running)
+    assert batches.epoch == 1, "that was the last batch"
+    assert list(running) == []
+    assert batches.epoch == 1
+
+
+def test_set_epoch_says_otherwise(dataset: ReIDDataset, loader: MakeLoader) -> None:
+    batches = loader(dataset, 16, shuffle=True)
+    next(iter(batches))
+    for epoch in (0, 0, 9, 2):
+        batches.set_epoch(epoch)
+        assert batches.epoch == epoch
+        assert flat(batches) == epoch_of(0, epoch)
+    with pytest.raises(UsageError, match="epoch must be 0 or more; got -1"):
+        batches.set_epoch(-1)
+
+
+def test_set_epoch_of_the_epoch_that_is_being_read_changes_nothing(
+    dataset: ReIDDataset, loader: MakeLoader
+) -> None:
+    batches = loader(dataset, 16, shuffle=True)
+    running = iter(batches)
+    found = next(running).rows.tolist()
+    batches.set_epoch(0)  # as a trainer says it, who begins passes before it counts them
+    assert found + flat(running) == epoch_of(0, 0)
+
+
+def test_a_pass_decides_at_its_first_batch_what_it_reads(
+    dataset: ReIDDataset, loader: MakeLoader
+) -> None:
+    batches = loader(dataset, 16, shuffle=True)
+    begun = iter(batches)
+    batches.set_epoch(4)
+    assert flat(begun) == epoch_of(0, 4)
+
+
+def test_batch_sampler_is_where_lightning_sets_the_epoch(
+    dataset: ReIDDataset, loader: MakeLoader
+) -> None:
+    batches = loader(dataset, 16, shuffle=True)
+    batches.batch_sampler.sampler.set_epoch(6)
+    assert flat(batches) == epoch_of(0, 6)
+
+
+# -- what ends a pass
+
+
+@pytest.mark.parametrize(
+    ("act", "why"),
+    [
+        (iter, "a newer pass of its loader began"),
+        (list, "a newer pass of its loader began"),
+        (lambda batches: batches.set_epoch(3), r"set_epoch\(3\) was called"),
+        (lambda batches: batches.load_state_dict(batches.state_dict()), "a state was loaded"),
+        (lambda batches: batches.close(), "its loader was closed"),
+    ],
+    ids=["iter", "a whole pass", "set_epoch", "a state", "close"],
+)
+@pytest.mark.parametrize("engine", ["threads", "processes", "dataloader"])
+def test_an_ended_pass_raises_and_never_just_stops(
+    engine: str,
+    act: Callable[[Loader], Any],
+    why: str,
+    dataset: ReIDDataset,
+    loader: MakeLoader,
+) -> None:
+    batches = loader(dataset, 8, engine=engine, num_workers=1)
+    old = iter(batches)
+    next(old)
+    kept = act(batches)
+    for _ in range(2):
+        with pytest.raises(LoaderClosedError, match=f"this pass is over: {why}"):
+            next(old)
+    del kept
+
+
+def test_a_loop_whose_body_ends_its_pass_does_not_end_in_silence(
+    dataset: ReIDDataset, loader: MakeLoader
+) -> None:
+    batches, seen = loader(dataset, 8), 0
+    with pytest.raises(LoaderClosedError, match="a newer pass"):
+        for _ in batches:
+            seen += 1
+            next(iter(batches))  # a look at a batch, in the wrong place
+    assert seen == 1
+
+
+def test_a_pass_that_was_read_to_its_end_stays_there(
+    dataset: ReIDDataset, loader: MakeLoader
+) -> None:
+    batches = loader(dataset, 32)
+    done = iter(batches)
+    assert len(list(done)) == 2
+    for act in (lambda: None, lambda: list(batches), lambda: batches.set_epoch(9), batches.close):
+        act()
+        assert list(done) == []
+
+
+def fails(image: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
+    raise ZeroDivisionError("a mistake of the caller's")
+
+
+def test_a_pass_that_failed_says_so_when_it_is_asked_again(path64: Any, loader: MakeLoader) -> None:
+    batches = loader(ReIDDataset(path64, transform=fails), 8)
+    running = iter(batches)
+    with pytest.raises(ZeroDivisionError):
+        next(running)
+    with pytest.raises(LoaderClosedError, match="it failed with ZeroDivisionError"):
+        next(running)
+
+
+@pytest.mark.parametrize("engine", ["threads", "processes", "dataloader"])
+def test_a_pass_that_is_dropped_ends_without_the_cycle_collector(
+    engine: str, dataset: ReIDDataset, loader: MakeLoader
+) -> None:
+    batches = loader(dataset, 4, engine=engine, num_workers=1)
+    running = iter(batches)
+    next(running)
+    dropped = weakref.ref(running)
+    gc.disable()
+    try:
+        del running
+        assert dropped() is None
+    finally:
+        gc.enable()
+
+
+def test_a_loader_is_closed_once_and_for_all(dataset: ReIDDataset, loader: MakeLoader) -> None:
+    batches = loader(dataset, 16)
+    unbegun = iter(batches)
+    batches.close()
+    batches.close()
+    for use in (iter, list, lambda closed: closed.plan()):
+        with pytest.raises(LoaderClosedError, match="this loader was closed"):
+            use(batches)
+    with pytest.raises(LoaderClosedError, match="its loader was closed"):
+        next(unbegun)
+    assert repr(batches).startswith("Loader(ReIDDataset(")
+    assert "closed" in repr(batches)
+    assert batches.stats()["batches"] == 0
+
+
+# -- who reads it
+
+
+class Gate:
+    """Crops whose reading waits until it may go on."""
+
+    size = (8, 4)
+
+    def __init__(self) -> None:
+        self.entered, self.may_go = threading.Event(), threading.Event()
+
+    def __len__(self) -> int:
+        return 4
+
+    def read(self, positions: Any, out: Any, damaged: list[int] | None = None) -> None:
+        self.entered.set()
+        assert self.may_go.wait(30)
+        out[:] = 7
+
+    def names(self, positions: Any) -> list[str]:
+        return [str(position) for position in positions]
+
+    def column(self, name: str) -> None:
+        return None
+
+
+def test_a_pass_is_read_by_one_thread_at_a_time(loader: MakeLoader) -> None:
+    gate = Gate()
+    running = iter(loader(gate, 2))
+    found: list[Batch] = []
+    reader = threading.Thread(target=lambda: found.append(next(running)))
+    reader.start()
+    assert gate.entered.wait(30)
+    with pytest.raises(UsageError, match="one pass must be read by one thread at a time"):
+        next(running)
+    gate.may_go.set()
+    reader.join(30)
+    assert [batch.rows.tolist() for batch in [*found, *running]] == [[0, 1], [2, 3]]
+
+
+def test_one_thread_after_another_may_read_it(dataset: ReIDDataset, loader: MakeLoader) -> None:
+    running = iter(loader(dataset, 16, engine="threads", num_workers=2))
+    found: list[int] = []
+    for _ in range(4):
+        reader = threading.Thread(target=lambda: found.extend(next(running).rows.tolist()))
+        reader.start()
+        reader.join()
+    assert found == list(range(COUNT))
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_pass_of_the_parents_is_refused_in_a_forked_child(
+    begun: bool, dataset: ReIDDataset, loader: MakeLoader, in_child: Callable[..., int]
+) -> None:
+    batches = loader(dataset, 16)
+    running = iter(batches)
+    if begun:
+        next(running)
+
+    def refused() -> None:
+        with pytest.raises(LoaderClosedError, match="in another process, before a fork"):
+            next(running)
+        assert flat(batches) == list(range(COUNT)), "the loader works, with a pass of its own"
+
+    parent = os.getpid()
+    assert in_child(refused) == 0
+    assert os.getpid() == parent
+    assert flat(running) == list(range(16 if begun else 0, COUNT)), "the parent goes on"
+
+
+# -- how many
+
+
+class Undrawable:
+    """A sampler that knows its length, and whose order nobody may ask for."""
+
+    batch_size = None
+
+    def __len__(self) -> int:
+        return 50
+
+    def positions(self, epoch: int) -> Any:
+        raise AssertionError("it was drawn")
+
+
+def test_the_length_draws_nothing(dataset: ReIDDataset, loader: MakeLoader) -> None:
+    batches = loader(dataset, 16, sampler=Undrawable())
+    assert len(batches) == 4
+    assert batches.plan().samples == 50
+    batches.set_epoch(3)
+    assert (len(batches), len(loader(dataset, 16, sampler=Undrawable(), drop_last=True))) == (4, 3)
+    running = iter(batches)
+    with pytest.raises(AssertionError, match="it was drawn"):
+        next(running)
+
+
+def test_an_epochs_order_is_drawn_once(dataset: ReIDDataset, loader: MakeLoader) -> None:
+    drawn: list[int] = []
+
+    class Counted:
+        batch_size = None
+
+        def __len__(self) -> int:
+            return COUNT
+
+        def positions(self, epoch: int) -> Any:
+            drawn.append(epoch)
+            return np.arange(COUNT)
+
+    batches = loader(dataset, 8, sampler=Counted())
+    assert len(batches) == 8
+    batches.load_state_dict(batches.state_dict())
+    assert len(list(batches)) == len(batches)
+    assert drawn == [0]
+
+
+def test_no_memory_for_a_batch_is_raised(
+    dataset: ReIDDataset, loader: MakeLoader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise MemoryError("no page-locked memory")
+
+    monkeypatch.setattr("lmdb_reid.loaders._ring.Ring.lend", full)
+    with pytest.raises(MemoryError, match="page-locked"):
+        list(loader(dataset, engine="threads", num_workers=2))
