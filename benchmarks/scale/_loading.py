@@ -114,7 +114,7 @@ def between_epochs(path: Path, count: int, *, repeats: int) -> list[float]:
     taken = []
     with make_loader(ReIDDataset(path), BATCH, shuffle=True, num_workers=WORKERS) as loader:
         assert loader.plan().engine == "threads", loader.plan()
-        for epoch in range(repeats + 1):
+        for _ in range(repeats + 1):
             batches = -(-count // BATCH) - 2
             loader.load_state_dict(loader.state_dict() | {"samples": batches * BATCH})
             assert sum(1 for _ in loader) == 2

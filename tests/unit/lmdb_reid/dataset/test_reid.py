@@ -435,7 +435,7 @@ def test_a_selection_has_one_entry_for_each_item(store_path: Path) -> None:
 
 
 def test_columns_that_are_not_there(store_path: Path) -> None:
-    with pytest.raises(UnknownColumnError, match="no column 'camera'; there are .*quarter"):
+    with pytest.raises(UnknownColumnError, match=r"no column 'camera'; there are .*quarter"):
         ReIDDataset(store_path, columns=["camera"])
     with pytest.raises(UsageError, match=r"give \['quarter'\]"):
         ReIDDataset(store_path, columns="quarter")

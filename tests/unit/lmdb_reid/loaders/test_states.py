@@ -151,7 +151,7 @@ def test_a_pk_state_of_four_ranks_goes_on_on_fewer_with_the_same_batches(
 def test_a_state_of_one_rank_goes_on_on_four(dataset: ReIDDataset, loader: MakeLoader) -> None:
     wanted = flat(loader(dataset, shuffle=True))
     one = loader(dataset, 12, shuffle=True)
-    assert sum(taken(one, 2), []) == wanted[:24]
+    assert np.concatenate(taken(one, 2)).tolist() == wanted[:24]
     four = [loader(dataset, 5, shuffle=True, rank=r, world_size=4) for r in range(4)]
     for rank in four:
         rank.load_state_dict(one.state_dict())
@@ -163,7 +163,7 @@ def test_a_state_goes_on_in_other_batches(
     other: dict[str, Any], dataset: ReIDDataset, loader: MakeLoader
 ) -> None:
     first = loader(dataset, 10, shuffle=True)
-    begun = sum(taken(first, 3), [])
+    begun = np.concatenate(taken(first, 3)).tolist()
     second = loader(dataset, **{"batch_size": 10, "shuffle": True, **other})
     second.load_state_dict(first.state_dict())
     rest = flat(second)
