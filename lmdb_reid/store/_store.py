@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import operator
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -62,11 +63,14 @@ class Store:
             raise UsageError(f"a store is opened by its path, not {path!r}")
         self.path = Path(path).absolute()
         self.manifest: Mapping[str, Any] = _places.settled_manifest(self.path)
-        files = ColumnFiles(self.path, self.manifest["columns"], self._is_replaced)
+        # Not a method: a store that referred to itself would stay open until Python next looks for
+        # cycles.
+        is_replaced = functools.partial(_is_replaced, self.path, self.manifest)
+        files = ColumnFiles(self.path, self.manifest["columns"], is_replaced)
         self.columns = Columns(files)
         self.ids = Ids(files, self.manifest["samples"])
         self._files = files
-        self._part = Part(self.path, self.manifest["data"], self._is_replaced)
+        self._part = Part(self.path, self.manifest["data"], is_replaced)
         self._closed = False
         self._tables: Tables | None = None
         self._check(structure=check == "structure")
@@ -304,12 +308,13 @@ class Store:
             )
         self._part.check()
 
-    def _is_replaced(self) -> bool:
-        """Whether another store has taken the name since the manifest was read."""
-        try:
-            return bool(_places.settled_manifest(self.path) != self.manifest)
-        except StoreError:
-            return True
+
+def _is_replaced(path: Path, manifest: Mapping[str, Any]) -> bool:
+    """Whether another store has taken the name since the manifest was read."""
+    try:
+        return bool(_places.settled_manifest(path) != manifest)
+    except StoreError:
+        return True
 
 
 def _reopened(path: str, digest: str) -> Store:
