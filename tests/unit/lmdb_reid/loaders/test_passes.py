@@ -7,13 +7,14 @@ import os
 import threading
 import weakref
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from lmdb_reid import Batch, Loader, ReIDDataset
+from lmdb_reid import Batch, Loader, ReIDDataset, make_loader
 from lmdb_reid.errors import LoaderClosedError, UsageError
 from lmdb_reid.sampling import Shuffled
 
@@ -324,3 +325,22 @@ def test_no_memory_for_a_batch_is_raised(
     monkeypatch.setattr("lmdb_reid.loaders._ring.Ring.lend", full)
     with pytest.raises(MemoryError, match="page-locked"):
         list(loader(dataset, engine="threads", num_workers=2))
+
+
+@pytest.mark.parametrize("engine", ["threads", "processes", "dataloader"])
+@pytest.mark.parametrize("reads", [list, lambda batches: next(iter(batches))], ids=["all", "one"])
+def test_a_loader_and_its_store_go_when_nobody_needs_them(
+    engine: str, reads: Callable[[Loader], Any], path64: Path
+) -> None:
+    gc.collect()
+    gc.disable()  # or stores stay open, and workers alive, for as long as a cycle does
+    try:
+        dataset = ReIDDataset(path64)
+        named: Any = engine
+        batches = make_loader(dataset, 10, engine=named, num_workers=1, start_method="fork")
+        reads(batches)
+        gone = weakref.ref(batches), weakref.ref(dataset.store)
+        del batches, dataset
+        assert [reference() for reference in gone] == [None, None]
+    finally:
+        gc.enable()
