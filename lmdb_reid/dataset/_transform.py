@@ -68,7 +68,7 @@ class _OfPil:
         import PIL.Image
 
         # A copy: a transform may keep, or draw on, what it is given.
-        picture = PIL.Image.fromarray(np.array(image.permute(1, 2, 0)))
+        picture = PIL.Image.fromarray(image.permute(1, 2, 0).numpy().copy())
         return self._transform(picture, **generator)
 
 

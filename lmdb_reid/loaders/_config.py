@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import numbers
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -97,10 +98,14 @@ class DeviceConfig:
         if isinstance(self.normalize, str):
             _check_choice("normalize", self.normalize, ("imagenet",))
             return IMAGENET
-        if len(self.normalize) != 2:
-            raise UsageError(f"normalize must be 'imagenet' or (mean, std); got {self.normalize!r}")
-        mean, std = (tuple(float(value) for value in part) for part in self.normalize)
-        if len(mean) != 3 or len(std) != 3 or not all(std):
+        try:
+            mean, std = (tuple(float(value) for value in part) for part in self.normalize)
+        except (TypeError, ValueError):
+            raise UsageError(
+                f"normalize must be 'imagenet' or (mean, std); got {self.normalize!r}"
+            ) from None
+        whole = len(mean) == len(std) == 3 and all(map(math.isfinite, mean + std))
+        if not whole or not all(std):
             raise UsageError(
                 "normalize must have one mean and one std, not 0, for each of three channels; got"
                 f" {self.normalize!r}"
