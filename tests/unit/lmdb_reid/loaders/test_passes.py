@@ -340,7 +340,10 @@ def test_a_loader_and_its_store_go_when_nobody_needs_them(
         batches = make_loader(dataset, 10, engine=named, num_workers=1, start_method="fork")
         reads(batches)
         gone = weakref.ref(batches), weakref.ref(dataset.store)
+        decoders = [t for t in threading.enumerate() if t.name.startswith("lmdb_reid-decode")]
         del batches, dataset
+        for thread in decoders:  # which may be at its last samples
+            thread.join(30)
         assert [reference() for reference in gone] == [None, None]
     finally:
         gc.enable()
