@@ -19,6 +19,7 @@ Whole = npt.NDArray[np.int32]
 Strengths = npt.NDArray[np.float32]
 
 _ATTEMPTS = 100  # at a rectangle that fits, as the papers' code has it
+_AT_ONCE = 4  # of them: more than four are rare
 LUMA = (0.2989, 0.587, 0.114)  # torchvision's weights of red, green, blue in a grey value
 NOISE_STARTS = 1 << 16  # places in the table of noise where a rectangle's bytes may begin
 
@@ -150,20 +151,21 @@ def draw(
     if given.ndim != 1 or given.dtype != np.int64:
         raise UsageError(f"positions must be int64 [B], got {given.dtype} {given.shape}.")
     state = keys(seed, epoch, given)
-    flip, down, right = uniforms(state, Stream.FLIP, Stream.DOWN, Stream.RIGHT)
+    flip, down, right, erase, noise = uniforms(
+        state, Stream.FLIP, Stream.DOWN, Stream.RIGHT, Stream.ERASE, Stream.NOISE
+    )
     flips = flip < recipe.flip
     shift = np.stack([_offset(down, recipe.pads[0]), _offset(right, recipe.pads[1])], axis=1)
     warped, inverse = _warps(recipe, size, state, flips, shift)
-    erased = _rectangles(recipe, size, state)
     return Draws(
         size=size,
         flip=flips,
         shift=shift,
         warped=warped,
         inverse=inverse,
-        erased=erased,
+        erased=_rectangles(recipe, size, state, erase < recipe.erase),
         fill=_fill(recipe),
-        noise=(uniforms(state, Stream.NOISE)[0] * NOISE_STARTS).astype(np.int32),
+        noise=(noise * NOISE_STARTS).astype(np.int32),
         colour=_colour(recipe, state) if recipe.has_colour else None,
     )
 
@@ -179,31 +181,32 @@ def _fill(recipe: ReIDAugment) -> Colour | None:
     return None if isinstance(recipe.erase_fill, str) else recipe.erase_fill
 
 
-def _rectangles(recipe: ReIDAugment, size: Size, state: Keys) -> Whole:
+def _rectangles(recipe: ReIDAugment, size: Size, state: Keys, erases: Flags) -> Whole:
     """Where pictures are erased. A rectangle that is not smaller than the picture on both sides is
     drawn again, as in the papers' code; after a hundred times nothing is erased.
     """
     height, width = size
     found = np.zeros((len(state), 4), np.int32)
-    left = np.flatnonzero(uniforms(state, Stream.ERASE)[0] < recipe.erase)
+    left = np.flatnonzero(erases)
     low, high = recipe.erase_area
-    bounds = np.array(recipe.erase_ratio)
     is_log = recipe.erase_ratio_scale == "log"
-    flat, steep = np.log(bounds) if is_log else bounds
-    for attempt in range(_ATTEMPTS):
+    flat, steep = np.log(recipe.erase_ratio) if is_log else recipe.erase_ratio
+    for first in range(0, _ATTEMPTS, _AT_ONCE):
         if not len(left):
             break
-        first = Stream.ATTEMPTS + 4 * attempt
-        area, ratio, top, side = uniforms(state[left], first, first + 1, first + 2, first + 3)
-        area = (low + (high - low) * area) * (height * width)
-        ratio = flat + (steep - flat) * ratio
+        streams = range(Stream.ATTEMPTS + 4 * first, Stream.ATTEMPTS + 4 * (first + _AT_ONCE))
+        drawn = uniforms(state[left], *streams).reshape(_AT_ONCE, 4, -1)
+        area = (low + (high - low) * drawn[:, 0]) * (height * width)
+        ratio = flat + (steep - flat) * drawn[:, 1]
         ratio = np.exp(ratio) if is_log else ratio
-        tall = np.rint(np.sqrt(area * ratio))
-        wide = np.rint(np.sqrt(area / ratio))
+        tall, wide = np.rint(np.sqrt(area * ratio)), np.rint(np.sqrt(area / ratio))
         fits = (tall < height) & (wide < width)
-        y, x = np.floor(top * (height - tall + 1)), np.floor(side * (width - wide + 1))
-        found[left[fits]] = np.stack([y, x, y + tall, x + wide], axis=1)[fits]
-        left = left[~fits]
+        chosen = fits.argmax(axis=0), np.arange(len(left))  # the first attempt that fits
+        fit, tall, wide = fits[chosen], tall[chosen], wide[chosen]
+        y = np.floor(drawn[:, 2][chosen] * (height - tall + 1))
+        x = np.floor(drawn[:, 3][chosen] * (width - wide + 1))
+        found[left[fit]] = np.stack([y, x, y + tall, x + wide], axis=1)[fit]
+        left = left[~fit]
     found[(found[:, 0] == found[:, 2]) | (found[:, 1] == found[:, 3])] = 0
     return found
 

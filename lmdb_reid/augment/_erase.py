@@ -37,16 +37,15 @@ def erase_numbers(out: npt.NDArray[np.float32], draws: Draws) -> None:
 def _erase(out: Values, row: Values, table: Values | None, draws: Draws, first: int) -> None:
     rectangles = draws.erased[first : first + len(out)].tolist()
     for slot, (top, left, bottom, right) in enumerate(rectangles):
-        if bottom == 0:
+        if not bottom:
             continue
-        wide = right - left
         if table is None:
             # Whole lines: filling with a colour of three numbers takes ten times as long.
-            out[slot, top:bottom, left:right] = row[:wide]
+            out[slot, top:bottom, left:right] = row[: right - left]
         else:
-            start = int(draws.noise[first + slot])
-            drawn = table[start : start + (bottom - top) * wide * 3]
-            out[slot, top:bottom, left:right] = drawn.reshape(bottom - top, wide, 3)
+            start, shape = int(draws.noise[first + slot]), (bottom - top, right - left, 3)
+            drawn = table[start : start + shape[0] * shape[1] * 3]
+            out[slot, top:bottom, left:right] = drawn.reshape(shape)
 
 
 @functools.lru_cache(maxsize=4)

@@ -1,6 +1,6 @@
 """Geometry and erasing on bytes in host memory, right behind the decoder.
 
-Fast where the pixels are still in the cache: decode (or gather) `CHUNK` pictures into their slots,
+Fast where the pixels are still in a cache: decode (or gather) a span of pictures into their slots,
 then `place` them there, in place. Between two decodings as few calls as can be hand over the
 interpreter's lock: a shift is one memory move under the lock (4 us of 98 kB in the cache), and
 neighbours that are both mirrored are one call of OpenCV's.
@@ -8,8 +8,7 @@ neighbours that are both mirrored are one call of OpenCV's.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import groupby
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +24,10 @@ except ImportError:  # a recipe that neither flips nor warps does without it
 
 Pixels = npt.NDArray[np.uint8]
 
-CHUNK = 8
-"""Pictures to decode and then place: 8 of 256x128 are 786 kB. Fewer lie deeper in the cache, more
-hand over the lock less often; 4 to 16 are within the noise of each other."""
+CHUNK = 32
+"""Pictures to decode and then place, at least. After a decoding Python runs out of cold caches and
+takes six to nine times as long: a call that has nothing to do costs some 60 us then. From 32 on more
+gain nothing; pictures of 256x128 are 3 MB then, in the last cache."""
 
 
 def place(
@@ -62,73 +62,79 @@ def place(
     span = slice(first, first + len(out))
     flips = draws.flip[span].tolist()
     shifts = draws.shift[span].tolist()
-    if draws.warped is not None:
-        warped = draws.warped[span].tolist()
-        for slot in (slot for slot, warps in enumerate(warped) if warps):
-            _warp(pixels, out, slot, draws, first + slot)
-            flips[slot], shifts[slot] = False, (0, 0)
-        _move(pixels, out, shifts, flips, skip=warped)
-    else:
-        _move(pixels, out, shifts, flips, skip=None)
+    warped = None if draws.warped is None else draws.warped[span].tolist()
+    for slot in np.flatnonzero(warped).tolist() if warped else ():
+        _warp(pixels, out, slot, draws, first + slot)
+        flips[slot], shifts[slot] = False, (0, 0)
+    if pixels is not None:
+        _fetch(pixels, out, shifts, flips, skip=warped)
     _mirror(out, flips)
-    _blacken(out, shifts)
+    for picture, (down, right) in zip(out, shifts, strict=True):
+        if down or right:
+            if pixels is None:
+                _shift(picture, down, right)
+            _blacken(picture, down, right)
     if not draws.erases_late if erase is None else erase:
         erase_bytes(out, draws, first)
 
 
-def _move(
-    pixels: Pixels | Sequence[Pixels] | None,
+def _fetch(
+    pixels: Pixels | Sequence[Pixels],
     out: Pixels,
     shifts: Sequence[Sequence[int]],
     flips: Sequence[bool],
     *,
     skip: Sequence[bool] | None,
 ) -> None:
-    """Shift each picture in flat memory, to its slot. Pixels that so come from a neighbouring line
-    stand where the border will be black. One to be mirrored moves the other way.
-    """
-    _, height, width, _ = out.shape
-    line, size = width * 3, height * width * 3
+    """Copy each picture to its slot, shifted on the way; one to be mirrored, the other way."""
+    size, line = out[0].size, out.shape[2] * 3
     to = out.reshape(-1).data
     for slot, (down, right) in enumerate(shifts):
         if skip is not None and skip[slot]:
             continue
-        at = slot * size
-        by = down * line + (-right if flips[slot] else right) * 3
-        if (by == 0 and pixels is None) or abs(by) >= size:  # nothing to do, or nothing left
-            continue
-        # Slicing a memoryview copies under the lock, as memmove does; NumPy would let go of it.
-        source = to[at : at + size] if pixels is None else pixels[slot].reshape(-1).data
-        if by >= 0:
+        at, by = slot * size, down * line + (-right if flips[slot] else right) * 3
+        source = pixels[slot].reshape(-1).data
+        if 0 <= by < size:
             to[at + by : at + size] = source[: size - by]
-        else:
+        elif -size < by < 0:
             to[at : at + size + by] = source[-by:]
 
 
-def _mirror(out: Pixels, flips: Iterable[bool]) -> None:
+def _shift(picture: Pixels, down: int, right: int) -> None:
+    """Move a picture in its slot, in flat memory: what so comes from the end of the line before
+    stands where the border will be black.
+    """
+    lines, by = picture.reshape(-1).data, (down * picture.shape[1] + right) * 3
+    size = len(lines)
+    # Slicing a memoryview copies under the lock, as memmove does; NumPy would let go of it.
+    if 0 < by < size:
+        lines[by:] = lines[: size - by]
+    elif -size < by < 0:
+        lines[: size + by] = lines[-by:]
+
+
+def _mirror(out: Pixels, flips: Sequence[bool]) -> None:
     """Mirror pictures, left to right; neighbours together, as one tall picture."""
     _, height, width, _ = out.shape
     tall = out.reshape(-1, width, 3)
-    slot = 0
-    for flip, run in groupby(flips):
-        stop = slot + sum(1 for _ in run)
-        if flip:
-            lines = tall[slot * height : stop * height]
-            cv2.flip(lines, 1, lines)
-        slot = stop
+    stop = 0
+    while True in flips[stop:]:
+        start = flips.index(True, stop)
+        stop = flips.index(False, start) if False in flips[start:] else len(flips)
+        lines = tall[start * height : stop * height]
+        cv2.flip(lines, 1, lines)
 
 
-def _blacken(out: Pixels, shifts: Sequence[Sequence[int]]) -> None:
-    """The borders that shifted pictures left."""
-    for slot, (down, right) in enumerate(shifts):
-        if right > 0:
-            out[slot, :, :right] = 0
-        elif right < 0:
-            out[slot, :, right:] = 0
-        if down > 0:
-            out[slot, :down] = 0
-        elif down < 0:
-            out[slot, down:] = 0
+def _blacken(picture: Pixels, down: int, right: int) -> None:
+    """The borders that a shifted picture left."""
+    if right > 0:
+        picture[:, :right] = 0
+    elif right < 0:
+        picture[:, right:] = 0
+    if down > 0:
+        picture[:down] = 0
+    elif down < 0:
+        picture[down:] = 0
 
 
 def _warp(
