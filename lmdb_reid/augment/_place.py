@@ -26,7 +26,7 @@ Pixels = npt.NDArray[np.uint8]
 
 CHUNK = 32
 """Pictures to decode and then place, at least. After a decoding Python runs out of cold caches and
-takes six to nine times as long: a call that has nothing to do costs some 60 us then. From 32 on more
+takes six to nine times as long: a call that has nothing to do costs some 60 us. From 32 on more
 gain nothing; pictures of 256x128 are 3 MB then, in the last cache."""
 
 
