@@ -9,13 +9,13 @@ last two load torch.
 from typing import TYPE_CHECKING
 
 from lmdb_reid._lazy import lazy_names
-from lmdb_reid.augment._draws import ColourDraws, Draws, draw
-from lmdb_reid.augment._place import CHUNK, place
-from lmdb_reid.augment._recipe import PRESETS, ReIDAugment, resolve
 
 if TYPE_CHECKING:
     from lmdb_reid.augment._device import place_on_device
+    from lmdb_reid.augment._draws import ColourDraws, Draws, draw
     from lmdb_reid.augment._finish import finish
+    from lmdb_reid.augment._place import CHUNK, place
+    from lmdb_reid.augment._recipe import PRESETS, ReIDAugment, resolve
 
 __all__ = [
     "CHUNK",
@@ -33,7 +33,15 @@ __all__ = [
 __getattr__, __dir__ = lazy_names(
     __name__,
     {
+        "CHUNK": "lmdb_reid.augment._place",
+        "PRESETS": "lmdb_reid.augment._recipe",
+        "ColourDraws": "lmdb_reid.augment._draws",
+        "Draws": "lmdb_reid.augment._draws",
+        "ReIDAugment": "lmdb_reid.augment._recipe",
+        "draw": "lmdb_reid.augment._draws",
         "finish": "lmdb_reid.augment._finish",
+        "place": "lmdb_reid.augment._place",
         "place_on_device": "lmdb_reid.augment._device",
+        "resolve": "lmdb_reid.augment._recipe",
     },
 )
