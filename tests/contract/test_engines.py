@@ -472,7 +472,7 @@ def mistaken(image: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor
     raise ZeroDivisionError("a mistake of the caller's")
 
 
-@ways_however_started
+@pytest.mark.parametrize("way", [*WAYS, STARTED[1]], ids=str)
 def test_errors_of_a_transform_reach_the_consumer(way: Way, path: Path, loader: MakeLoader) -> None:
     with pytest.raises(ZeroDivisionError, match="a mistake of the caller's"):
         list(loader(ReIDDataset(path, transform=mistaken), way=way))
