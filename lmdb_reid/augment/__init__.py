@@ -2,8 +2,8 @@
 
 `ReIDAugment` describes it, `draw` decides it for a batch (a pure function of seed, epoch and
 position), `place` does geometry on bytes where they were decoded, `finish` does colour on floats
-once per batch. `place_on_device` is `place` where the pixels are on a device already. Only the
-last two load torch.
+once per batch, `erase` the rectangles where they come last. `place_on_device` is `place` where the
+pixels are on a device already. The last three load torch.
 """
 
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from lmdb_reid._lazy import lazy_names
 if TYPE_CHECKING:
     from lmdb_reid.augment._device import place_on_device
     from lmdb_reid.augment._draws import ColourDraws, Draws, draw
-    from lmdb_reid.augment._finish import finish
+    from lmdb_reid.augment._finish import erase, finish
     from lmdb_reid.augment._place import CHUNK, place
     from lmdb_reid.augment._recipe import PRESETS, ReIDAugment, resolve
 
@@ -24,6 +24,7 @@ __all__ = [
     "Draws",
     "ReIDAugment",
     "draw",
+    "erase",
     "finish",
     "place",
     "place_on_device",
@@ -39,6 +40,7 @@ __getattr__, __dir__ = lazy_names(
         "Draws": "lmdb_reid.augment._draws",
         "ReIDAugment": "lmdb_reid.augment._recipe",
         "draw": "lmdb_reid.augment._draws",
+        "erase": "lmdb_reid.augment._finish",
         "finish": "lmdb_reid.augment._finish",
         "place": "lmdb_reid.augment._place",
         "place_on_device": "lmdb_reid.augment._device",

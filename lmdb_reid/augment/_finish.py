@@ -12,7 +12,7 @@ from lmdb_reid.augment._colour_device import colour_on_device
 from lmdb_reid.augment._colour_host import colour_on_host
 from lmdb_reid.augment._device import erase_on_device
 from lmdb_reid.augment._draws import Draws
-from lmdb_reid.augment._erase import erase_numbers
+from lmdb_reid.augment._erase import erase_bytes, erase_numbers
 from lmdb_reid.errors import UsageError
 
 
@@ -56,6 +56,23 @@ def finish(images: Tensor, draws: Draws, first: int = 0, *, erase: bool | None =
             colour_on_device(images, some.colour)
         if erases:
             erase_on_device(images, some)
+
+
+def erase(images: Tensor, draws: Draws) -> None:
+    """Erase from a batch, in place: the last step where `place` and `finish` left it out.
+
+    Args:
+        images: uint8 [B, 3, H, W], or floats of 0 to 1; on any device.
+        draws: of these B pictures.
+    """
+    if images.device.type != "cpu":
+        erase_on_device(images, draws)
+        return
+    pixels = images.detach().permute(0, 2, 3, 1).numpy()
+    if images.dtype == torch.uint8:
+        erase_bytes(pixels, draws)
+    else:
+        erase_numbers(pixels, draws)
 
 
 def _on_host(images: Tensor, draws: Draws, *, erases: bool) -> None:

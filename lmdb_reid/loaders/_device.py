@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from lmdb_reid.augment import Draws, finish, place, place_on_device
+from lmdb_reid.augment import Draws, erase, finish, place, place_on_device
 from lmdb_reid.errors import UsageError
 from lmdb_reid.loaders._batch import Batch, Timings
 from lmdb_reid.loaders._batch_transform import BatchTransform, transform_batch
@@ -55,6 +55,7 @@ class Transfer:
         config: where to, and into what.
         made_on: where the engine's images are.
         places: whether geometry is still to be done, since the engine has no workers that do it.
+        erases: whether erasing comes with geometry, and not last.
         batch_transform: a user's function of whole batches, called last.
     """
 
@@ -64,9 +65,11 @@ class Transfer:
         made_on: torch.device,
         *,
         places: bool = False,
+        erases: bool = True,
         batch_transform: BatchTransform | None = None,
     ) -> None:
         self._places = places
+        self._erases = erases
         self._batch_transform = batch_transform
         self.device = self._device = config.device or made_on
         """Where batches are in the end."""
@@ -152,36 +155,48 @@ class Transfer:
 
     def _converted(self, made: Made, batch: Batch) -> Batch:
         images = batch.images
-        if self._places and made.draws is not None:
-            images = _placed(images, made.draws)
         if self._dtype is not None and not isinstance(images, torch.Tensor):
             raise UsageError(
                 f"dtype={self._dtype} converts images that are one tensor; the transform gives"
                 f" {type(images).__name__}: leave dtype out"
             )
+        if self._places and made.draws is not None:
+            images = _placed(images, made.draws, erases=self._erases)
         if self._dtype is not None:
-            images = self._floats(images, made.draws).to(self._dtype)
+            images = self._floats(images, made).to(self._dtype)
+        elif self._batch_transform is not None:
+            images = self._last_steps(images, made)
         if self._memory_format is not None and isinstance(images, torch.Tensor):
             images = images.contiguous(memory_format=self._memory_format)
-        if self._batch_transform is not None and made.task is not None:
-            images = transform_batch(self._batch_transform, images, made.task)
         return batch if images is batch.images else Batch(images, *batch[1:], batch.columns)
 
-    def _floats(self, images: torch.Tensor, draws: Draws | None) -> torch.Tensor:
-        """float32 of uint8 images (or of a transform's floats), coloured and scaled as asked."""
+    def _floats(self, images: torch.Tensor, made: Made) -> torch.Tensor:
+        """float32 of uint8 images (or of a transform's floats), augmented and scaled as asked."""
         floats = self._kept_floats(images)
         if floats is None:
             floats = images.to(torch.float32, copy=True)
-        if draws is not None and draws.colour is not None:
-            finish(floats.div_(255), draws)
+        colour = made.draws is not None and made.draws.colour is not None
+        if not colour and self._batch_transform is None:  # one step less over the memory
             if self._scale is None:
-                return floats
+                return floats.div_(255)
             offset, factor = self._scale
-            return floats.sub_(offset / 255).mul_(factor * 255)
-        if self._scale is None:
-            return floats.div_(255)
-        offset, factor = self._scale
-        return floats.sub_(offset).mul_(factor)
+            return floats.sub_(offset).mul_(factor)
+        floats.div_(255)
+        if made.draws is not None and colour:
+            finish(floats, made.draws, erase=False)
+        images = self._last_steps(floats, made)
+        if self._scale is not None:
+            offset, factor = self._scale
+            images.sub_(offset / 255).mul_(factor * 255)
+        return images
+
+    def _last_steps(self, images: Any, made: Made) -> Any:
+        """A user's own function, then erasing, on uint8 or floats of 0..1."""
+        if self._batch_transform is not None and made.task is not None:
+            images = transform_batch(self._batch_transform, images, made.task)
+        if made.draws is not None:
+            erase(images, made.draws)
+        return images
 
     def _kept_floats(self, images: torch.Tensor) -> torch.Tensor | None:
         """A copy as float32 in memory that was used before: fresh memory costs its page faults,
@@ -199,12 +214,12 @@ class Transfer:
         return floats.copy_(images)
 
 
-def _placed(images: torch.Tensor, draws: Draws) -> torch.Tensor:
+def _placed(images: torch.Tensor, draws: Draws, *, erases: bool) -> torch.Tensor:
     """Geometry of a batch that no worker did."""
     if images.device.type != "cpu":
-        return place_on_device(images, draws)
+        return place_on_device(images, draws, erase=erases)
     pixels = images.permute(0, 2, 3, 1).contiguous().numpy()  # the batch's own memory, as a rule
-    place(pixels, draws)
+    place(pixels, draws, erase=erases)
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)
 
 

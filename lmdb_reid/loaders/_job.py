@@ -27,6 +27,8 @@ class Job:
     crops: Crops
     augment: ReIDAugment | None = None
     """Its geometric steps; colour comes in the loader's device step."""
+    erases: bool = True
+    """Whether erasing is done here; else it comes last in the device step."""
     transform: SampleTransform | None = None
     skip: bool = False
     """Leave damaged samples out instead of raising."""
@@ -82,7 +84,7 @@ class Job:
             self.crops.read(positions[first : first + CHUNK], few, bad)
             if damaged is not None:
                 damaged += [first + slot for slot in bad or ()]
-            place(few, draws, first)
+            place(few, draws, first, erase=self.erases)
 
     def transformed(
         self,

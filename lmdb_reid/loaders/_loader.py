@@ -149,7 +149,7 @@ class Loader:
     def _draws(self, task: Task, damaged: list[Damaged]) -> Draws | None:
         """What the device step has to do to the whole samples of a task."""
         recipe, engine = self._job.augment, self._engine
-        if recipe is None or engine is None or (engine.places and not recipe.has_colour):
+        if recipe is None or engine is None or (engine.places and self._job.erases):
             return None
         draws = self._job.draws(task, 0, len(task.positions))
         if not damaged:

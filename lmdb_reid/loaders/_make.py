@@ -90,8 +90,9 @@ def make_loader(
             "guide"); None for validation. Geometry is done by the workers, colour on the device,
             where `dtype` or `normalize` is needed for it. Every draw depends on seed, epoch and
             place in the epoch alone.
-        batch_transform: called with the images of each batch, on the device, and a torch.Generator
-            seeded for it; returns as many images of the same dtype, and leaves its input as it is.
+        batch_transform: called with the images of each batch, uint8 or floats in 0..1, on the
+            device, and a torch.Generator seeded for it; returns as many images of the same dtype,
+            and leaves its input as it is. It comes after colour, before erasing and normalising.
         device: where batches go ("cuda"); they stay in host memory unless given.
         dtype: a floating dtype to convert images into, on the device: pixels in 0..1.
         normalize: "imagenet", or (mean, std) of three numbers each, of pixels in 0..1; float32
@@ -152,6 +153,7 @@ def make_loader(
     job = Job(
         crops=selection.crops,
         augment=recipe,
+        erases=recipe is None or not (recipe.has_colour or batch_transform is not None),
         transform=selection.transform,
         skip=on_error == "skip",
     )
@@ -167,7 +169,11 @@ def make_loader(
         order,
         schedule=_Ranks(order, size, drop_last, rank, world_size),
         transfer=Transfer(
-            on_device, maker.device, places=not maker.places, batch_transform=batch_transform
+            on_device,
+            maker.device,
+            places=not maker.places,
+            erases=job.erases,
+            batch_transform=batch_transform,
         ),
         config=config,
         job=job,

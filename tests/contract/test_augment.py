@@ -144,6 +144,22 @@ def test_a_batch_transform_is_a_function_of_its_batch(path: Path) -> None:
     assert not alike(found[0], plain)
 
 
+def grey(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+    return torch.full_like(images, 0.25 if images.is_floating_point() else 64)
+
+
+@pytest.mark.parametrize("way", WAYS, ids=str)
+@pytest.mark.parametrize("dtype", [None, torch.float32])
+def test_erasing_comes_after_a_batch_transform(
+    dtype: torch.dtype | None, way: dict[str, Any], path: Path
+) -> None:
+    recipe = ReIDAugment(flip=0.5, pad=4, erase=1.0, erase_fill=(255, 255, 255))
+    arguments: dict[str, Any] = {"augment": recipe, "batch_transform": grey, "dtype": dtype}
+    background, white = (64, 255) if dtype is None else (0.25, 1.0)
+    for image in images(ReIDDataset(path), batch_size=9, **arguments, **way).values():
+        assert set(image.unique().tolist()) == {background, white}
+
+
 def changes_its_input(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return images.add_(1)
 
