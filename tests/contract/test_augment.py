@@ -14,7 +14,7 @@ import torch
 from lmdb_reid import DecodedTier, LRUCache, ReIDDataset, Store, StoreWriter, codec, make_loader
 from lmdb_reid.augment import ReIDAugment
 from lmdb_reid.errors import UsageError
-from lmdb_reid.loaders import Batch, _make
+from lmdb_reid.loaders import Batch, _choice
 
 COUNT = 40
 RECIPE = ReIDAugment(flip=0.5, pad=4, erase=0.5)
@@ -79,8 +79,8 @@ def test_so_do_caches_and_a_decoder_on_a_device(
         dataset = ReIDDataset(store, cache=cache)
         for _ in range(2):  # decoded, then gathered
             assert alike(images(dataset, augment=RECIPE, batch_size=9, num_workers=1), wanted)
-    monkeypatch.setattr(_make, "cuda_decoder", lambda device: stand_in)
-    monkeypatch.setattr(_make, "_check_on_device", lambda job, config: None)
+    monkeypatch.setattr(_choice, "cuda_decoder", lambda device: stand_in)
+    monkeypatch.setattr(_choice, "_check_on_device", lambda job, config: None)
     found = images(ReIDDataset(path), augment=RECIPE, batch_size=9, decode="cuda", device="cpu")
     assert alike(found, wanted)
 

@@ -25,7 +25,7 @@ from lmdb_reid import (
 )
 from lmdb_reid.crops import Cached, Crops, FileCrops, StoreCrops
 from lmdb_reid.errors import CorruptSampleError, UsageError
-from lmdb_reid.loaders import Loader, _device_decode, _make
+from lmdb_reid.loaders import Loader, _choice, _device_decode
 from lmdb_reid.sampling import Sampler, Sequential, Shuffled, TorchSampler
 from lmdb_reid.schema import Kind, Pixels, Rows, Size
 from lmdb_reid.testing import CropsContract, SamplerContract
@@ -174,8 +174,8 @@ def stand_in(jpegs: list[torch.Tensor]) -> Sequence[torch.Tensor]:
 @pytest.fixture
 def on_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """`decode="cuda"` is done here, by `stand_in`."""
-    monkeypatch.setattr(_make, "cuda_decoder", lambda device: stand_in)
-    monkeypatch.setattr(_make, "_check_on_device", lambda job, config: None)
+    monkeypatch.setattr(_choice, "cuda_decoder", lambda device: stand_in)
+    monkeypatch.setattr(_choice, "_check_on_device", lambda job, config: None)
 
 
 WAYS: list[dict[str, Any]] = [

@@ -103,7 +103,7 @@ def made(dataset: Any, batch_size: int | None = 10, *, way: Way = IN_PLACE, **kw
     with pytest.MonkeyPatch.context() as patch:
         if way.engine == "device decode":
             engine = "threads"
-            patch.setattr(_make, "_engine", _stand_in)
+            patch.setattr(_make, "choose_engine", _stand_in)
         return make_loader(
             dataset,
             batch_size,

@@ -26,7 +26,7 @@ from torch.utils.data import (
 from lmdb_reid import Batch, CroppedBBoxDataset, Loader, LRUCache, PKSampler, ReIDDataset, codec
 from lmdb_reid import make_loader as make
 from lmdb_reid.errors import UnknownRowError, UsageError
-from lmdb_reid.loaders import _make
+from lmdb_reid.loaders import _choice
 
 MakeLoader = Callable[..., Loader]
 COUNT = 64
@@ -489,7 +489,7 @@ def test_a_system_without_shared_memory_of_ours_takes_torchs_loader(
     path64: Path, loader: MakeLoader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     os_without = ModuleType("os")
-    monkeypatch.setattr(_make, "os", os_without)
+    monkeypatch.setattr(_choice, "os", os_without)
     plan = loader(ReIDDataset(path64, transform=doubled), num_workers=1).plan()
     assert plan.engine == "dataloader"
     assert "need Linux" in plan.why
