@@ -2,6 +2,7 @@
 
     LmdbReidError
     ├── UsageError (ValueError)              an argument that cannot be meant
+    │   └── UnknownArgumentError (TypeError)        no argument of that name; says the nearest
     ├── MissingExtraError (ImportError)      an optional package is missing; says the pip line
     ├── ResourceError (OSError)              the machine has no more descriptors or memory
     ├── WriteError (OSError)                 a file cannot be written: no space, no permission, ...
@@ -80,6 +81,10 @@ class LmdbReidError(Exception):
 
 class UsageError(LmdbReidError, ValueError):
     """An argument that cannot be meant."""
+
+
+class UnknownArgumentError(UsageError, TypeError):
+    """A call has an argument of a name that it does not take."""
 
 
 class MissingExtraError(LmdbReidError, ImportError):

@@ -9,33 +9,26 @@ from torch.nn import functional
 from lmdb_reid.errors import UsageError
 
 _STAGES = 4
-_LEAST_WIDTH = 8
-"""Below it oneDNN (torch 2.13, processors with AVX2 and no AVX-512) dies in the backward pass of a
-strided convolution whose memory is channels last."""
 
 
 class Embedder(nn.Module):
     """Residual stages, each half as fine and twice as wide as the one before, averaged over the
     picture and projected to an embedding.
 
-    With the defaults 1.3 million parameters. Takes any height and width. Memory is laid out as the
-    loaders do it (channels last).
+    With the defaults 1.3 million parameters. Takes any height and width.
 
     Args:
         embedding: length of an embedding.
-        width: channels of the first stage, 8 or more.
+        width: channels of the first stage.
 
     Raises:
-        UsageError: an embedding under 1, or a width under 8.
+        UsageError: an embedding or a width under 1.
     """
 
     def __init__(self, embedding: int = 128, width: int = 32) -> None:
         super().__init__()
-        if embedding < 1 or width < _LEAST_WIDTH:
-            raise UsageError(
-                f"embedding={embedding}, width={width}: give an embedding from 1 up, and a width"
-                f" from {_LEAST_WIDTH} up"
-            )
+        if embedding < 1 or width < 1:
+            raise UsageError(f"embedding and width must be 1 or more; got {embedding} and {width}")
         widths = [width << stage for stage in range(_STAGES)]
         self.stem = nn.Sequential(_convolution(3, width, kernel=3, stride=2), nn.ReLU())
         self.stages = nn.Sequential(
@@ -45,16 +38,24 @@ class Embedder(nn.Module):
             )
         )
         self.project = nn.Linear(widths[-1], embedding)
-        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """Embeddings, float [B, D], not normalised, of images [B, 3, H, W].
+        """Embeddings, float [B, D], not normalised, of images, floats [B, 3, H, W] as a loader
+        normalises them.
 
-        uint8 images are brought to about -2..2 first; of any other dtype they are taken as they
-        are.
+        Raises:
+            UsageError: images of whole numbers.
         """
-        if images.dtype == torch.uint8:
-            images = (images.to(self.project.weight.dtype) - 127.5) / 63.75
+        if not images.is_floating_point():
+            raise UsageError(
+                f"images must be floats; got {images.dtype}. Give normalize= to the loader, or to"
+                " Loading"
+            )
+        # Loaders give channels-last memory, which is faster on CUDA. On a CPU oneDNN (torch 2.13,
+        # AVX2 without AVX-512) kills the process in the backward pass of a narrow strided
+        # convolution of such memory.
+        memory = torch.channels_last if images.is_cuda else torch.contiguous_format
+        images = images.contiguous(memory_format=memory)
         features = self.stages(self.stem(images))
         # Not adaptive_avg_pool2d, whose gradient on CUDA depends on the order of atomic additions.
         return self.project(features.mean((2, 3)))  # type: ignore[no-any-return]

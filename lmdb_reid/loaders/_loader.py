@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable, Generator, Iterable
-from types import SimpleNamespace
 from typing import Any, Self
 
 import numpy as np
@@ -17,6 +16,7 @@ from lmdb_reid.loaders._batch import Batch, BatchResult, Damaged
 from lmdb_reid.loaders._config import LoaderConfig
 from lmdb_reid.loaders._device import Made, Transfer
 from lmdb_reid.loaders._engine import Engine
+from lmdb_reid.loaders._epochs import BatchSampler
 from lmdb_reid.loaders._job import Job
 from lmdb_reid.loaders._pass import Pass
 from lmdb_reid.loaders._plan import Plan
@@ -72,10 +72,10 @@ class Loader:
         return self._at[0]
 
     @property
-    def batch_sampler(self) -> SimpleNamespace:
+    def batch_sampler(self) -> BatchSampler:
         """Whose `sampler.set_epoch` Lightning calls with its own epoch before each pass."""
         # Not `sampler` itself: Lightning's overfit_batches makes loaders that have one anew.
-        return SimpleNamespace(sampler=self)
+        return BatchSampler(self)
 
     def __len__(self) -> int:
         """Batches in an epoch of this rank; nothing is drawn for it."""
@@ -171,7 +171,8 @@ class Loader:
 
     def set_epoch(self, epoch: int) -> None:
         """Read this epoch next, from its first batch; from where it stopped, if a state of it was
-        just loaded. While a pass reads this epoch already, nothing changes.
+        just loaded. A pass that reads this epoch already goes on, and the one after it, if it
+        begins before the next batch, begins this epoch anew.
 
         Raises:
             UsageError: a negative epoch.
@@ -181,6 +182,7 @@ class Loader:
         running = self._running() if self._running is not None else None
         if running is not None and not running.is_over:
             if running.has_begun and epoch == self._at[0]:
+                self._next = epoch, 0
                 return
             if not running.has_begun:
                 self._set_next(epoch)

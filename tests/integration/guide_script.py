@@ -6,20 +6,37 @@ before, inputs/train_negatives.csv.
 """
 
 import json
+import logging
 import time
 from pathlib import Path
 
 import numpy as np
+import pytorch_lightning as pl
 import torch
 from PIL import Image
 from torch.utils.data import DataLoader
 
-from builders.negatives import load_negatives_from_csv  # from src.utils.utils
 from lmdb_reid import CroppedBBoxDataset  # from src.data.dataset
-from training.data import PlayerReIDDataModule, PlayerReIDDataModuleCV  # from src.data.datamodule
-from training.pairs import MultiViewPlayerReIDDataset  # from src.data.dataset
-from training.runtime import PlayerReIDDataset  # from src.data.dataset
-from training.splits import build_open_set_splits, build_open_set_splits_cv  # from src.inference
+from training import (  # from src.data, src.utils and src.inference
+    MultiViewPlayerReIDDataset,
+    PlayerReIDDataModule,
+    PlayerReIDDataModuleCV,
+    PlayerReIDDataset,
+    build_multiview_pairs,
+    build_open_set_splits,
+    build_open_set_splits_cv,
+    build_tracks,
+    clean_tracks,
+    generate_background_negatives,
+    generate_partial_negatives,
+    get_cache_stats,
+    iou_bbox,
+    load_fold_metadata,
+    load_negatives_from_csv,
+    load_train_meta,
+    make_label_folds,
+    prepare_cropped_cache,
+)
 
 META = "inputs/atmaCup22_2nd_meta/train_meta.csv"
 IMAGES = "inputs/images"
@@ -178,10 +195,123 @@ def data_modules():
     return facts
 
 
+class Model(pl.LightningModule):
+    """As the published module is: an identity loss over embeddings, one_hot of every label."""
+
+    def __init__(self, num_classes):
+        super().__init__()
+        self.save_hyperparameters()
+        self.net = torch.nn.Sequential(
+            torch.nn.Conv2d(3, 8, 7, stride=8), torch.nn.Flatten(), torch.nn.LazyLinear(num_classes)
+        )
+        self.net(torch.zeros(1, 3, 64, 64))
+
+    def training_step(self, batch, batch_idx):
+        imgs, labels = batch
+        loss = torch.nn.functional.cross_entropy(self.net(imgs), labels)
+        self.log("train/loss", loss, on_step=True, on_epoch=True)
+        return loss
+
+    def validation_step(self, batch, batch_idx):
+        imgs, labels = batch
+        logits = self.net(imgs)
+        one_hot = torch.nn.functional.one_hot(labels, num_classes=self.hparams.num_classes)
+        loss = -(one_hot * logits.log_softmax(1)).sum(1).mean()
+        self.log("val/loss", loss, on_epoch=True)
+        return {"val_loss": loss}
+
+    def configure_optimizers(self):
+        return torch.optim.AdamW(self.parameters(), lr=1e-4)
+
+
+class Augmented(PlayerReIDDataModuleCV):
+    def _build_transforms(self, is_train=True):
+        def transforms(image):
+            resized = image.resize((64, 64))
+            if is_train and torch.rand(()) < 0.5:
+                resized = resized.transpose(Image.FLIP_LEFT_RIGHT)
+            return torch.from_numpy(np.array(resized)).permute(2, 0, 1).float() / 255
+
+        return transforms
+
+
+def trained():
+    """What the published training script does, stage 1, with cached crops as img_root."""
+    logger = logging.getLogger("train")
+    crops = "inputs/train_crops_cache"
+    cleaned = clean_tracks(build_tracks(load_train_meta(META, IMAGES)), mode="drop")
+    prepare_cropped_cache(cleaned, crops, expand_ratio=1.2, quality=95)
+    facts = {"cache": get_cache_stats(crops)}
+    for fold_idx in range(2):
+        dm = Augmented(
+            train_meta_path=META,
+            img_root=crops,
+            batch_size=16,
+            num_workers=1,
+            train_ratio=0.8,
+            bbox_mode="drop",
+            image_size=64,
+            n_folds=5,
+            fold_idx=fold_idx,
+            unknown_per_fold=2,
+            cv_seed=42,
+            logger=logger,
+        )
+        dm.setup()
+        model = Model(num_classes=dm.num_classes)
+        trainer = pl.Trainer(
+            max_epochs=1,
+            accelerator="cpu",
+            devices=1,
+            logger=False,
+            log_every_n_steps=1,
+            accumulate_grad_batches=2,
+            enable_progress_bar=False,
+            enable_checkpointing=False,
+        )
+        trainer.fit(model, datamodule=dm)
+        facts[f"fold {fold_idx}"] = {
+            "num_classes": dm.num_classes,
+            "train_samples": len(dm.train_samples),
+            "val_samples": len(dm.val_samples),
+            "val_labels": sorted({sample.label_id for sample in dm.val_samples}),
+            "unknown": dm.unknown_labels_this_fold,
+            "batches": trainer.num_training_batches,
+            "val_loss": float(trainer.callback_metrics["val/loss"]),
+        }
+    return facts
+
+
+def inferred():
+    """What the published inference script does before its model comes in."""
+    known, unknown, known_labels, unknown_labels = build_open_set_splits_cv(
+        train_meta_path=META,
+        fold_idx=0,
+        fold_meta_dir="outputs/fold_metadata",
+        neg_csv_path=NEGATIVES,
+        add_negatives=True,
+    )
+    train, val, held_out = load_fold_metadata(0, "outputs/fold_metadata")
+    folds = make_label_folds(sorted({*known_labels, *unknown_labels}), 5, 2, seed=42)
+    return {
+        "known": len(known),
+        "saved": [len(train), len(val), held_out],
+        "unknown": len(unknown),
+        "unknown_labels": unknown_labels,
+        "folds": folds[0],
+        "pairs": len(build_multiview_pairs(known)),
+        "iou": iou_bbox(known[0], known[0]),
+        "backgrounds": len(generate_background_negatives(known, num_bg_per_frame=1)),
+        "partials": len(generate_partial_negatives(known, num_partial_per_box=1)),
+    }
+
+
 if __name__ == "__main__":
     known, facts = splits()
     facts["run_time_cropping"] = run_time_cropping(known)
     facts["both_views"] = both_views(known)
     facts["cropped_files"] = cropped_files(known)
     facts["data_modules"] = data_modules()
+    facts["trained"] = trained()
+    facts["inferred"] = inferred()
     print(json.dumps(facts))

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lmdb_reid.errors import SourceError, SourceNotFoundError, UsageError
+from training.splits import Candidates, Split, load_split, open_set, save_split
+
+LABELS = np.array([0, 0, 0, 1, 1, 1, 2, 2, -1, 3], np.int64)
+IDS = [f"Zürich__{row}#000" for row in range(10)]
+HEAD = "id,part,label_id,class"
+
+
+def fold() -> Split:
+    return open_set(Candidates(labels=LABELS), n_folds=2, unknown_per_fold=1, train_ratio=0.7)
+
+
+def same(one: Split, other: Split) -> bool:
+    parts = [{name: rows.tolist() for name, rows in each.parts.items()} for each in (one, other)]
+    return parts[0] == parts[1] and one.labels == other.labels
+
+
+@pytest.mark.parametrize("name", ["split.csv", "split.json"])
+def test_a_split_comes_back_from_its_file(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "folder" / name
+    save_split(path, fold(), IDS, LABELS)
+    back = load_split(path, IDS)
+    assert same(back, fold())
+    assert {rows.dtype for rows in back.parts.values()} == {np.dtype("int64")}
+
+
+def test_a_csv_has_a_line_for_each_sample(tmp_path: Path) -> None:
+    save_split(tmp_path / "s.csv", fold(), IDS, LABELS)
+    lines = (tmp_path / "s.csv").read_text(encoding="utf-8").splitlines()
+    assert lines[0] == HEAD
+    assert [line.split(",")[0] for line in lines[1:]] == IDS
+    assert lines[9] == "Zürich__8#000,unknown,-1,-1"
+
+
+@pytest.mark.parametrize("name", ["split.csv", "split.json"])
+def test_a_split_is_found_again_among_more_samples_in_another_order(
+    tmp_path: Path, name: str
+) -> None:
+    save_split(tmp_path / name, fold(), IDS, LABELS)
+    others = ["new", *reversed(IDS)]
+    back = load_split(tmp_path / name, others)
+    for part, rows in back.parts.items():
+        assert {others[row] for row in rows} == {IDS[row] for row in fold()[part]}
+        assert rows.tolist() == sorted(rows.tolist())
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("s.csv", "", "is no split"),
+        ("s.csv", "id,part\na,train\n", "id,part,label_id,class is wanted, it has id,part"),
+        ("s.csv", f"{HEAD}\na,train\n", "line 2 has 2 cells instead of 4"),
+        ("s.csv", f"{HEAD}\na,train,one,0\n", "line 2: 'one' and '0' must be whole"),
+        ("s.csv", f"{HEAD}\na,train,1,0\nx,val,1,0\n", "'x' of part 'val' is not among the 2"),
+        ("s.csv", f"{HEAD}\na,train,1,0\na,val,1,0\n", "'a' of part 'val' .* second time"),
+        ("s.json", "[]", 'no "version": 1'),
+        ("s.json", '{"version": 2}', 'no "version": 1'),
+        ("s.json", '{"version": 1, "labels": []}', "parts"),
+        ("s.json", "{", "is no split"),
+    ],
+)
+def test_a_file_that_is_no_split_of_these(
+    tmp_path: Path, name: str, text: str, message: str
+) -> None:
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(SourceError, match=message) as caught:
+        load_split(path, ["a", "b"])
+    assert str(path) in str(caught.value)
+
+
+def test_names_that_no_split_has(tmp_path: Path) -> None:
+    with pytest.raises(SourceNotFoundError, match=r"no split at .*split\.csv"):
+        load_split(tmp_path / "split.csv", [])
+    with pytest.raises(UsageError, match=r"must end in \.csv or \.json"):
+        save_split(tmp_path / "split.txt", fold(), IDS, LABELS)
+
+
+def test_a_row_in_two_parts_is_refused() -> None:
+    with pytest.raises(UsageError, match="row 3 is in a and b"):
+        Split(parts={"a": np.array([3, 1]), "b": np.array([3])}, labels=[])
+
+
+def test_a_split_can_be_pickled_printed_and_moved() -> None:
+    split = pickle.loads(pickle.dumps(fold()))
+    assert same(split, fold())
+    assert repr(split) == "Split(train 3, val 3, unknown 4; 3 labels)" or "labels)" in repr(split)
+    moved = split.among(np.arange(100, 110))
+    assert moved["train"].tolist() == (fold()["train"] + 100).tolist()
+    assert moved["nosuch"].tolist() == [] and "nosuch" not in moved and "train" in moved

@@ -1,0 +1,1 @@
+"""The commands `lmdb-reid train` and `lmdb-reid demo`; each is loaded when it is called."""

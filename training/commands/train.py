@@ -1,0 +1,162 @@
+"""`lmdb-reid train`: one fold trained, its threshold tuned, its best weights kept."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lmdb_reid import _disk
+from lmdb_reid.errors import UsageError
+
+if TYPE_CHECKING:
+    from training.runs import Best
+
+_EPILOG = """\
+DIR/version_0 holds metrics.csv, split.csv (which sample was in which part) and config.yaml (every
+setting), DIR/checkpoints best.ckpt and last.ckpt. What follows a bare -- are settings of
+LightningCLI, in sections trainer, model and data: lmdb-reid train -- --help lists them.
+
+examples:
+  lmdb-reid train --store games.lmdb --folds 5 --fold 0 --max-epochs 20
+  lmdb-reid train --store games.lmdb --fold 1 -- --model.margin 0.4 --data.engine dataloader
+  lmdb-reid train --resume runs/fold0 --max-epochs 40"""
+
+_RUN = "LMDB_REID_RUN"  # the folder, for the processes that Lightning starts
+_LAST = Path("checkpoints", "last.ckpt")
+
+# The named options, and what LightningCLI calls them.
+_SETTINGS = {
+    "store": "data.store",
+    "train_meta": "data.train_meta_path",
+    "img_root": "data.img_root",
+    "folds": "data.n_folds",
+    "fold": "data.fold_idx",
+    "batch_size": "data.batch_size",
+    "num_workers": "data.num_workers",
+    "max_epochs": "trainer.max_epochs",
+    "seed": "seed_everything",
+}
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add = parser.add_argument
+    add("--store", help="a sealed store; or, instead:")
+    add("--train-meta", metavar="CSV", help="a csv of boxes, whose store is built on first use")
+    add("--img-root", metavar="FRAMES", help="the folder of its frames")
+    add("--folds", type=int, metavar="N", help="how many folds there are (default: 5)")
+    add("--fold", type=int, metavar="I", help="which of them to train, from 0 (default: 0)")
+    add("--max-epochs", type=int, metavar="N", help="(default: 20)")
+    add("--batch-size", type=int, metavar="N", help="(default: 64)")
+    add("--num-workers", type=int, metavar="N", help="that decode (default: 4)")
+    add("--seed", type=int, metavar="N", help="of weights and order (default: 0)")
+    where = parser.add_mutually_exclusive_group().add_argument
+    where("--out", metavar="DIR", help="a new or empty folder (default: runs/fold<I>, or _2, ...)")
+    where("--resume", metavar="DIR", help="go on with the run of this folder, as it was set")
+    add("--json", action="store_true", help="print the result as JSON")
+    add("settings", nargs="*", metavar="-- SETTING", help="of LightningCLI, as below")
+    parser.epilog = _EPILOG
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train, and print what came of it."""
+    if args.max_epochs is not None and args.max_epochs < 1:
+        raise UsageError(f"--max-epochs {args.max_epochs}: give 1 or more")
+    folder = _resumed(args.resume) if args.resume else _new(args.out, args.fold or 0)
+    words = _words(args, folder)
+    # Here, so that --help and wrong use need not wait seconds for torch and Lightning.
+    from training.commands._data import TrainData
+    from training.runs import fit_fold
+
+    try:
+        best = fit_fold(
+            words,
+            (folder / _LAST).parent,
+            folder / _LAST if args.resume else None,
+            data=TrainData,
+        )
+    except BaseException:
+        _give_up(folder, is_named=bool(args.out or args.resume))
+        raise
+    if best is not None:
+        _print(best, as_json=args.json)
+    return 0
+
+
+def _words(args: argparse.Namespace, folder: Path) -> list[str]:
+    """The command line for LightningCLI; named options go last, so that they win."""
+    named = {key: getattr(args, name) for name, key in _SETTINGS.items()}
+    named |= {
+        "trainer.logger": "lightning.pytorch.loggers.CSVLogger",
+        "trainer.logger.save_dir": os.fspath(folder),
+        "trainer.logger.name": "",
+    }
+    before = [f"--config={_config(folder)}"] if args.resume else []
+    given = [f"--{key}={value}" for key, value in named.items() if value is not None]
+    return [*before, *args.settings, *given]
+
+
+def _new(out: str | None, fold: int) -> Path:
+    """The folder of a new run, made now where its name was not given: it is nobody else's then."""
+    if os.environ.get("LOCAL_RANK", "0") != "0" and _RUN in os.environ:
+        return Path(os.environ[_RUN])  # as the first process of the run chose it
+    if out is None:
+        folder = _claimed(fold)
+    else:
+        folder = Path(out)
+        if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
+            raise UsageError(f"--out {out} is there and not empty: choose another name")
+    os.environ[_RUN] = os.fspath(folder)
+    return folder
+
+
+def _claimed(fold: int) -> Path:
+    number = 1
+    while True:
+        folder = Path("runs") / (f"fold{fold}" if number == 1 else f"fold{fold}_{number}")
+        try:
+            _disk.make_folder(folder, new=True)
+            return folder
+        except FileExistsError:
+            number += 1
+
+
+def _give_up(folder: Path, *, is_named: bool) -> None:
+    """After an error or Ctrl-C: no empty folder stays, and what stays is told."""
+    with contextlib.suppress(OSError):  # it holds something, or is not there
+        _disk.remove_folder(folder)
+        if not is_named:
+            _disk.remove_folder(folder.parent)
+    if (folder / _LAST).is_file():
+        print(f"lmdb-reid train --resume {folder} goes on with this run", file=sys.stderr)
+
+
+def _resumed(run: str) -> Path:
+    """The folder of a run that can be gone on with."""
+    if not (Path(run) / _LAST).is_file():
+        raise UsageError(f"--resume {run}: there is no {_LAST} in it to go on from")
+    return Path(run)
+
+
+def _config(folder: Path) -> Path:
+    """The settings that a run had last."""
+    found = sorted(folder.glob("version_*/config.yaml"), key=lambda path: path.stat().st_mtime_ns)
+    if not found:
+        raise UsageError(f"--resume {folder}: there is no version_0/config.yaml in it")
+    return found[-1]
+
+
+def _print(best: Best, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(asdict(best), ensure_ascii=False))
+        return
+    print(
+        f"macro F1 {best.macro_f1:.4f} at threshold {best.threshold:.4f}, epoch {best.epoch} of"
+        f" {best.epochs}: {best.checkpoint}"
+    )

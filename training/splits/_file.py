@@ -1,0 +1,138 @@
+"""A split as a file, so that a run can be taken up again and judged by others."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from lmdb_reid._disk import whole_text
+from lmdb_reid.errors import SourceError, SourceNotFoundError, UsageError
+from lmdb_reid.schema import NO_LABEL, Rows
+from training.splits._split import Split
+
+_HEAD = ["id", "part", "label_id", "class"]
+_VERSION = 1
+_JSON, _CSV = ".json", ".csv"
+
+
+class _Listed(NamedTuple):
+    """A split by ids instead of rows."""
+
+    parts: dict[str, list[str]]
+    labels: list[int]
+
+
+def save_split(
+    path: str | os.PathLike[str], split: Split, ids: Sequence[str], labels: Rows
+) -> None:
+    """Write which sample is in which part.
+
+    A .csv has a line for each sample, id,part,label_id,class, in the order of rows (class is its
+    place in the split's labels, or -1); a .json {"version", "labels", "parts": {name: [id, ...]}}.
+
+    Args:
+        path: the file; one of that name is replaced once the new one is complete.
+        split: rows of what `ids` and `labels` name.
+        ids: [N], sample ids.
+        labels: [N].
+
+    Raises:
+        UsageError: a name that ends in neither .csv nor .json.
+        WriteError: the disk or its permissions stand in the way.
+    """
+    suffix = _suffix(path)
+    with whole_text(path) as file:
+        if suffix == _JSON:
+            parts = {
+                name: [ids[row] for row in rows.tolist()] for name, rows in split.parts.items()
+            }
+            whole = {"version": _VERSION, "labels": list(split.labels), "parts": parts}
+            file.write(json.dumps(whole, ensure_ascii=False) + "\n")
+            return
+        place = {label: number for number, label in enumerate(split.labels)}
+        lines = sorted((row, name) for name, rows in split.parts.items() for row in rows.tolist())
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(_HEAD)
+        for row, name in lines:
+            label = int(labels[row])
+            table.writerow((ids[row], name, label, place.get(label, NO_LABEL)))
+
+
+def load_split(path: str | os.PathLike[str], ids: Sequence[str]) -> Split:
+    """A split that `save_split` wrote, as rows of samples that need not stand where they stood.
+
+    Args:
+        path: the file.
+        ids: [N], sample ids; those that the file lacks are in no part.
+
+    Raises:
+        UsageError: a name that ends in neither .csv nor .json.
+        SourceNotFoundError: no such file.
+        SourceError: it is no such file, or names a sample that is not among `ids`.
+    """
+    suffix = _suffix(path)
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except FileNotFoundError:
+        raise SourceNotFoundError(f"no split at {os.fspath(path)}") from None
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{os.fspath(path)} cannot be read as a split: {error}") from None
+    try:
+        found = _of_json(text) if suffix == _JSON else _of_csv(text)
+    except (ValueError, TypeError, KeyError, csv.Error) as error:
+        raise SourceError(f"{os.fspath(path)} is no split: {error}") from None
+    row_of = {sample_id: row for row, sample_id in enumerate(ids)}
+    parts: dict[str, Rows] = {}
+    for name, listed in found.parts.items():
+        rows = [row_of.pop(sample_id, None) for sample_id in listed]
+        if None in rows:
+            raise SourceError(
+                f"{os.fspath(path)}: {listed[rows.index(None)]!r} of part {name!r} is not among the"
+                f" {len(ids):,} samples, or stands there a second time: the split is not of these"
+            )
+        parts[name] = np.array(rows, np.int64)
+    return Split(parts=parts, labels=found.labels)
+
+
+def _suffix(path: str | os.PathLike[str]) -> str:
+    suffix = Path(path).suffix.lower()
+    if suffix not in (_JSON, _CSV):
+        raise UsageError(f"a split's file must end in .csv or .json; got {os.fspath(path)}")
+    return suffix
+
+
+def _of_json(text: str) -> _Listed:
+    found: Any = json.loads(text)
+    if not isinstance(found, Mapping) or found.get("version") != _VERSION:
+        raise ValueError(f'it has no "version": {_VERSION}')
+    parts = {str(name): [str(each) for each in listed] for name, listed in found["parts"].items()}
+    return _Listed(parts, [int(label) for label in found["labels"]])
+
+
+def _of_csv(text: str) -> _Listed:
+    head, *lines = csv.reader(io.StringIO(text, newline=""))
+    if head != _HEAD:
+        raise ValueError(f"{','.join(_HEAD)} is wanted, it has {','.join(head)}")
+    parts: dict[str, list[str]] = {}
+    labels: dict[int, int] = {}
+    for number, cells in enumerate(lines, 2):
+        if len(cells) != len(_HEAD):
+            raise ValueError(f"line {number} has {len(cells)} cells instead of {len(_HEAD)}")
+        sample_id, part, label, place = cells
+        try:
+            if int(place) > NO_LABEL:
+                labels[int(place)] = int(label)
+            int(label)
+        except ValueError:
+            raise ValueError(
+                f"line {number}: {label!r} and {place!r} must be whole numbers"
+            ) from None
+        parts.setdefault(part, []).append(sample_id)
+    return _Listed(parts, list(labels.values()))

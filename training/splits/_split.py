@@ -1,0 +1,71 @@
+"""Which rows are trained on, and which are held back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+import numpy as np
+
+from lmdb_reid.errors import UsageError
+from lmdb_reid.schema import Rows
+
+NOWHERE: Rows = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Split:
+    """Parts of a set of samples.
+
+    Names that the data modules know: train; val, identities of train held back; unknown, whoever
+    is none of these; test; query and gallery. Others may stand beside them.
+
+    Raises:
+        UsageError: a row stands in two parts, or twice in one.
+    """
+
+    parts: Mapping[str, Rows]
+    """By name: rows, int64, ascending; each row in one part at most."""
+    labels: Sequence[int]
+    """The identities to tell apart, sorted: class k of a batch is `labels[k]`."""
+
+    def __post_init__(self) -> None:
+        parts = {name: np.sort(np.asarray(rows, np.int64)) for name, rows in self.parts.items()}
+        object.__setattr__(self, "parts", MappingProxyType(parts))
+        object.__setattr__(self, "labels", sorted(int(label) for label in self.labels))
+        rows, counts = np.unique(np.concatenate([NOWHERE, *parts.values()]), return_counts=True)
+        twice = rows[counts > 1]
+        if len(twice):
+            where = [name for name, part in parts.items() if twice[0] in part]
+            raise UsageError(
+                f"a row must be in one part of a split; row {twice[0]} is in {' and '.join(where)}"
+            )
+
+    def __getitem__(self, name: str) -> Rows:
+        """The rows of a part, int64, ascending; none where the split has no such part."""
+        return self.parts.get(name, NOWHERE)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.parts
+
+    def rows(self, *names: str) -> Rows:
+        """The rows of some parts together, ascending."""
+        return np.sort(np.concatenate([NOWHERE, *(self[name] for name in names)]))
+
+    def among(self, rows: Rows) -> Split:
+        """The same split of samples that stand at other rows: row i becomes `rows[i]`."""
+        return Split(
+            parts={name: rows[part] for name, part in self.parts.items()}, labels=self.labels
+        )
+
+    def __getstate__(self) -> tuple[dict[str, Rows], Sequence[int]]:
+        return dict(self.parts), self.labels  # a MappingProxyType cannot be pickled
+
+    def __setstate__(self, state: tuple[dict[str, Rows], Sequence[int]]) -> None:
+        object.__setattr__(self, "parts", MappingProxyType(state[0]))
+        object.__setattr__(self, "labels", state[1])
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{name} {len(rows):,}" for name, rows in self.parts.items())
+        return f"Split({counts}; {len(self.labels)} labels)"
