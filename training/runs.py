@@ -79,7 +79,8 @@ def fit_fold(
         )
         cli.datamodule.setup()  # what is wrong with the data is told before a folder is made
         _fit(cli, resume)
-    is_kept = cli.trainer.is_global_zero and not cli.trainer.fast_dev_run
+    trial: bool = cli.trainer.fast_dev_run  # type: ignore[attr-defined]  # Lightning sets it
+    is_kept = cli.trainer.is_global_zero and not trial
     return _best(cli.trainer) if is_kept else None
 
 

@@ -47,7 +47,7 @@ def boxes_of(
     ):
         quarter, angle, session, frame, x, y, w, h = cells
         named = (str(quarter), str(angle), int(session), int(frame))
-        sides = (_number(side) for side in (x, y, w, h))
+        sides = _number(x), _number(y), _number(w), _number(h)
         path = (
             samples.boxes[row].img_path
             if isinstance(samples, BoxSamples)

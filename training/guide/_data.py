@@ -260,7 +260,10 @@ class GuideData(DataModule):
 
     def _size(self) -> tuple[int, int] | None:
         size = self.image_size
-        return (size, size) if isinstance(size, int) else None if size is None else tuple(size)
+        if size is None or isinstance(size, int):
+            return None if size is None else (size, size)
+        height, width = size
+        return height, width
 
     def _settings(self) -> BuildSettings:
         return BuildSettings(size=self._size() or BuildSettings().size, expand=self.expand_ratio)
