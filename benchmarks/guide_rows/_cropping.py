@@ -23,7 +23,7 @@ from benchmarks.guide_rows._inputs import (
 )
 from benchmarks.harness import told
 from lmdb_reid import CroppedBBoxDataset, DecodedTier, ReIDDataset, Store, make_loader
-from training.runtime import PlayerReIDDataset
+from training import PlayerReIDDataset
 
 NEAR = 6.0  # mean difference of pixels, of 255, between a crop and the same one stored as JPEG
 

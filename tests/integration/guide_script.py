@@ -224,15 +224,22 @@ class Model(pl.LightningModule):
         return torch.optim.AdamW(self.parameters(), lr=1e-4)
 
 
+class Transforms:
+    """What T.Compose([T.Resize((64, 64)), T.RandomHorizontalFlip(), T.ToTensor()]) does."""
+
+    def __init__(self, is_train):
+        self.is_train = is_train
+
+    def __call__(self, image):
+        resized = image.resize((64, 64))
+        if self.is_train and torch.rand(()) < 0.5:
+            resized = resized.transpose(Image.FLIP_LEFT_RIGHT)
+        return torch.from_numpy(np.array(resized)).permute(2, 0, 1).float() / 255
+
+
 class Augmented(PlayerReIDDataModuleCV):
     def _build_transforms(self, is_train=True):
-        def transforms(image):
-            resized = image.resize((64, 64))
-            if is_train and torch.rand(()) < 0.5:
-                resized = resized.transpose(Image.FLIP_LEFT_RIGHT)
-            return torch.from_numpy(np.array(resized)).permute(2, 0, 1).float() / 255
-
-        return transforms
+        return Transforms(is_train)
 
 
 def trained():

@@ -24,7 +24,7 @@ from builders.negatives import (
 )
 from builders.samples import box_samples
 from lmdb_reid import CroppedBBoxDataset, LRUCache, ReIDDataset, Store, make_loader
-from training.runtime import PlayerReIDDataset
+from training import PlayerReIDDataset
 
 COUNT = 252  # samples of the game's store
 

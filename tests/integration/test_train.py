@@ -20,8 +20,8 @@ from builders import AtmaCup, BuildSettings, build
 from builders.game import Game, draw_game
 from lmdb_reid.cli.main import main
 from lmdb_reid.store import Store
-from training.folds import load_fold
 from training.module import PlayerReIDModule
+from training.splits import load_split
 
 Train = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -88,13 +88,13 @@ def test_a_run_leaves_logs_settings_fold_and_checkpoints(
     folder, done = trained
     run = folder / "runs" / "fold0"
     names = {str(path.relative_to(run)) for path in run.rglob("*") if path.is_file()}
-    kept = {"metrics.csv", "config.yaml", "hparams.yaml", "fold.csv"}
+    kept = {"metrics.csv", "config.yaml", "hparams.yaml", "split.csv"}
     checkpoints = {"checkpoints/best.ckpt", "checkpoints/last.ckpt"}
     assert names == {f"version_0/{name}" for name in kept} | checkpoints
     with Store(store) as opened:
-        fold = load_fold(run / "version_0" / "fold.csv", opened.ids)
+        split = load_split(run / "version_0" / "split.csv", opened.ids)
     model = PlayerReIDModule.load_from_checkpoint(run / "checkpoints" / "best.ckpt")
-    assert model.classes.tolist() == fold.known_labels
+    assert model.classes.tolist() == split.labels
     with (run / "version_0" / "metrics.csv").open() as file:
         scores = {row["val_f1"]: row for row in csv.DictReader(file) if row["val_f1"]}
     best = scores[max(scores, key=float)]
@@ -159,6 +159,19 @@ def test_wrong_use_is_told_in_a_line_and_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["full"]
 
 
+def test_a_trial_run_keeps_and_prints_nothing(store: Path, tmp_path: Path) -> None:
+    done = train(tmp_path, "--store", store, "--out", "run", "--", "--trainer.fast_dev_run", "true")
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_a_run_that_diverges_says_so(store: Path, tmp_path: Path) -> None:
+    words = ["--store", store, "--out", "run", "--", "--model.lr", "1e30"]
+    done = train(tmp_path, *words)
+    assert done.returncode == 1
+    assert "the training has diverged. Lower the learning rate" in done.stderr
+
+
 @pytest.mark.slow
 def test_a_run_can_be_gone_on_with(store: Path, tmp_path: Path) -> None:
     words = ["--store", store, "--batch-size", "32", "--fold", "2", "--out", "run"]
@@ -208,9 +221,8 @@ def test_an_interrupted_run_says_so_and_can_be_gone_on_with(store: Path, tmp_pat
 _RANKS = """
 import json, sys
 from lightning.pytorch import Callback, Trainer, seed_everything
-import training.module
-from training.data import PlayerReIDDataModuleCV
-from training.module import PlayerReIDModule
+from training.commands._data import TrainData
+from training.module import PlayerReIDModule, _steps
 
 class Rows(Callback):
     rows = {"train": [], "val": []}
@@ -219,18 +231,16 @@ class Rows(Callback):
     def on_validation_batch_start(self, trainer, module, batch, batch_idx, dataloader_idx=0):
         self.rows["val"] += batch.rows.tolist()
 
-def counted(predicted, scores, labels, real=training.module.tuned_threshold):
+def counted(predicted, scores, labels, real=_steps.tuned_threshold):
     Rows.rows["scored"] = len(labels)
     return real(predicted, scores, labels)
 
-training.module.tuned_threshold = counted
+_steps.tuned_threshold = counted
 
 if __name__ == "__main__":
     csv, frames, out = sys.argv[1:]
     seed_everything(0)
-    data = PlayerReIDDataModuleCV(
-        csv, frames, image_size=(64, 32), num_workers=1, cache_dir=out, with_rows=True
-    )
+    data = TrainData(csv, frames, image_size=(64, 32), num_workers=1, cache_dir=out)
     seen = Rows()
     trainer = Trainer(
         accelerator="cpu", devices=2, strategy="ddp", max_epochs=1, callbacks=[seen], logger=False,
@@ -238,12 +248,12 @@ if __name__ == "__main__":
         enable_checkpointing=False,
     )
     trainer.fit(PlayerReIDModule(embedding=16, width=8), datamodule=data)
-    fold = data.fold
+    split = data.split
     told = seen.rows | {
         "f1": float(trainer.callback_metrics["val_f1"]),
         "wanted": {
-            "train": fold.train.tolist(),
-            "val": sorted([*fold.val.tolist(), *fold.unknown.tolist()]),
+            "train": split["train"].tolist(),
+            "val": split.rows("val", "unknown").tolist(),
         },
     }
     with open(f"{out}/rank{trainer.global_rank}.json", "w") as file:
