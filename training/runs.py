@@ -58,7 +58,7 @@ def fit_fold(
 
     Returns:
         The best epoch; None in all processes of a run but the first, and of a trial run
-        (fast_dev_run), which keeps nothing.
+        (fast_dev_run).
 
     Raises:
         UsageError: a word that is no setting, or nothing was validated.
@@ -170,7 +170,7 @@ def _plain_output() -> Iterator[None]:
     """Lightning says what is wrong and no more; of ours, what takes long is told on stderr."""
     quiet = [logging.getLogger(name) for name in _LOGGERS]
     levels = [log.level for log in quiet]
-    ours, handler = logging.getLogger("training"), logging.StreamHandler(sys.stderr)
+    ours, handler = logging.getLogger("builders"), logging.StreamHandler(sys.stderr)
     our_level = ours.level
     ours.addHandler(handler)
     ours.setLevel(logging.INFO)
