@@ -40,7 +40,7 @@ def load_train_meta(csv_path: Place, img_root: Place) -> list[BoxSample]:
     """
     table = read_samples(csv_path, NAMES)
     return [
-        BoxSample(*row, os.path.join(img_root, frame_name(*row[:4])))  # noqa: PTH118
+        BoxSample(*(*row, os.path.join(img_root, frame_name(*row[:4]))))  # noqa: PTH118
         for row in table.itertuples(index=False, name=None)
     ]
 
