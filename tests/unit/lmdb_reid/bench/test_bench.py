@@ -67,11 +67,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 def test_reading_in_counts_every_byte(store: Path) -> None:
-    told: list[tuple[int, int]] = []
+    told: list[tuple[int, ...]] = []
     read = pages.read_in(store, progress=lambda *done: told.append(done))
     total = sum(file.stat().st_size for file in store.rglob("*") if file.is_file())
     assert (read.bytes, read.whole) == (total, True)
-    assert told[-1] == (total, total)
+    assert told[-1] == (total, total, 0)
     assert pages.held(store).bytes == total
 
 

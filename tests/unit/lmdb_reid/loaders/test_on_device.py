@@ -118,7 +118,7 @@ def test_no_room_for_a_resident_set(path: Path, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(_resident, "_MOST", 1e-9)
     with (
         make_loader(ReIDDataset(path), 8, resident=True) as loader,
-        pytest.raises(ResourceError, match=r"resident=True needs 0\.0 GB on cpu .*DecodedTier"),
+        pytest.raises(ResourceError, match=r"resident=True needs 76\.8 kB on cpu .*DecodedTier"),
     ):
         next(iter(loader))
 

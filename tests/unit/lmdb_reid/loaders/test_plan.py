@@ -98,7 +98,8 @@ def test_it_prints(dataset: ReIDDataset, loader: MakeLoader) -> None:
         "steps    4 of 10 (32 samples)",
         "ranks    rank 1 of 2",
         "batch    float16 10x3x32x16 on cpu",
-        "buffers  9, 0.1 MB",
+        "buffers  9, 138.2 kB",
+        "augment  none",
         "copies   convert to float16 and normalise; make contiguous",
     ]
     plain = str(loader(dataset, 10, pin_memory=False).plan())
