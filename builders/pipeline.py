@@ -106,6 +106,7 @@ def build_job(
         out,
         settings=job.fingerprint,
         source=job.provenance | {"frames": stamps},
+        roles=job.roles,
         resume=resume,
         overwrite=overwrite,
     ) as writer:
@@ -200,7 +201,8 @@ def _write_frames(
 def _samples(result: FrameResult) -> list[NewSample]:
     """What the writer takes."""
     return [
-        (one.id, image, one.record) for one, image in zip(result.cuts, result.images, strict=True)
+        NewSample(one.id, image, one.record, one.order)
+        for one, image in zip(result.cuts, result.images, strict=True)
     ]
 
 

@@ -75,8 +75,8 @@ def _unfit(path: Path, job: Job) -> str | None:
     """Why the store at `path` cannot be used; None where it can."""
     try:
         with Store(path) as store:
-            build: Mapping[str, Any] = store.manifest["build"]
-            places: Mapping[str, Any] = store.manifest["source"]
+            build: Mapping[str, Any] = store.manifest.build
+            places: Mapping[str, Any] = store.manifest.source
     except StoreNotFoundError:
         return "there is none"
     except (StoreDamagedError, StoreVersionError) as error:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lmdb_reid.progress import Progress
-from lmdb_reid.store import resident_bytes
+from lmdb_reid.store import Store, resident_bytes
 
 _CHUNK = 8 << 20  # bytes read at once: far over what a disk needs to reach its rate
 
@@ -38,8 +38,9 @@ class ReadIn:
 
 
 def store_files(path: Path) -> list[Path]:
-    """The files of a store, data.mdb and columns and all, in a fixed order."""
-    return sorted(file for file in path.rglob("*") if file.is_file())
+    """The files of a store, columns and all, and the data files of its parts, in a fixed order."""
+    with Store(path) as store:
+        return store.files()
 
 
 def held(path: Path) -> Pages:

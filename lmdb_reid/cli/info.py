@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Sequence
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -36,10 +38,10 @@ def gather(store: Store) -> dict[str, Any]:
     held = pages.held(store.path)
     return {
         "path": str(store.path),
-        "format": ".".join(map(str, store.manifest["version"])),
+        "format": ".".join(map(str, store.manifest.version)),
         "samples": len(store),
         "kinds": store.kinds,
-        "identities": store.manifest["identities"],
+        "identities": store.manifest.identities,
         "labels": dict(zip(map(str, labels.tolist()), counts.tolist(), strict=True)),
         "size": store.size,
         "bytes": held.bytes,
@@ -52,8 +54,13 @@ def gather(store: Store) -> dict[str, Any]:
             }
             for name in store.columns
         },
-        "build": store.manifest["build"],
-        "source": store.manifest["source"],
+        "roles": asdict(store.roles),
+        "parts": [
+            {"name": part.name, "path": part.path, "samples": part.count}
+            for part in store.manifest.parts
+        ],
+        "build": store.manifest.build,
+        "source": store.manifest.source,
     }
 
 
@@ -78,6 +85,14 @@ def lines(facts: dict[str, Any]) -> list[str]:
         f"  digest      {facts['digest']}",
         f"  columns     {', '.join(facts['columns'])}",
     ]
+    roles = {name: value for name, value in facts["roles"].items() if value}
+    told.append(f"  roles       {', '.join(f'{n} {_names(v)}' for n, v in roles.items())}")
+    if len(facts["parts"]) > 1:
+        told.append("  parts")
+        told += [
+            f"    {part['name']:<22} {part['samples']:,} samples in {part['path']}"
+            for part in facts["parts"]
+        ]
     for title in ("build", "source"):
         told += [f"  {title}"] + [
             f"    {name:<22} {_plain(value)}" for name, value in facts[title].items()
@@ -96,6 +111,10 @@ def _per_identity(labels: dict[str, int]) -> str:
     return spread + "".join(
         f"\n      label {label:<6} {count:,}" for label, count in counts.items()
     )
+
+
+def _names(columns: str | Sequence[str]) -> str:
+    return columns if isinstance(columns, str) else " + ".join(columns)
 
 
 def _count(categories: list[str] | None) -> int | None:

@@ -44,6 +44,7 @@ SUMMARIES = {
     "negatives": "write down, as a csv, the places of frames that show nobody or too little",
     "info": "what a store holds: counts, sizes, columns, where it came from",
     "verify": "check that a store is what was written",
+    "merge": "several stores as one, without a copy of their pictures",
     "get": "one sample's picture and record",
     "sheet": "many samples on one contact sheet",
     "warm": "read a store into memory before training, or decode it once for all runs",

@@ -3,24 +3,36 @@ and sealed.
 """
 
 from lmdb_reid.store._columns import Columns
+from lmdb_reid.store._copy import copy_whole
 from lmdb_reid.store._ids import Ids
+from lmdb_reid.store._manifest import Manifest
+from lmdb_reid.store._merge import merge
 from lmdb_reid.store._pagecache import resident_bytes
+from lmdb_reid.store._parts import PartRows
+from lmdb_reid.store._prepared import NewSample
 from lmdb_reid.store._reading import Reading
 from lmdb_reid.store._sample import Sample
+from lmdb_reid.store._specs import ColumnSpec, PartSpec
 from lmdb_reid.store._store import Store
 from lmdb_reid.store._verify import Verification
 from lmdb_reid.store._view import View
-from lmdb_reid.store._writer import NewSample, StoreWriter
+from lmdb_reid.store._writer import StoreWriter
 
 __all__ = [
+    "ColumnSpec",
     "Columns",
     "Ids",
+    "Manifest",
     "NewSample",
+    "PartRows",
+    "PartSpec",
     "Reading",
     "Sample",
     "Store",
     "StoreWriter",
     "Verification",
     "View",
+    "copy_whole",
+    "merge",
     "resident_bytes",
 ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-import json
+import stat
 import zlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,7 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lmdb_reid.errors import ResourceError, StoreChangedError, StoreDamagedError, StoreError
-from lmdb_reid.store._format import COLUMNS, DTYPES
+from lmdb_reid.store import _json
+from lmdb_reid.store._format import COLUMNS, ID_COLUMN, ID_OFFSETS_COLUMN
+from lmdb_reid.store._specs import ColumnSpec
 
 AGAIN = "; copy the store again, or build it anew"
 Column = npt.NDArray[Any]
@@ -33,7 +35,7 @@ class ColumnFiles:
     def __init__(
         self,
         path: Path,
-        specs: Mapping[str, Mapping[str, Any]],
+        specs: Mapping[str, ColumnSpec],
         is_replaced: Callable[[], bool] = lambda: False,
     ) -> None:
         self.path = path
@@ -56,48 +58,43 @@ class ColumnFiles:
 
     def categories(self, name: str) -> list[str] | None:
         """The strings that a column's codes stand for, or None where the column holds numbers."""
-        spec = self.specs[name].get("categories")
-        if spec is None:
+        spec = self.specs[name]
+        if spec.categories is None:
             return None
         if name not in self._categories:
-            file = self._folder / f"{name}.json"
-            text = _read(file)
-            if zlib.crc32(text) != spec["crc32"]:
-                raise self._damaged(f"{file} is damaged: its crc32 differs from the manifest's")
-            self._categories[name] = json.loads(text)
+            self._categories[name] = self._read_categories(name, spec)
         return self._categories[name]
 
     def check_sizes(self) -> None:
         """Compare the length of every file with the manifest's.
 
         Raises:
-            StoreDamagedError: a file is missing, has another length, or the manifest names an
-                unknown dtype.
+            StoreDamagedError: a file is missing or has another length.
         """
         for name, spec in self.specs.items():
-            if spec["dtype"] not in DTYPES:
-                raise StoreDamagedError(
-                    f"column {name!r} has dtype {spec['dtype']!r}, which this format lacks"
-                )
-            file = self._folder / f"{name}.bin"
-            wanted = spec["length"] * np.dtype(spec["dtype"]).itemsize
-            try:
-                found = file.stat().st_size
-            except OSError as error:
-                raise StoreDamagedError(
-                    f"{file} cannot be read: {error.strerror}", path=file
-                ) from None
-            if found != wanted:
-                raise StoreDamagedError(
-                    f"{file} has {found} bytes; its manifest says {wanted}{AGAIN}", path=file
-                )
+            self._check_size(f"{name}.bin", spec.length * np.dtype(spec.dtype).itemsize)
+            if spec.categories is not None:
+                self._check_size(f"{name}.json", spec.categories_size)
 
-    def _map(self, name: str, spec: Mapping[str, Any]) -> Column:
-        file = self._folder / f"{name}.bin"
-        if spec["length"] == 0:
-            return np.empty(0, spec["dtype"])
+    def _check_size(self, name: str, wanted: int) -> None:
+        file = self._folder / name
         try:
-            mapped = np.memmap(file, spec["dtype"], "r", shape=(spec["length"],))
+            status = file.stat()
+        except OSError as error:
+            raise StoreDamagedError(f"{file} cannot be read: {error.strerror}", path=file) from None
+        if not stat.S_ISREG(status.st_mode):
+            raise StoreDamagedError(f"{file} is no regular file{AGAIN}", path=file)
+        if status.st_size != wanted:
+            raise StoreDamagedError(
+                f"{file} has {status.st_size} bytes; its manifest says {wanted}{AGAIN}", path=file
+            )
+
+    def _map(self, name: str, spec: ColumnSpec) -> Column:
+        file = self._folder / f"{name}.bin"
+        if spec.length == 0:
+            return np.empty(0, spec.dtype)
+        try:
+            mapped = np.memmap(file, spec.dtype, "r", shape=(spec.length,))
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE):
                 raise ResourceError(
@@ -108,9 +105,43 @@ class ColumnFiles:
             raise self._damaged(f"{file} cannot be mapped: {error}") from None
         except ValueError as error:
             raise self._damaged(f"{file} cannot be mapped: {error}") from None
-        if zlib.crc32(mapped.data) != spec["crc32"]:
+        if zlib.crc32(mapped.data) != spec.crc32:
             raise self._damaged(f"{file} is damaged: its crc32 differs from the manifest's")
-        return mapped.view(np.ndarray)  # the same memory; np.memmap takes 10 us to index
+        column = mapped.view(np.ndarray)  # the same memory; np.memmap takes 10 us to index
+        self._check_values(file, name, spec, column)
+        return column
+
+    def _check_values(self, file: Path, name: str, spec: ColumnSpec, column: Column) -> None:
+        """What a checksum cannot say: whether the values that were sealed are of any use."""
+        if name == ID_OFFSETS_COLUMN:
+            whole = column[0] == 0 and column[-1] == self.specs[ID_COLUMN].length
+            if not (whole and (column[1:] > column[:-1]).all()):
+                raise self._damaged(f"{file} must ascend from 0 to the length of all ids")
+        elif spec.categories is not None and len(column):
+            least, most = int(column.min()), int(column.max())
+            if least < -1 or most >= spec.categories:
+                raise self._damaged(
+                    f"{file} must hold codes in -1..{spec.categories - 1}, got {least}..{most}"
+                )
+
+    def _read_categories(self, name: str, spec: ColumnSpec) -> list[str]:
+        file = self._folder / f"{name}.json"
+        try:
+            text = _json.read_limited(file, spec.categories_size)
+            if zlib.crc32(text) != spec.categories_crc32:
+                raise self._damaged(f"{file} is damaged: its crc32 differs from the manifest's")
+            names = _json.parse(text)
+            if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
+                raise ValueError("it is no list of texts")
+            if len(names) != spec.categories or len(set(names)) < len(names):
+                raise ValueError(f"it has not {spec.categories} different texts")
+        except OSError as error:
+            raise self._damaged(f"{file} cannot be read: {error.strerror}") from None
+        except StoreError:
+            raise
+        except ValueError as error:
+            raise self._damaged(f"{file} holds no categories: {error}") from None
+        return names
 
     def _damaged(self, message: str) -> StoreError:
         if self._is_replaced():
@@ -118,10 +149,3 @@ class ColumnFiles:
                 f"the store at {self.path} was replaced since it was opened", path=self.path
             )
         return StoreDamagedError(message + AGAIN, path=self.path)
-
-
-def _read(file: Path) -> bytes:
-    try:
-        return file.read_bytes()
-    except OSError as error:
-        raise StoreDamagedError(f"{file} cannot be read: {error.strerror}", path=file) from None

@@ -36,7 +36,7 @@ class Columns(Mapping[str, Column]):
         return len(self._names)
 
     def __repr__(self) -> str:
-        dtypes = ", ".join(f"{name}: {self._files.specs[name]['dtype']}" for name in self)
+        dtypes = ", ".join(f"{name}: {self._files.specs[name].dtype}" for name in self)
         return f"Columns({dtypes})"
 
     def categories(self, name: str) -> list[str] | None:

@@ -7,7 +7,8 @@ import math
 import re
 import zlib
 from array import array
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +20,14 @@ from lmdb_reid.store._format import (
     CORE_COLUMNS,
     ID_COLUMN,
     ID_OFFSETS_COLUMN,
-    RESERVED_COLUMNS,
     Facts,
 )
+from lmdb_reid.store._specs import ColumnSpec
 
 _EXACT_IN_FLOAT = 1 << 53
 _CODES = {"<i8": "q", "|u1": "B", "<u4": "I", "<i4": "i"}
+_GATHERED = [name for name in CORE_COLUMNS if name not in (ID_COLUMN, ID_OFFSETS_COLUMN)]
+_OF_FACTS = [name for name in _GATHERED if name not in ("label", "kind")]
 
 
 class ColumnsBuilder:
@@ -33,8 +36,9 @@ class ColumnsBuilder:
     def __init__(self) -> None:
         self._ids = bytearray()
         self._offsets = array("q", [0])
-        self._core = {name: array(_CODES[dtype]) for name, dtype in CORE_COLUMNS.items()}
+        self._core = {name: array(_CODES[CORE_COLUMNS[name]]) for name in _GATHERED}
         self._fields: dict[str, _Field] = {}
+        self._derived: dict[str, _Field] = {}
 
     def __len__(self) -> int:
         return len(self._offsets) - 1
@@ -47,10 +51,10 @@ class ColumnsBuilder:
         core = self._core
         core["label"].append(record["label"])
         core["kind"].append(record["kind"])
-        core["crc32"].append(facts.crc32)
-        core["record_crc32"].append(facts.record_crc32)
-        core["width"].append(facts.width)
-        core["height"].append(facts.height)
+        for name in _OF_FACTS:
+            core[name].append(getattr(facts, name))
+        for name, value in facts.derived.items():
+            self._derived.setdefault(name, _Field()).add(row, value)
         for name, value in record.items():
             if name in ("label", "kind") or isinstance(value, (bytes, list, tuple, dict)):
                 continue
@@ -63,29 +67,29 @@ class ColumnsBuilder:
         """A core column as gathered so far."""
         return np.frombuffer(self._core[name], CORE_COLUMNS[name])
 
-    def write(self, folder: Path) -> dict[str, dict[str, Any]]:
+    def write(self, folder: Path) -> dict[str, ColumnSpec]:
         """Write all files into `folder` (made if absent), synced; returns the manifest's
         entries.
         """
         _disk.make_folder(folder)
         specs = {
-            ID_COLUMN: _write(folder, ID_COLUMN, np.frombuffer(self._ids, "|u1")),
-            ID_OFFSETS_COLUMN: _write(
+            ID_COLUMN: write_column(folder, ID_COLUMN, np.frombuffer(self._ids, "|u1")),
+            ID_OFFSETS_COLUMN: write_column(
                 folder, ID_OFFSETS_COLUMN, np.frombuffer(self._offsets, "<i8")
             ),
         }
-        for name in CORE_COLUMNS:
-            specs[name] = _write(folder, name, self.core(name))
+        for name in _GATHERED:
+            specs[name] = write_column(folder, name, self.core(name))
+        for name, derived in self._derived.items():
+            values, categories = derived.finish(len(self))
+            spec = write_column(folder, name, values, categories)
+            specs[name] = replace(spec, derived=True)
+        taken = frozenset(specs)
         for name, field in self._fields.items():
-            column = _column_name(name, specs)
+            column = _column_name(name, specs, taken)
             values, categories = field.finish(len(self))
-            specs[column] = _write(folder, column, values)
-            if categories is not None:
-                text = json.dumps(categories, ensure_ascii=False).encode()
-                _disk.write_whole(folder / f"{column}.json", text, sync_folder=False)
-                specs[column]["categories"] = {"length": len(categories), "crc32": zlib.crc32(text)}
-            if column != name:
-                specs[column]["field"] = name
+            spec = write_column(folder, column, values, categories)
+            specs[column] = replace(spec, field=name if column != name else None)
         _disk.sync(folder)
         return specs
 
@@ -166,10 +170,15 @@ class _Field:
         self._count += count
 
 
-def _column_name(field: str, taken: Mapping[str, Any]) -> str:
+def _column_name(field: str, taken: Mapping[str, Any], reserved: frozenset[str]) -> str:
     name = re.sub(r"[^A-Za-z0-9_]", "_", field)[:64]
-    if name in RESERVED_COLUMNS:
-        name = f"src_{name}"
+    if name in reserved:
+        name = f"src_{name}"[:64]
+    return free_name(name, taken)
+
+
+def free_name(name: str, taken: Collection[str]) -> str:
+    """The name, or where it is taken the first of `name_2`, `name_3` ... that is not."""
     unique, number = name, 2
     while unique in taken:
         unique = f"{name[:60]}_{number}"
@@ -177,7 +186,20 @@ def _column_name(field: str, taken: Mapping[str, Any]) -> str:
     return unique
 
 
-def _write(folder: Path, name: str, values: Column) -> dict[str, Any]:
+def write_column(
+    folder: Path, name: str, values: Column, categories: list[str] | None = None
+) -> ColumnSpec:
+    """Write one column's files, synced but for their names; returns the manifest's entry."""
     data = np.ascontiguousarray(values)
     _disk.write_whole(folder / f"{name}.bin", data.data.cast("B"), sync_folder=False)
-    return {"dtype": data.dtype.str, "length": len(data), "crc32": zlib.crc32(data.data)}
+    spec = ColumnSpec(dtype=data.dtype.str, length=len(data), crc32=zlib.crc32(data.data))
+    if categories is None:
+        return spec
+    text = json.dumps(categories, ensure_ascii=False).encode()
+    _disk.write_whole(folder / f"{name}.json", text, sync_folder=False)
+    return replace(
+        spec,
+        categories=len(categories),
+        categories_size=len(text),
+        categories_crc32=zlib.crc32(text),
+    )

@@ -9,11 +9,11 @@ done stand.
 from __future__ import annotations
 
 import hashlib
-import json
 import struct
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import msgpack
@@ -22,9 +22,6 @@ import numpy as np
 from lmdb_reid.errors import (
     CorruptSampleError,
     InvalidSampleError,
-    StoreDamagedError,
-    StoreNotFoundError,
-    StoreVersionError,
 )
 from lmdb_reid.schema import NO_LABEL, Kind
 
@@ -44,20 +41,27 @@ DIGEST_KEY = b"digest"  # in LMDB's unnamed database: ties data.mdb to its manif
 ID_COLUMN = "id"
 ID_OFFSETS_COLUMN = "id_offsets"
 CORE_COLUMNS = {
+    ID_COLUMN: "|u1",
+    ID_OFFSETS_COLUMN: "<i8",
     "label": "<i8",
     "kind": "|u1",
     "crc32": "<u4",
     "record_crc32": "<u4",
+    "image_size": "<u4",
+    "record_size": "<u4",
     "width": "<i4",
     "height": "<i4",
+    "src_order": "<i8",
 }
-RESERVED_COLUMNS = frozenset({*CORE_COLUMNS, ID_COLUMN, ID_OFFSETS_COLUMN})
-DTYPES = frozenset({*CORE_COLUMNS.values(), "<f8", "<i4"})
+"""Columns that every store has, and their dtypes."""
+FIELD_DTYPES = frozenset({"<i8", "<f8"})
+"""What other columns of numbers are; codes of categories are <i4."""
+MAX_RECORD_DEPTH = 100
 
 Record = dict[str, Any]
 
 
-_FACTS = struct.Struct("<IIII32s")
+_FACTS = struct.Struct("<IIIIIIq32s")
 
 
 class Facts(NamedTuple):
@@ -65,18 +69,36 @@ class Facts(NamedTuple):
 
     crc32: int
     record_crc32: int
+    image_size: int
+    record_size: int
     height: int
     width: int
+    src_order: int
     sha256: bytes
+    derived: Mapping[str, int | float] = MappingProxyType({})
 
     def pack(self) -> bytes:
-        """48 bytes."""
-        return _FACTS.pack(*self)
+        """64 bytes, and what is derived as a msgpack map."""
+        packed: bytes = _FACTS.pack(*self[:-1])
+        return packed + msgpack.packb(dict(self.derived)) if self.derived else packed
 
     @classmethod
     def unpack(cls, data: bytes | memoryview) -> Facts:
         """The reverse of `pack`."""
-        return cls(*_FACTS.unpack(data))
+        plain = _FACTS.unpack(data[: _FACTS.size])
+        derived = data[_FACTS.size :]
+        crc32, record_crc32, image_size, record_size, height, width, order, sha256 = plain
+        return cls(
+            crc32,
+            record_crc32,
+            image_size,
+            record_size,
+            height,
+            width,
+            order,
+            sha256,
+            msgpack.unpackb(derived) if len(derived) else {},
+        )
 
 
 def partial_of(path: Path) -> Path:
@@ -143,7 +165,8 @@ def pack_record(sample_id: str, record: Mapping[str, Any]) -> bytes:
     if not all(map(_can_be_stored, fields.values())):
         raise InvalidSampleError(
             f"{sample_id}: the record has a value that is not None, bool, int, float, str, bytes,"
-            f" a NumPy scalar, or a list or map (with str keys) of the former: {fields}"
+            f" a NumPy scalar, or a list or map (with str keys) of the former, nested at most"
+            f" {MAX_RECORD_DEPTH} deep: {_shown(fields)}"
         )
     if not all(isinstance(name, str) and name for name in fields):
         raise InvalidSampleError(
@@ -156,14 +179,23 @@ def pack_record(sample_id: str, record: Mapping[str, Any]) -> bytes:
     return packed
 
 
-def _can_be_stored(value: Any) -> bool:
+def _shown(fields: Mapping[str, Any]) -> str:
+    try:
+        return repr(fields)[:500]
+    except RecursionError:
+        return "it is nested very deep"
+
+
+def _can_be_stored(value: Any, left: int = MAX_RECORD_DEPTH) -> bool:
     if value is None or type(value) in (int, float, str, bool, bytes):
         return True
+    if left == 0:
+        return False
     if isinstance(value, (list, tuple)):
-        return all(map(_can_be_stored, value))
+        return all(_can_be_stored(each, left - 1) for each in value)
     if isinstance(value, dict):
         return all(isinstance(key, str) for key in value) and all(
-            map(_can_be_stored, value.values())
+            _can_be_stored(each, left - 1) for each in value.values()
         )
     return False
 
@@ -181,98 +213,23 @@ def check_record(key: bytes, data: bytes | memoryview, crc32: int) -> None:
         )
 
 
-def unpack_record(data: bytes | memoryview) -> Record:
-    """The map that `pack_record` made."""
-    record: Record = msgpack.unpackb(data, raw=False, strict_map_key=True)
-    return record
-
-
-def manifest_bytes(manifest: Mapping[str, Any]) -> bytes:
-    """A manifest as its file holds it: JSON, with a checksum over itself."""
-    fields = {name: value for name, value in manifest.items() if name != "crc32"}
-    return (
-        _utf8(json.dumps(fields | {"crc32": _json_crc(fields)}, indent=1, ensure_ascii=False))
-        + b"\n"
-    )
-
-
-def read_manifest(path: Path) -> dict[str, Any]:
-    """The manifest of the store at `path`, its version and checksum checked.
+def unpack_record(key: bytes, data: bytes | memoryview) -> Record:
+    """The map that `pack_record` made.
 
     Raises:
-        StoreNotFoundError: no sealed store there; says if an unfinished build is.
-        StoreVersionError: another format or major version.
-        StoreDamagedError: not JSON, or its checksum differs.
+        CorruptSampleError: the bytes are no record, though they are what was sealed.
     """
     try:
-        text = (path / MANIFEST).read_bytes()
-    except (FileNotFoundError, NotADirectoryError):
-        raise StoreNotFoundError(_why_not_found(path), path=path) from None
-    try:
-        manifest = json.loads(text)
-        found, version = manifest["format"], tuple(manifest["version"])
-    except (ValueError, TypeError, KeyError) as error:
-        raise StoreDamagedError(
-            f"{path / MANIFEST} is no manifest: {type(error).__name__}: {error}", path=path
-        ) from None
-    if found != FORMAT or version[:1] != VERSION[:1]:
-        raise StoreVersionError(
-            f"{path} is written in {found} format {'.'.join(map(str, version))};"
-            f" this code reads {FORMAT} {VERSION[0]}.x: another release of lmdb_reid is needed",
-            path=path,
-        )
-    fields = {name: value for name, value in manifest.items() if name != "crc32"}
-    if manifest.get("crc32") != _json_crc(fields):
-        raise StoreDamagedError(
-            f"{path / MANIFEST} was changed after sealing (its own crc32 differs)", path=path
-        )
-    try:
-        _check_counts(fields)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise StoreDamagedError(f"{path / MANIFEST} lacks something: {error}", path=path) from None
-    except ValueError as error:
-        raise StoreDamagedError(
-            f"{path / MANIFEST} contradicts itself: {error}", path=path
-        ) from None
-    return fields
-
-
-def _check_counts(fields: Mapping[str, Any]) -> None:
-    """Every field is there, and all counts are those of one store."""
-    count, columns, data = fields["samples"], fields["columns"], fields["data"]
-    for name in ("kinds", "identities", "size", "digest", "build", "source"):
-        _ = fields[name]
-    if not isinstance(count, int) or count < 1:
-        raise ValueError(f"{count} samples")
-    for name in (ID_COLUMN, ID_OFFSETS_COLUMN, *CORE_COLUMNS):
-        _ = columns[name]
-    for name, spec in columns.items():
-        wanted = {ID_COLUMN: spec["length"], ID_OFFSETS_COLUMN: count + 1}.get(name, count)
-        if spec["length"] != wanted:
-            raise ValueError(f"column {name} has {spec['length']} entries, not {wanted}")
-    for name in ("images", "records"):
-        if data[name] != count:
-            raise ValueError(f"{data[name]} {name} of {count} samples")
-
-
-def _json_crc(fields: Mapping[str, Any]) -> int:
-    return zlib.crc32(_utf8(json.dumps(fields, sort_keys=True, ensure_ascii=False)))
-
-
-def _utf8(text: str) -> bytes:
-    # A path that is no utf-8 has lone surrogates, which JSON writes as escapes.
-    return text.encode("utf-8", "backslashreplace")
-
-
-def _why_not_found(path: Path) -> str:
-    if not path.name.endswith(PARTIAL_SUFFIX) and partial_of(path).is_dir():
-        return (
-            f"no store at {path}, but an unfinished build: {partial_of(path)} (build with"
-            f" --resume to finish it)"
-        )
-    if (path / DATA).exists() or path.suffix == ".mdb":
-        return (
-            f"{path} holds LMDB data but no {MANIFEST}: not a sealed store (give the store's"
-            f" directory)"
-        )
-    return f"no store at {path}" + ("" if path.exists() else ": there is nothing of that name")
+        record = msgpack.unpackb(data, raw=False, strict_map_key=True)
+        label, kind = record["label"], record["kind"]
+        Kind(kind)
+        good = type(label) is type(kind) is int and -1 <= label < 1 << 63
+    except Exception as error:  # msgpack raises whatever its parts raise
+        why = f"{type(error).__name__}: {error}"
+    else:
+        if good and isinstance(record, dict):
+            return record
+        why = f"label {label!r} and kind {kind!r}"
+    raise CorruptSampleError(
+        f"{key.decode(errors='backslashreplace')}: its record is none ({why})"[:500]
+    )

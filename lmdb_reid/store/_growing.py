@@ -58,6 +58,12 @@ class Growing:
         number: int = self.env.info()["last_txnid"]
         return number
 
+    def entries(self, name: bytes) -> int:
+        """How many entries a database has, as committed."""
+        with self.env.begin() as txn:
+            count: int = txn.stat(self.dbs[name])["entries"]
+        return count
+
     def commit(self) -> None:
         """Bring the transaction to the disk.
 

@@ -12,14 +12,25 @@ from __future__ import annotations
 import os
 import threading
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import lmdb
 
-from lmdb_reid.errors import StoreDamagedError, StoreNotFoundError
-from lmdb_reid.store._format import DATA, DIGEST_KEY, IMAGES_DB, RECORDS_DB
+from lmdb_reid.errors import ResourceError, StoreDamagedError, StoreNotFoundError
+from lmdb_reid.store._format import DIGEST_KEY, IMAGES_DB, RECORDS_DB
 
 _Key = tuple[int, int]
+
+
+class Pins(NamedTuple):
+    """What tells a data file from every other, and from itself when it was cut or damaged."""
+
+    size: int
+    last_page: int
+    last_transaction: int
+    images: int
+    records: int
+    digest: str
 
 
 class Handle:
@@ -29,12 +40,12 @@ class Handle:
 
     __slots__ = ("alive", "count", "env", "exports", "file", "images", "key", "records")
 
-    def __init__(self, path: Path, key: _Key) -> None:
+    def __init__(self, file: Path, key: _Key) -> None:
         self.key = key
+        self.file = file
         self.count = 0
         self.exports = 0  # views handed to users that may still be read
         self.alive = True  # False once closed, or in a child that inherited it
-        self.file = file = path / DATA
         size = file.stat().st_size
         self.env = lmdb.open(
             os.fsencode(file),
@@ -46,6 +57,7 @@ class Handle:
             map_size=max(size, 1 << 20),
             readahead=size < _memory_bytes(),
             max_spare_txns=8,
+            lib_version=0,  # the engine of data format 1, whatever the environment's default
         )
         try:
             self.images = self.env.open_db(IMAGES_DB, create=False)
@@ -58,10 +70,8 @@ class Handle:
         """A read transaction that gives memoryviews into the map."""
         return self.env.begin(buffers=True)
 
-    def pins(self) -> dict[str, Any]:
-        """What a manifest pins of the file: last page, last transaction, entries, digest.
-
-        A file of another store, or one whose meta page was damaged, differs in one of these.
+    def pins(self) -> Pins:
+        """What a manifest pins of the file.
 
         Raises:
             StoreDamagedError: LMDB cannot read it.
@@ -69,39 +79,43 @@ class Handle:
         try:
             info = self.env.info()
             with self.env.begin() as txn:
-                return {
-                    "size": self.file.stat().st_size,
-                    "last_page": info["last_pgno"],
-                    "last_transaction": info["last_txnid"],
-                    "images": txn.stat(self.images)["entries"],
-                    "records": txn.stat(self.records)["entries"],
-                    "digest": bytes(txn.get(DIGEST_KEY, b"")).hex(),
-                }
+                return Pins(
+                    self.file.stat().st_size,
+                    info["last_pgno"],
+                    info["last_txnid"],
+                    txn.stat(self.images)["entries"],
+                    txn.stat(self.records)["entries"],
+                    bytes(txn.get(DIGEST_KEY, b"")).hex(),
+                )
         except lmdb.Error as error:
             raise StoreDamagedError(f"{self.file} cannot be read by LMDB: {error}") from None
 
 
+LIMIT = 64
+"""Most environments that a process keeps open for reading."""
+SPARE = 16
+"""Of these, as many as blocks of reading may use but not keep."""
 lock = threading.RLock()  # of the table; held over forks
 _open: dict[_Key, Handle] = {}
 
 
-def acquire(path: Path) -> Handle:
-    """The environment of the store at `path`, one more user counted in.
+def acquire(file: Path) -> Handle:
+    """The environment of a data file, one more user counted in.
+
+    Where `LIMIT` are open already, the one that was lent longest ago and is not lent now is closed
+    first: whoever it belongs to acquires it again.
 
     Raises:
-        StoreNotFoundError: no data.mdb.
+        StoreNotFoundError: no such file.
         StoreDamagedError: LMDB cannot open it.
+        ResourceError: the process may not open more files.
     """
     with lock:
-        key = _identity(path / DATA)
+        key = _identity(file)
         while (handle := _open.get(key)) is None:
-            try:
-                handle = Handle(path, key)
-            except lmdb.Error as error:
-                raise StoreDamagedError(
-                    f"{path / DATA} cannot be opened by LMDB: {error}"
-                ) from None
-            again = _identity(path / DATA)
+            _make_room()
+            handle = _opened(file, key)
+            again = _identity(file)
             if again == key:
                 _open[key] = handle
                 break
@@ -109,6 +123,38 @@ def acquire(path: Path) -> Handle:
             key = again
         handle.count += 1
         return handle
+
+
+def crowded() -> bool:
+    """Whether so many environments are open that a block should keep no more of them."""
+    return len(_open) >= LIMIT - SPARE
+
+
+def lend(handle: Handle) -> None:
+    """`export`, and note that it was lent last."""
+    handle.exports += 1
+    if len(_open) > SPARE:
+        _open[handle.key] = _open.pop(handle.key)
+
+
+def _make_room() -> None:
+    for handle in list(_open.values()) if len(_open) >= LIMIT else ():
+        if handle.exports <= 0:
+            _close(handle)
+            return
+
+
+def _opened(file: Path, key: _Key) -> Handle:
+    try:
+        return Handle(file, key)
+    except (lmdb.Error, OSError) as error:
+        if "Too many open files" in str(error):
+            raise ResourceError(
+                f"{file} cannot be opened: too many open files. Allow more with `ulimit -n 4096`,"
+                " or use fewer workers",
+                path=file,
+            ) from None
+        raise StoreDamagedError(f"{file} cannot be opened by LMDB: {error}", path=file) from None
 
 
 def _identity(file: Path) -> _Key:
@@ -141,10 +187,10 @@ def unexport(handle: Handle) -> None:
         _close_if_unused(handle)
 
 
-def pins(path: Path) -> dict[str, Any]:
-    """What a manifest pins of the data.mdb in `path`, as it is now. See `Handle.pins`."""
+def pins(file: Path) -> Pins:
+    """What a manifest pins of a data file, as it is now."""
     with lock:  # a fork waits until this is done: the child could not close what is being read
-        handle = acquire(path)
+        handle = acquire(file)
         try:
             return handle.pins()
         finally:
@@ -158,9 +204,13 @@ def open_count() -> int:
 
 def _close_if_unused(handle: Handle) -> None:
     if handle.alive and handle.count <= 0 and handle.exports <= 0:
-        handle.alive = False
-        _open.pop(handle.key, None)
-        handle.env.close()
+        _close(handle)
+
+
+def _close(handle: Handle) -> None:
+    handle.alive = False
+    _open.pop(handle.key, None)
+    handle.env.close()
 
 
 def _after_fork_in_child() -> None:

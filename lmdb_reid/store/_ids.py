@@ -9,14 +9,24 @@ from typing import overload
 from lmdb_reid.errors import UnknownRowError
 from lmdb_reid.store._column_files import ColumnFiles
 from lmdb_reid.store._format import ID_COLUMN, ID_OFFSETS_COLUMN
+from lmdb_reid.store._specs import PartSpec
 
 
 class Ids(Sequence[str]):
-    """The sample ids of a store in row order: `ids[row]`, and `find(id)` for the way back."""
+    """The sample ids of a store in row order: `ids[row]`, and `find(id)` for the way back.
 
-    def __init__(self, files: ColumnFiles, count: int) -> None:
+    Parts that have one name, or none, ascend together; those of different names follow each other
+    in any order.
+    """
+
+    def __init__(self, files: ColumnFiles, parts: Sequence[PartSpec]) -> None:
         self._files = files
-        self._count = count
+        self._count = sum(part.count for part in parts)
+        self._named: dict[bytes, tuple[int, int]] = {}  # first row of each name, and one past
+        for part in parts:
+            if part.name:
+                first, _ = self._named.get(part.name.encode(), (part.first, 0))
+                self._named[part.name.encode()] = first, part.first + part.count
         self._key: Callable[[int], bytes] | None = None
 
     def __len__(self) -> int:
@@ -61,7 +71,7 @@ class Ids(Sequence[str]):
     def place(self, key: bytes) -> int:
         """The row that an id's utf-8 bytes have, or would have."""
         get = self._key or self._open()
-        low, high = 0, self._count
+        low, high = self._range(key) if self._named else (0, self._count)
         while low < high:
             middle = (low + high) >> 1
             if get(middle) < key:
@@ -69,6 +79,15 @@ class Ids(Sequence[str]):
             else:
                 high = middle
         return low
+
+    def _range(self, key: bytes) -> tuple[int, int]:
+        """The rows of the parts whose name an id begins with."""
+        end = key.find(b"/")
+        while end > 0:
+            if (rows := self._named.get(key[:end])) is not None:
+                return rows
+            end = key.find(b"/", end + 1)
+        return 0, 0
 
     def _open(self) -> Callable[[int], bytes]:
         text, at = self.maps()

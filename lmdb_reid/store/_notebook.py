@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import html
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from lmdb_reid.errors import SampleError, StoreDamagedError
+from lmdb_reid.store._manifest import Manifest
 
 _STRIP = 12  # thumbnails
 
@@ -19,7 +19,7 @@ class _Shown(Protocol):
     """What of a store is looked at."""
 
     path: Path
-    manifest: Mapping[str, Any]
+    manifest: Manifest
 
     @property
     def kinds(self) -> dict[str, int]: ...
@@ -29,7 +29,7 @@ class _Shown(Protocol):
 
 def store_html(store: _Shown, *, closed: bool) -> str:
     """Counts and thumbnails from all over a store; without the latter where it is closed."""
-    facts = {"samples": len(store), **store.kinds, "identities": store.manifest["identities"]}
+    facts = {"samples": len(store), **store.kinds, "identities": store.manifest.identities}
     cells = "".join(
         f"<tr><th>{html.escape(name)}</th><td>{count:,}</td></tr>" for name, count in facts.items()
     )

@@ -1,35 +1,45 @@
-"""The LMDB file of a store: what is pinned of it, and the environment that this process reads it
+"""One data file of a store: what is pinned of it, and the environment that this process reads it
 by.
 """
 
 from __future__ import annotations
 
+import stat
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from lmdb_reid.errors import StoreChangedError, StoreClosedError, StoreDamagedError, StoreError
+from lmdb_reid.errors import (
+    LmdbReidError,
+    StoreChangedError,
+    StoreClosedError,
+    StoreDamagedError,
+    StoreError,
+    StoreNotFoundError,
+)
 from lmdb_reid.store import _handles
 from lmdb_reid.store._column_files import AGAIN
 from lmdb_reid.store._format import DATA
+from lmdb_reid.store._manifest import read_manifest
+from lmdb_reid.store._specs import PartSpec
 
 
 class Part:
-    """One data file. Its environment is opened when it is first lent, and left behind by a fork.
+    """One data file. Its environment is opened, and its pins are compared, when it is first lent;
+    a fork leaves it behind.
 
     Args:
-        path: the directory that holds the file.
-        pins: what the manifest pins of it.
-        is_replaced: whether another store has taken the name since the manifest was read.
+        store: the directory of the store that it is a part of.
+        spec: what the manifest says of it.
+        is_replaced: whether another store has taken that name since the manifest was read.
     """
 
-    def __init__(
-        self, path: Path, pins: Mapping[str, Any], is_replaced: Callable[[], bool]
-    ) -> None:
-        self.path = path
-        self.file = path / DATA
-        self._pins = pins
+    def __init__(self, store: Path, spec: PartSpec, is_replaced: Callable[[], bool]) -> None:
+        self.spec = spec
+        self.file = store / spec.path  # an absolute path stays as it is
+        self.prefix = f"{spec.name}/".encode() if spec.name else b""
+        self._store = store
+        self._own = spec.path == DATA
         self._is_replaced = is_replaced
         self._handle: _handles.Handle | None = None
         self._closed = False
@@ -40,6 +50,7 @@ class Part:
         Raises:
             StoreDamagedError: it is not the file that was sealed.
             StoreChangedError: another store has taken its place.
+            StoreNotFoundError: a part that lies elsewhere is not there.
         """
         with _handles.lock:
             _handles.release(self._opened())
@@ -50,15 +61,15 @@ class Part:
 
         Raises:
             StoreClosedError: `close` was called.
-            StoreDamagedError, StoreChangedError: as `check`.
+            StoreDamagedError, StoreChangedError, StoreNotFoundError: as `check`.
         """
         with _handles.lock:
             handle = self._handle
             if handle is None or not handle.alive:
                 if self._closed:
-                    raise StoreClosedError(f"the store {self.path} is closed")
+                    raise StoreClosedError(f"the store {self._store} is closed", path=self._store)
                 handle = self._handle = self._opened()
-            handle.exports += 1
+            _handles.lend(handle)
             return handle
 
     def close(self) -> None:
@@ -79,42 +90,86 @@ class Part:
             if not ending():  # then modules may be gone before this
                 raise
 
-    def _check_size(self) -> None:
-        try:
-            size = self.file.stat().st_size
-        except OSError as error:
-            raise self._damaged(f"{self.file} cannot be read: {error.strerror}") from None
-        if size != self._pins["size"]:
-            raise self._damaged(
-                f"{self.file} has {size} bytes; its manifest says {self._pins['size']}"
-            )
+    def __repr__(self) -> str:
+        return f"Part({str(self.file)!r}, {self.spec.count:,} samples)"
 
     def _opened(self) -> _handles.Handle:
         """The environment, its pins compared: the size first, for LMDB reads past a file's end.
 
         Called with the lock held: a fork waits, for the child could not close what is being read.
         """
-        self._check_size()
-        handle = _handles.acquire(self.path)
+        self.check_file()
         try:
-            found = handle.pins()
-            differing = [
-                f"{name} {found[name]}, not {self._pins[name]}"
-                for name in self._pins
-                if found[name] != self._pins[name]
-            ]
-            if differing:
-                raise self._damaged(
-                    f"{self.file} is not the file that was sealed: {'; '.join(differing)}"
-                )
+            handle = _handles.acquire(self.file)
+        except StoreDamagedError as error:
+            raise self._damaged(f"is damaged: {error}") from None
+        try:
+            found, spec = handle.pins(), self.spec
+            pinned = _handles.Pins(
+                spec.size,
+                spec.last_page,
+                spec.last_transaction,
+                spec.count,
+                spec.count,
+                spec.digest,
+            )
+            if found != pinned:
+                differing = [
+                    f"{name} {is_now}, not {was}"
+                    for name, is_now, was in zip(found._fields, found, pinned, strict=True)
+                    if is_now != was
+                ]
+                raise self._damaged(f"is not the file that was sealed: {'; '.join(differing)}")
         except BaseException:
             _handles.release(handle)
             raise
         return handle
 
+    def check_file(self) -> None:
+        """Compare what is known of the file without opening it.
+
+        Raises:
+            StoreDamagedError, StoreChangedError, StoreNotFoundError: as `check`.
+        """
+        try:
+            status = self.file.stat()
+        except OSError as error:
+            if not self._own and isinstance(error, FileNotFoundError | NotADirectoryError):
+                raise StoreNotFoundError(
+                    f"{self._called()} is not there: bring it back to {self.file}, or merge anew",
+                    path=self.file,
+                ) from None
+            raise self._damaged(f"cannot be read: {error.strerror}") from None
+        if not stat.S_ISREG(status.st_mode):
+            raise self._damaged("is no regular file")
+        if status.st_size != self.spec.size:
+            raise self._damaged(f"has {status.st_size} bytes; its manifest says {self.spec.size}")
+
+    def _called(self) -> str:
+        if self._own:
+            return str(self.file)
+        name = f" {self.spec.name!r}" if self.spec.name else ""
+        return f"the part{name} of {self._store}, {self.file},"
+
     def _damaged(self, message: str) -> StoreError:
         if self._is_replaced():
             return StoreChangedError(
-                f"the store at {self.path} was replaced since it was opened: open it anew"
+                f"the store at {self._store} was replaced since it was opened: open it anew",
+                path=self._store,
             )
-        return StoreDamagedError(message + AGAIN)
+        if not self._own and self._is_exchanged():
+            return StoreChangedError(
+                f"{self._called()} is another store now ({message}): bring the former one back, or"
+                " merge anew",
+                path=self.file,
+            )
+        again = AGAIN if self._own else "; copy it again, or merge anew"
+        return StoreDamagedError(f"{self._called()} {message}{again}", path=self.file)
+
+    def _is_exchanged(self) -> bool:
+        """Whether a whole store of other content lies where this part was."""
+        try:
+            there = read_manifest(self.file.parent).parts
+        except LmdbReidError:
+            return False
+        return [part.digest for part in there if part.path == self.file.name] != [self.spec.digest]

@@ -8,7 +8,6 @@ import contextlib
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from lmdb_reid import _disk
 from lmdb_reid.errors import (
@@ -23,9 +22,9 @@ from lmdb_reid.store._format import (
     PARTIAL_SUFFIX,
     REPLACED_SUFFIX,
     partial_of,
-    read_manifest,
     replaced_of,
 )
+from lmdb_reid.store._manifest import Manifest, read_manifest
 
 WORK = "work"
 _REPLACES = "replaces"  # in an unfinished build that may take the place of a sealed store
@@ -60,7 +59,7 @@ def settle(path: Path) -> None:
             _remove(replaced)
 
 
-def settled_manifest(path: Path) -> dict[str, Any]:
+def settled_manifest(path: Path) -> Manifest:
     """The manifest of the store at `path`; what a crash cut in two is settled first if need be.
 
     Raises:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import sys
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Self
 
 import lmdb
@@ -19,8 +20,9 @@ from lmdb_reid.errors import (
     UsageError,
 )
 from lmdb_reid.schema import Rows
-from lmdb_reid.store import _format, _handles
+from lmdb_reid.store import _handles
 from lmdb_reid.store._part import Part
+from lmdb_reid.store._parts import Parts
 
 
 class Tables(NamedTuple):
@@ -29,9 +31,12 @@ class Tables(NamedTuple):
     text: memoryview
     """The ids, end to end."""
     ends: memoryview
-    """The key of a row is text[ends[row] : ends[row + 1]]."""
+    """The id of a row is text[ends[row] : ends[row + 1]]."""
+    sizes: memoryview
+    """Bytes of each row's image."""
     checksums: memoryview
     """Of each row's image."""
+    record_sizes: memoryview
     record_checksums: memoryview
     compared: bytearray
     """A bit for each row whose image this process has compared."""
@@ -42,41 +47,73 @@ class Tables(NamedTuple):
         return len(self.checksums)
 
 
+class _Door(NamedTuple):
+    """The way into one part: its environment, a transaction, and what that calls `get`."""
+
+    part: Part
+    handle: _handles.Handle
+    txn: Any
+    get: Any
+
+    @classmethod
+    def of(cls, part: Part) -> _Door:
+        handle = part.lend()
+        try:
+            txn = handle.begin()
+        except BaseException:
+            _handles.unexport(handle)
+            raise
+        return cls(part, handle, txn, txn.get)
+
+    def value(self, key: bytes, database: Any) -> Any:
+        try:
+            return self.get(key, None, database)
+        except lmdb.Error as error:
+            raise StoreDamagedError(
+                f"LMDB cannot read {key.decode()!r} of {self.part.file}: {error}",
+                path=self.part.file,
+            ) from None
+
+    def close(self, *, kept: bool = False) -> None:
+        self.txn.abort()
+        if not kept:
+            _handles.unexport(self.handle)
+
+
 class Reading:
     """What `Store.reading` gives, to be used in a `with` block and by one thread.
 
     What `jpegs` gives is valid inside the block only: it is released at its end. What was made of
-    it and is still held then (a slice, an array) stays readable, at the price that the store's
-    file stays open until the process ends.
+    it and is still held then (a slice, an array) stays readable, at the price that the part's
+    file stays open until the process ends. Of a store of many parts, a block keeps open those that
+    it has read from, and where too many are open it copies.
     """
 
-    __slots__ = ("_again", "_get", "_handle", "_part", "_tables", "_txn", "_views")
+    __slots__ = ("_again", "_doors", "_ended", "_only", "_parts", "_tables", "_views")
 
-    def __init__(self, part: Part, tables: Tables, *, again: bool) -> None:
-        self._part = part
+    def __init__(self, parts: Parts, tables: Tables, *, again: bool) -> None:
+        self._parts = parts
         self._tables = tables
         self._again = again
         self._views: list[memoryview] = []
-        self._get: Any = _over
-        self._handle: _handles.Handle | None = None
-        self._txn: Any = None
+        self._doors: dict[Part, _Door] = {}
+        self._only: _Door | None = None  # of a store of one part
+        self._ended = True
 
     def __enter__(self) -> Self:
-        handle = self._handle = self._part.lend()
-        try:
-            self._txn = handle.begin()
-        except BaseException:
-            _handles.unexport(handle)
-            raise
-        self._get = self._txn.get
+        if len(self._parts) == 1:
+            part = self._parts[0]
+            self._only = self._doors[part] = _Door.of(part)
+        self._ended = False
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._get = _over
-        self._txn.abort()
+        self._ended = True
         views, self._views = self._views, []
-        if _are_released(views) and self._handle is not None:
-            _handles.unexport(self._handle)
+        doors, self._doors, self._only = self._doors, {}, None
+        kept = not _are_released(views)
+        for door in doors.values():
+            door.close(kept=kept)
 
     def jpegs(self, rows: Sequence[int] | Rows) -> list[memoryview]:
         """The JPEG of each row (0..len-1), without a copy, in the order of `rows`.
@@ -87,75 +124,122 @@ class Reading:
         Raises:
             UnknownRowError: no such row.
             CorruptSampleError: the bytes are not those that were sealed.
-            StoreDamagedError: LMDB's tree is damaged.
+            StoreDamagedError, StoreChangedError, StoreNotFoundError: a part is not the one that
+                was sealed, or its tree is damaged.
             StoreClosedError: the block is over.
         """
         chosen = self._checked(rows)
-        text, ends, checksums, _, compared = self._tables
-        again, get, images = self._again, self._get, self._images
-        # In few steps, since each runs once for every sample, with the GIL held.
-        keys = [bytes(text[ends[row] : ends[row + 1]]) for row in chosen]
-        try:
-            found = [get(key, None, images) for key in keys]
-        except lmdb.Error:
-            found = [self._value(key, images) for key in keys]  # says which
-        self._views += found
-        for at, row in enumerate(chosen):
-            if again or found[at] is None or not compared[row >> 3] >> (row & 7) & 1:
-                self._compare(row, keys[at], found[at], checksums[row])
-                # Threads may lose each other's bits here: then a row is compared once more.
-                compared[row >> 3] |= 1 << (row & 7)
-        return found
+        if self._only is not None:
+            return self._jpegs_of(self._only, chosen)
+        found: dict[int, memoryview] = {}
+        for part, places in self._parts.of_many(chosen):
+            with self._lent(part) as door:
+                already = len(self._views)
+                jpegs = self._jpegs_of(door, [chosen[at] for at in places])
+                if part not in self._doors:  # it is closed again at once
+                    jpegs = [memoryview(bytes(jpeg)) for jpeg in jpegs]
+                    _are_released(self._views[already:])
+                    del self._views[already:]
+            found.update(zip(places, jpegs, strict=True))
+        return [found[at] for at in range(len(chosen))]
 
     def records(self, rows: Sequence[int] | Rows) -> list[bytes]:
         """The record of each row as stored (a msgpack map), a copy, its checksum compared.
 
         Raises:
-            UnknownRowError, CorruptSampleError, StoreDamagedError, StoreClosedError: as `jpegs`.
+            UnknownRowError, CorruptSampleError, StoreDamagedError, StoreChangedError,
+                StoreNotFoundError, StoreClosedError: as `jpegs`.
         """
+        chosen = self._checked(rows)
         text, ends = self._tables[:2]
-        return [
-            self._record(row, bytes(text[ends[row] : ends[row + 1]])) for row in self._checked(rows)
-        ]
+        found: dict[int, bytes] = {}
+        for part, places in self._parts.of_many(chosen):
+            cut = len(part.prefix)
+            with self._lent(part) as door:
+                for at in places:
+                    row = chosen[at]
+                    key = bytes(text[ends[row] + cut : ends[row + 1]])
+                    found[at] = self._record(door, row, key)
+        return [found[at] for at in range(len(chosen))]
 
-    def pair(self, row: int, key: bytes) -> tuple[bytes, bytes]:
-        """(JPEG, record) of one row whose key is known: copies, both checksums compared."""
-        image = self._value(key, self._images)
-        self._compare(row, key, image, self._tables.checksums[row])
-        return bytes(image), self._record(row, key)
+    def pair(self, row: int, sample_id: bytes) -> tuple[bytes, bytes]:
+        """(JPEG, record) of one row whose id is known: copies, both checksums compared."""
+        if self._only is not None:
+            return self._pair_of(self._only, row, sample_id[len(self._only.part.prefix) :])
+        self._checked([row])
+        part = self._parts.of(row)
+        with self._lent(part) as door:
+            return self._pair_of(door, row, sample_id[len(part.prefix) :])
 
-    @property
-    def _images(self) -> Any:
-        return self._handle.images if self._handle is not None else None
+    def _pair_of(self, door: _Door, row: int, key: bytes) -> tuple[bytes, bytes]:
+        image = door.value(key, door.handle.images)
+        self._compare(door, row, key, image)
+        return bytes(image), self._record(door, row, key)
 
-    def _record(self, row: int, key: bytes) -> bytes:
-        handle = self._handle
-        data = self._value(key, handle.records if handle is not None else None)
+    def _jpegs_of(self, door: _Door, rows: Sequence[int]) -> list[memoryview]:
+        text, ends, sizes, _, _, _, compared = self._tables
+        again, get, images, cut = self._again, door.get, door.handle.images, len(door.part.prefix)
+        # In few steps, since each runs once for every sample, with the GIL held.
+        keys = [bytes(text[ends[row] + cut : ends[row + 1]]) for row in rows]
+        try:
+            found = [get(key, None, images) for key in keys]
+        except lmdb.Error:
+            found = [door.value(key, images) for key in keys]  # says which
+        self._views += [view for view in found if view is not None]
+        for at, row in enumerate(rows):
+            data = found[at]
+            if (
+                again
+                or data is None
+                or len(data) != sizes[row]
+                or not compared[row >> 3] >> (row & 7) & 1
+            ):
+                self._compare(door, row, keys[at], data)
+                # Threads may lose each other's bits here: then a row is compared once more.
+                compared[row >> 3] |= 1 << (row & 7)
+        return found
+
+    @contextlib.contextmanager
+    def _lent(self, part: Part) -> Iterator[_Door]:
+        """The door to a part, kept open until the block ends unless too many are."""
+        door = self._doors.get(part)
+        if door is not None:
+            yield door
+            return
+        crowded = _handles.crowded()
+        door = _Door.of(part)
+        if crowded:
+            try:
+                yield door
+            finally:
+                door.close()
+        else:
+            self._doors[part] = door
+            yield door
+
+    def _record(self, door: _Door, row: int, key: bytes) -> bytes:
+        data = door.value(key, door.handle.records)
         if data is None:
-            raise StoreDamagedError(f"{self._part.path}: {key.decode()!r} has no record")
+            raise StoreDamagedError(f"{door.part.file}: {key.decode()!r} has no record")
+        if len(data) != self._tables.record_sizes[row]:
+            raise _corrupt(door, row, key, "record", "it has another length than")
         record = bytes(data)
-        _format.check_record(key, record, self._tables.record_checksums[row])
+        if zlib.crc32(record) != self._tables.record_checksums[row]:
+            raise _corrupt(door, row, key, "record", "crc32 differs from")
         return record
 
-    def _compare(self, row: int, key: bytes, data: memoryview | None, checksum: int) -> None:
+    def _compare(self, door: _Door, row: int, key: bytes, data: memoryview | None) -> None:
+        """The length first: where LMDB's own is damaged, the view ends beyond the file."""
         if data is None:
-            raise StoreDamagedError(f"{self._part.path}: {key.decode()!r} has no image")
-        if zlib.crc32(data) != checksum:
-            raise CorruptSampleError(
-                f"{key.decode()}: its image in {self._part.path} is damaged (crc32 differs from"
-                " the sealed one); lmdb-reid verify --deep lists all that are",
-                ids=[key.decode()],
-                rows=[row],
-                path=self._part.path,
-            )
-
-    def _value(self, key: bytes, database: Any) -> Any:
-        try:
-            return self._get(key, None, database)
-        except lmdb.Error as error:
-            raise StoreDamagedError(f"LMDB cannot read {key.decode()!r}: {error}") from None
+            raise StoreDamagedError(f"{door.part.file}: {key.decode()!r} has no image")
+        if len(data) != self._tables.sizes[row]:
+            raise _corrupt(door, row, key, "image", "it has another length than")
+        if zlib.crc32(data) != self._tables.checksums[row]:
+            raise _corrupt(door, row, key, "image", "crc32 differs from")
 
     def _checked(self, rows: Sequence[int] | Rows) -> Sequence[int]:
+        if self._ended:
+            raise StoreClosedError("this block of reading is over: read within `with`")
         if isinstance(rows, np.ndarray):
             if rows.size and (rows.dtype.kind not in "iu" or rows.ndim != 1):
                 raise UsageError(
@@ -168,14 +252,19 @@ class Reading:
         count = self._tables.rows
         if chosen and not 0 <= min(chosen) <= max(chosen) < count:
             bad = min(chosen) if min(chosen) < 0 else max(chosen)
-            raise UnknownRowError(
-                f"row {bad} of a store of {count} samples", rows=[bad], path=self._part.path
-            )
+            raise UnknownRowError(f"row {bad} of a store of {count} samples", rows=[bad])
         return chosen
 
 
-def _over(*_: object) -> Any:
-    raise StoreClosedError("this block of reading is over: read within `with`")
+def _corrupt(door: _Door, row: int, key: bytes, what: str, why: str) -> CorruptSampleError:
+    sample_id = (door.part.prefix + key).decode()
+    return CorruptSampleError(
+        f"{sample_id}: its {what} is damaged ({why} the sealed one) in {door.part.file};"
+        " lmdb-reid verify --deep lists all that are",
+        ids=[sample_id],
+        rows=[row],
+        path=door.part.file,
+    )
 
 
 def _buffers(views: list[memoryview]) -> list[int]:
@@ -193,7 +282,6 @@ def _are_released(views: list[memoryview]) -> bool:
     Reading it after the map is gone would end the process. A watched array under each view, as
     `View` has it, costs 2 of the 150 us that a crop takes to decode; this costs 0.1.
     """
-    views = [view for view in views if view is not None]
     if not views:
         return True
     counts = _buffers(views)

@@ -4,51 +4,100 @@ facts.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import lmdb
+import numpy as np
 
 from lmdb_reid import _disk
 from lmdb_reid._version import __version__
-from lmdb_reid.schema import Kind
-from lmdb_reid.store import _format
+from lmdb_reid.schema import Kind, Size
+from lmdb_reid.store import _format, _handles
+from lmdb_reid.store._column_files import Column
 from lmdb_reid.store._columns_builder import ColumnsBuilder
 from lmdb_reid.store._format import RECORDS_DB, Facts
 from lmdb_reid.store._growing import Growing, copy_in_order
+from lmdb_reid.store._specs import ColumnSpec, PartSpec
 
 # The journal's databases, and the keys of its state.
 FACTS_DB, MARKS_DB, STATE_DB = b"facts", b"marks", b"state"
 LAST, UNORDERED = b"last_transaction", b"unordered"
+_BLOCK = 4 << 20
 
 
-def write_columns(folder: Path, data: Growing, journal: Growing) -> dict[str, Any]:
-    """Write the column files anew, synced; returns what of the manifest follows from the
-    samples.
-    """
+class Gathered(NamedTuple):
+    """What of the manifest follows from the samples."""
+
+    samples: int
+    kinds: dict[str, int]
+    identities: int
+    size: Size | None
+    digest: str
+    columns: dict[str, ColumnSpec]
+
+
+def write_columns(folder: Path, data: Growing, journal: Growing) -> Gathered | None:
+    """Write the column files anew, synced; None where there are no samples."""
     builder, digest = ColumnsBuilder(), _format.ContentDigest()
     for key, record, facts in _with_facts(data, journal):
-        builder.add(key, _format.unpack_record(record), facts)
+        builder.add(key, _format.unpack_record(key, record), facts)
         digest.add(facts.sha256)
     if not len(builder):
-        return {"samples": 0}
+        return None
     _disk.remove(folder)
     columns = builder.write(folder)
-    labels, kinds = builder.core("label"), builder.core("kind")
-    heights, widths = builder.core("height"), builder.core("width")
+    return Gathered(
+        samples=len(builder),
+        kinds=kinds_of(builder.core("kind")),
+        identities=identities_of(builder.core("label")),
+        size=size_of(builder.core("height"), builder.core("width")),
+        digest=digest.hex(),
+        columns=columns,
+    )
+
+
+def kinds_of(kinds: Column) -> dict[str, int]:
+    """How many samples of each kind there are, by name."""
+    counts = np.bincount(kinds, minlength=len(Kind)).tolist()
+    return {kind.title: counts[kind] for kind in Kind if counts[kind]}
+
+
+def identities_of(labels: Column) -> int:
+    """How many distinct labels from 0 up."""
+    return len(np.unique(labels[labels >= 0]))
+
+
+def size_of(heights: Column, widths: Column) -> Size | None:
+    """(height, width) if all are the same."""
     same = heights.min() == heights.max() and widths.min() == widths.max()
-    return {
-        "format": _format.FORMAT,
-        "version": list(_format.VERSION),
-        "samples": len(builder),
-        "kinds": {k.title: int((kinds == k).sum()) for k in Kind if (kinds == k).any()},
-        "identities": len(set(labels[labels >= 0].tolist())),
-        "size": [int(heights[0]), int(widths[0])] if same else None,
-        "digest": digest.hex(),
-        "columns": columns,
-    }
+    return (int(heights[0]), int(widths[0])) if same else None
+
+
+def file_crc32(file: Path) -> int:
+    """CRC-32 of a whole file, read by calls."""
+    crc = 0
+    with file.open("rb", buffering=0) as opened:
+        while block := opened.read(_BLOCK):
+            crc = zlib.crc32(block, crc)
+    return crc
+
+
+def part_of(folder: Path, count: int) -> PartSpec:
+    """What a manifest pins of the finished data.mdb in `folder`."""
+    pins = _handles.pins(folder / _format.DATA)
+    return PartSpec(
+        path=_format.DATA,
+        count=count,
+        size=pins.size,
+        last_page=pins.last_page,
+        last_transaction=pins.last_transaction,
+        digest=pins.digest,
+        crc32=file_crc32(folder / _format.DATA),
+    )
 
 
 def finish_data(data: Growing, journal: Growing, digest: str, copy: Path) -> Path | None:

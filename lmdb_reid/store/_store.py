@@ -6,9 +6,9 @@ import contextlib
 import functools
 import operator
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Literal, Self
 
 from lmdb_reid import pictures
 from lmdb_reid.errors import (
@@ -19,13 +19,14 @@ from lmdb_reid.errors import (
     UnknownSampleError,
     UsageError,
 )
-from lmdb_reid.schema import Kind, Rows, Size
+from lmdb_reid.schema import Kind, Roles, Rows, Size
 from lmdb_reid.store import _format, _places, _tables
 from lmdb_reid.store._column_files import ColumnFiles
 from lmdb_reid.store._columns import Columns
 from lmdb_reid.store._ids import Ids
+from lmdb_reid.store._manifest import Manifest
 from lmdb_reid.store._notebook import store_html
-from lmdb_reid.store._part import Part
+from lmdb_reid.store._parts import PartRows, Parts
 from lmdb_reid.store._reading import Reading, Tables
 from lmdb_reid.store._sample import Sample
 from lmdb_reid.store._verify import Verification, structure_problems, verify
@@ -33,6 +34,8 @@ from lmdb_reid.store._view import View
 
 if TYPE_CHECKING:
     import pandas as pd
+
+_LOOKS = 10  # at a store that others take the place of, before it is called damaged
 
 
 class Store:
@@ -62,18 +65,24 @@ class Store:
         if not isinstance(path, str | os.PathLike):
             raise UsageError(f"a store is opened by its path, not {path!r}")
         self.path = Path(path).absolute()
-        self.manifest: Mapping[str, Any] = _places.settled_manifest(self.path)
-        # Not a method: a store that referred to itself would stay open until Python next looks for
-        # cycles.
-        is_replaced = functools.partial(_is_replaced, self.path, self.manifest)
-        files = ColumnFiles(self.path, self.manifest["columns"], is_replaced)
-        self.columns = Columns(files)
-        self.ids = Ids(files, self.manifest["samples"])
-        self._files = files
-        self._part = Part(self.path, self.manifest["data"], is_replaced)
+        for left in reversed(range(_LOOKS)):
+            self.manifest = _places.settled_manifest(self.path)
+            # Not a method: a store that referred to itself would stay open until Python next looks
+            # for cycles.
+            is_replaced = functools.partial(_is_replaced, self.path, self.manifest)
+            self._files = ColumnFiles(self.path, self.manifest.columns, is_replaced)
+            self._parts = Parts(self.path, self.manifest.parts, is_replaced)
+            try:
+                self._check(structure=check == "structure")
+                break
+            except (StoreDamagedError, StoreChangedError):
+                # A build that takes the place of this store may have done so between two looks.
+                if not left or not is_replaced():
+                    raise
+        self.columns = Columns(self._files)
+        self.ids = Ids(self._files, self.manifest.parts)
         self._closed = False
         self._tables: Tables | None = None
-        self._check(structure=check == "structure")
 
     @classmethod
     def open(
@@ -87,21 +96,41 @@ class Store:
     @property
     def size(self) -> Size | None:
         """(height, width) if all images have one size, else None."""
-        size = self.manifest["size"]
-        return (size[0], size[1]) if size else None
+        return self.manifest.size
 
     @property
     def digest(self) -> str:
         """The content digest: the same for the same samples, wherever and however they were
         built.
         """
-        digest: str = self.manifest["digest"]
-        return digest
+        return self.manifest.digest
 
     @property
     def kinds(self) -> dict[str, int]:
         """How many samples of each kind there are."""
-        return dict(self.manifest["kinds"])
+        return dict(self.manifest.kinds)
+
+    @property
+    def roles(self) -> Roles:
+        """Which columns say who a sample shows, where and when."""
+        return self.manifest.roles
+
+    def files(self) -> list[Path]:
+        """Every file of the store, in a fixed order: its own, and the data of parts elsewhere."""
+        own = [file for file in self.path.rglob("*") if file.is_file()]
+        return sorted({*own, *(part.file for part in self._parts if part.file.is_file())})
+
+    def part_files(self) -> list[Path]:
+        """The data file of each part, in the manifest's order."""
+        return [part.file for part in self._parts]
+
+    def part_rows(self, rows: Rows) -> list[PartRows]:
+        """Rows of this store (int64 [N]) by the part that holds them.
+
+        (digest, row in the part) names a sample's bytes and pixels in every store of which the
+        part is one, in whatever order: so caches keep them.
+        """
+        return self._parts.split(rows)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -148,7 +177,7 @@ class Store:
         Raises:
             CorruptSampleError: its bytes are not those that were sealed.
         """
-        return _format.unpack_record(self.record_bytes(row))
+        return _format.unpack_record(self.ids.key(row), self.record_bytes(row))
 
     def record_bytes(self, row: int) -> bytes:
         """A row's record as stored (a msgpack map), its checksum compared."""
@@ -167,14 +196,16 @@ class Store:
         """
         tables = self._tables
         if tables is None:
-            columns, count = self.columns, len(self)
+            columns = self.columns
             tables = self._tables = Tables(
                 *self.ids.maps(),
+                columns["image_size"].data,
                 columns["crc32"].data,
+                columns["record_size"].data,
                 columns["record_crc32"].data,
-                bytearray(-(-count // 8)),
+                bytearray(-(-len(self) // 8)),
             )
-        return Reading(self._part, tables, again=again)
+        return Reading(self._parts, tables, again=again)
 
     @contextlib.contextmanager
     def view(self) -> Iterator[View]:
@@ -183,7 +214,7 @@ class Store:
         The bytes are not compared with their checksum. What was taken from `v` and is still held
         after the block stays readable; LMDB's map is kept open for it.
         """
-        with View(self._part) as view:
+        with View(self._parts, self.ids, self.columns["image_size"].data) as view:
             yield view
 
     # -- tables and pictures
@@ -224,14 +255,14 @@ class Store:
         """Check every checksum of the store; with `deep`, decode every image too. See
         `Verification`.
         """
-        return verify(self, self._files, deep=deep)
+        return verify(self, self._files, self._parts, deep=deep)
 
     def __repr__(self) -> str:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in self.kinds.items())
         size = f"{self.size[0]}x{self.size[1]}" if self.size else "native sizes"
         return (
             f"Store({str(self.path)!r}: {len(self):,} samples ({kinds}),"
-            f" {self.manifest['identities']} identities, {size})"
+            f" {self.manifest.identities} identities, {size})"
         )
 
     def _repr_html_(self) -> str:
@@ -242,7 +273,7 @@ class Store:
     def close(self) -> None:
         """Give LMDB's environment back. Columns that were taken stay valid."""
         self._closed = True
-        self._part.close()
+        self._parts.close()
 
     def __enter__(self) -> Self:
         return self
@@ -251,20 +282,24 @@ class Store:
         self.close()
 
     def __reduce__(self) -> tuple[Callable[[str, str], Store], tuple[str, str]]:
-        return _reopened, (str(self.path), self.digest)
+        return _reopened, (str(self.path), self.manifest.fingerprint)
 
     def _sample(self, row: int, key: bytes) -> Sample:
         with self.reading() as reading:
             jpeg, packed = reading.pair(row, key)
-        record = _format.unpack_record(packed)
+        record = _format.unpack_record(key, packed)
         return Sample(
             id=key.decode(),
             row=row,
-            label=record["label"],
+            label=self._label(row, record["label"]),
             kind=Kind(record["kind"]),
             record=record,
             jpeg=jpeg,
         )
+
+    def _label(self, row: int, label: int) -> int:
+        """A record's label as the store's own: those of a part are kept apart from others'."""
+        return label if label < 0 else label + self._parts.of(row).spec.label_offset
 
     def _row(self, key: bytes) -> int:
         row = self.ids.find(key)
@@ -297,29 +332,29 @@ class Store:
 
     def _check(self, *, structure: bool) -> None:
         self._files.check_sizes()
-        if self.manifest["data"].get("digest") != self.digest:
-            raise StoreDamagedError(
-                f"the manifest of {self.path} contradicts itself", path=self.path
-            )
-        data = self._part.file
-        if structure and (problems := structure_problems(data)):
-            raise StoreDamagedError(
-                f"{data} is damaged: {problems[0]} ({len(problems)} problems)", path=data
-            )
-        self._part.check()
+        for part in self._parts if structure else ():
+            part.check_file()
+            if problems := structure_problems(part.file):
+                raise StoreDamagedError(
+                    f"{part.file} is damaged: {problems[0]} ({len(problems)} problems)",
+                    path=part.file,
+                )
+        if structure or len(self._parts) == 1:  # of many, each is checked when it is first read
+            for part in self._parts:
+                part.check()
 
 
-def _is_replaced(path: Path, manifest: Mapping[str, Any]) -> bool:
+def _is_replaced(path: Path, manifest: Manifest) -> bool:
     """Whether another store has taken the name since the manifest was read."""
     try:
-        return bool(_places.settled_manifest(path) != manifest)
+        return _places.settled_manifest(path) != manifest
     except StoreError:
         return True
 
 
-def _reopened(path: str, digest: str) -> Store:
+def _reopened(path: str, fingerprint: str) -> Store:
     store = Store(path)
-    if store.digest != digest:
+    if store.manifest.fingerprint != fingerprint:
         raise StoreChangedError(
             f"the store at {path} was replaced since this was pickled: open it anew", path=path
         )

@@ -44,6 +44,7 @@ class Unfinished:
         try:
             self._take_out_unknown()
             self._greatest = self._greatest_stored()  # key put so far
+            self.count = self.journal.entries(FACTS_DB)  # samples put so far
         except BaseException:
             self.close()
             raise
@@ -61,6 +62,7 @@ class Unfinished:
             except lmdb.MapFullError:
                 self._grow_and_replay()
         self._pending.append((rows, mark))
+        self.count += len(rows)
         self._pending_bytes += sum(len(image) for _, image, _, _ in rows)
         late = time.monotonic() - self._committed >= _growing.COMMIT_SECONDS
         if late or self._pending_bytes >= _growing.COMMIT_BYTES:

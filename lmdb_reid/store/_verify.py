@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import lmdb.verify
 
 from lmdb_reid import codec
-from lmdb_reid.errors import CorruptSampleError, ImageError, StoreDamagedError
-from lmdb_reid.store import _format
+from lmdb_reid.errors import CorruptSampleError, ImageError, LmdbReidError, StoreError
+from lmdb_reid.schema import Size
+from lmdb_reid.store import _format, _sealing
 from lmdb_reid.store._column_files import ColumnFiles
 from lmdb_reid.store._columns import Columns
 from lmdb_reid.store._ids import Ids
+from lmdb_reid.store._manifest import Manifest
+from lmdb_reid.store._part import Part
+from lmdb_reid.store._parts import Parts
 from lmdb_reid.store._reading import Reading
 
 _KEPT = 1000
@@ -23,12 +28,10 @@ _AT_ONCE = 1000  # rows read in one transaction
 class Sealed(Protocol):
     """What of a store is needed to check it."""
 
-    path: Path
     columns: Columns
     ids: Ids
+    manifest: Manifest
 
-    @property
-    def digest(self) -> str: ...
     def __len__(self) -> int: ...
     def reading(self, *, again: bool = False) -> Reading: ...
 
@@ -64,51 +67,165 @@ def structure_problems(data: Path) -> list[str]:
         return [str(error)]
 
 
-def verify(store: Sealed, files: ColumnFiles, *, deep: bool) -> Verification:
-    """Every column, record and image against its checksum; LMDB's structure; with `deep` the
-    content digest too, and every image decoded. Nothing is raised for damage: it is listed.
+def verify(store: Sealed, files: ColumnFiles, parts: Parts, *, deep: bool) -> Verification:
+    """Every column, record, image and data file against its checksum; LMDB's structure; with
+    `deep` the content digests too, every record against the columns, and every image decoded.
+    Nothing is raised for damage: it is listed.
     """
     found = Verification(samples=len(store), deep=deep)
-    for problem in structure_problems(store.path / _format.DATA):
-        found.add(f"{_format.DATA}: {problem}")
+    for part in parts:
+        _verify_structure(part, found)
     for name in files.specs:
         try:
             files.column(name)
             files.categories(name)
-        except StoreDamagedError as error:
+        except StoreError as error:
             found.add(str(error))
     if found.ok:  # without sound ids and checksums no sample can be judged
-        _verify_samples(store, found, deep=deep)
+        _verify_counts(store, found)
+        for part in parts:
+            before = found.count
+            _verify_samples(store, part, found, deep=deep)
+            if found.count == before:
+                _verify_file(part, found)
     return found
 
 
-def _verify_samples(store: Sealed, found: Verification, *, deep: bool) -> None:
-    digest = _format.ContentDigest()
-    for first in range(0, len(store), _AT_ONCE):
-        with store.reading(again=True) as reading:
-            for row in range(first, min(first + _AT_ONCE, len(store))):
-                key = store.ids.key(row)
-                try:
-                    jpeg, record = reading.pair(row, key)
-                except (CorruptSampleError, StoreDamagedError) as error:
-                    found.add(str(error).partition("; lmdb-reid verify")[0])
-                    continue
-                if deep:
-                    _verify_image(store, row, jpeg, found)
-                    digest.add(_format.sample_digest(key, jpeg, record))
-    if deep and found.ok and digest.hex() != store.digest:
-        found.add(f"the content digest is {digest.hex()}; the manifest says {store.digest}")
-
-
-def _verify_image(store: Sealed, row: int, jpeg: bytes, found: Verification) -> None:
+def _verify_structure(part: Part, found: Verification) -> None:
     try:
-        height, width, _ = codec.decode(jpeg).shape
-    except ImageError as error:
-        found.add(f"{store.ids[row]}: {error}")
+        part.check()
+        problems = structure_problems(part.file)
+    except LmdbReidError as error:
+        problems = [str(error)]
+    for problem in problems:
+        found.add(f"{part.spec.path}: {problem}")
+
+
+def _verify_file(part: Part, found: Verification) -> None:
+    """What no sample shows: pages that are not in use, and the space between."""
+    try:
+        differs = part.spec.crc32 not in (None, _sealing.file_crc32(part.file))
+    except OSError as error:
+        found.add(f"{part.file} cannot be read: {error.strerror}")
         return
-    sealed = store.columns["height"].item(row), store.columns["width"].item(row)
-    if (height, width) != sealed:
+    if differs:
         found.add(
-            f"{store.ids[row]}: decodes to {height}x{width}; the columns say"
-            f" {sealed[0]}x{sealed[1]}"
+            f"{part.spec.path}: its crc32 differs from the manifest's, though every sample is as it"
+            " was sealed"
         )
+
+
+def _verify_counts(store: Sealed, found: Verification) -> None:
+    """What the manifest sums up, and readers go by without a look at the columns."""
+    columns, manifest = store.columns, store.manifest
+    counted: dict[str, tuple[Any, Any]] = {
+        "kinds": (dict(manifest.kinds), _sealing.kinds_of(columns["kind"])),
+        "identities": (manifest.identities, _sealing.identities_of(columns["label"])),
+        "size": (manifest.size, _sealing.size_of(columns["height"], columns["width"])),
+    }
+    for name, (said, counted_now) in counted.items():
+        if said != counted_now:
+            found.add(f"the manifest says {name} {said}; the columns say {counted_now}")
+
+
+def _verify_samples(store: Sealed, part: Part, found: Verification, *, deep: bool) -> None:
+    digest, before = _format.ContentDigest(), found.count
+    first, end, cut = part.spec.first, part.spec.first + part.spec.count, len(part.prefix)
+    agreement = _Agreement(store, part)
+    for start in range(first, end, _AT_ONCE):
+        with store.reading(again=True) as reading:
+            for row in range(start, min(start + _AT_ONCE, end)):
+                sample_id = store.ids.key(row)
+                try:
+                    jpeg, record = reading.pair(row, sample_id)
+                    if deep:
+                        digest.add(_format.sample_digest(sample_id[cut:], jpeg, record))
+                        agreement.check(row, _format.unpack_record(sample_id, record))
+                        agreement.check_image(row, jpeg)
+                except CorruptSampleError as error:
+                    found.add(str(error).partition("; lmdb-reid verify")[0])
+                except StoreError as error:
+                    found.add(str(error))
+    if deep and found.count == before and digest.hex() != part.spec.digest:
+        found.add(
+            f"the content digest of {part.spec.path} is {digest.hex()}; the manifest says"
+            f" {part.spec.digest}"
+        )
+
+
+class _Agreement:
+    """Whether the columns say of a sample what its record and picture do."""
+
+    def __init__(self, store: Sealed, part: Part) -> None:
+        self._ids = store.ids
+        self._columns = store.columns
+        self._offset = part.spec.label_offset
+        self._fields: dict[str, tuple[str | None, list[str] | None]] = {}
+        for name in store.columns:
+            spec = store.manifest.columns[name]
+            if name not in _format.CORE_COLUMNS and not spec.derived:
+                source = part.spec.fields.get(name, spec.field or name)
+                self._fields[name] = source, store.columns.categories(name)
+
+    def check(self, row: int, record: _format.Record) -> None:
+        """Compare a record with its row.
+
+        Raises:
+            CorruptSampleError: they differ.
+        """
+        columns = self._columns
+        label = record["label"] + (self._offset if record["label"] >= 0 else 0)
+        for name, wanted in (("label", label), ("kind", record["kind"])):
+            if columns[name].item(row) != wanted:
+                raise self._differs(row, name, record[name])
+        for name, (source, categories) in self._fields.items():
+            value = None if source is None else record.get(source)
+            if not _same(value, columns[name].item(row), categories):
+                raise self._differs(row, name, value)
+
+    def check_image(self, row: int, jpeg: bytes) -> None:
+        """Decode an image and compare its size with its row.
+
+        Raises:
+            CorruptSampleError: it cannot be decoded, or has another size.
+        """
+        wanted: Size = self._columns["height"].item(row), self._columns["width"].item(row)
+        try:
+            info = codec.probe(jpeg)  # its limits come before any memory is taken
+            found = info.height, info.width
+            if found == wanted:
+                height, width, _ = codec.decode(jpeg).shape
+                found = height, width
+        except (ImageError, MemoryError) as error:
+            raise CorruptSampleError(f"{self._ids[row]}: {error}") from None
+        if found != wanted:
+            raise CorruptSampleError(
+                f"{self._ids[row]}: decodes to {found[0]}x{found[1]}; the columns say"
+                f" {wanted[0]}x{wanted[1]}"
+            )
+
+    def _differs(self, row: int, name: str, value: Any) -> CorruptSampleError:
+        return CorruptSampleError(
+            f"{self._ids[row]}: its record says {value!r}; the column {name!r} says otherwise"
+        )
+
+
+def _same(value: Any, stored: float, categories: list[str] | None) -> bool:
+    """Whether a column's entry stands for a record's value."""
+    if value is None or isinstance(value, bytes | list | dict):
+        return stored == -1 if categories is not None else math.isnan(stored)
+    if categories is None:
+        return not isinstance(value, str) and (
+            value == stored or (math.isnan(value) and math.isnan(stored))
+        )
+    if stored < 0:
+        return isinstance(value, float) and math.isnan(value)
+    text = categories[int(stored)]
+    if isinstance(value, str):
+        return text == value
+    try:
+        return text == str(int(value) if isinstance(value, bool) else value) or (
+            float(text) == float(value)
+        )
+    except (ValueError, OverflowError):
+        return False

@@ -9,10 +9,18 @@ from typing import Any, Self
 import lmdb
 import numpy as np
 
-from lmdb_reid.errors import StoreClosedError, StoreDamagedError, UnknownSampleError, UsageError
+from lmdb_reid.errors import (
+    CorruptSampleError,
+    StoreClosedError,
+    StoreDamagedError,
+    UnknownSampleError,
+    UsageError,
+)
 from lmdb_reid.schema import MAX_ID_BYTES
 from lmdb_reid.store import _handles
+from lmdb_reid.store._ids import Ids
 from lmdb_reid.store._part import Part
+from lmdb_reid.store._parts import Parts
 
 _outstanding: set[View] = set()  # blocks that ended, of which something is still held
 
@@ -25,62 +33,102 @@ class View:
     not closed before the last one is gone.
     """
 
-    def __init__(self, part: Part) -> None:
-        self._handle = part.lend()
+    def __init__(self, parts: Parts, ids: Ids, sizes: memoryview) -> None:
+        self._parts = parts
+        self._ids = ids
+        self._sizes = sizes  # bytes of each row's image
+        self._doors: dict[Part, tuple[_handles.Handle, Any]] = {}
         # by id(), since a weak reference hashes as what it refers to, and arrays have no hash
         self._out: dict[int, tuple[weakref.ref[Any], weakref.ref[memoryview]]] = {}
         self._kept: dict[int, tuple[weakref.ref[memoryview], Any]] = {}
         self._ended = False
-        try:
-            self._txn = self._handle.begin()
-        except BaseException:
-            _handles.unexport(self._handle)
-            raise
 
     def __enter__(self) -> Self:
+        if len(self._parts) == 1:
+            self._door(self._parts[0])
         return self
 
     def __exit__(self, *_: object) -> None:
+        for _handle, transaction in self._doors.values():
+            transaction.abort()
         self._end()
-        self._txn.abort()
 
     def __getitem__(self, sample_id: str) -> memoryview:
         """The stored JPEG, read-only, its checksum not compared.
 
         Raises:
             UnknownSampleError: no sample of this id.
+            CorruptSampleError: it has another length than the sealed one.
+            StoreDamagedError: the store's tree or a part of it is damaged.
             StoreClosedError: the block is over.
         """
-        data = self._of_key(_key(sample_id))
-        if data is None:
+        key = _key(sample_id)
+        row = self._row(key)
+        if row < 0:
             raise UnknownSampleError(f"no sample {sample_id!r}", ids=[sample_id])
+        part = self._parts.of(row)
+        if part not in self._doors and len(self._parts) > 1 and _handles.crowded():
+            return self._copied(part, row, key)
+        handle, txn = self._door(part)
+        return self._watched(self._image(handle, txn, part, row, key))
+
+    def _copied(self, part: Part, row: int, key: bytes) -> memoryview:
+        """As `__getitem__`, of a part that is closed again at once: too many are open."""
+        handle = part.lend()
+        try:
+            with handle.begin() as txn:
+                return memoryview(bytes(self._image(handle, txn, part, row, key)))
+        finally:
+            _handles.unexport(handle)
+
+    def _image(
+        self, handle: _handles.Handle, txn: Any, part: Part, row: int, key: bytes
+    ) -> memoryview:
+        sample_id = key.decode()
+        try:
+            data: memoryview | None = txn.get(key[len(part.prefix) :], db=handle.images)
+        except lmdb.Error as error:
+            raise StoreDamagedError(
+                f"LMDB cannot read {sample_id!r}: {error}", path=part.file
+            ) from None
+        if data is None:
+            raise StoreDamagedError(f"{part.file}: {sample_id!r} has no image", path=part.file)
+        if len(data) != self._sizes[row]:
+            raise CorruptSampleError(
+                f"{sample_id}: its image in {part.file} is damaged (it has another length than the"
+                " sealed one)",
+                ids=[sample_id],
+                rows=[row],
+            )
         return data
 
     def __contains__(self, sample_id: object) -> bool:
         try:
-            return isinstance(sample_id, str) and self._of_key(_key(sample_id)) is not None
+            return isinstance(sample_id, str) and self._row(_key(sample_id)) >= 0
         except UnknownSampleError:
             return False
 
-    def _of_key(self, key: bytes) -> memoryview | None:
-        """The image under a key, or None."""
-        data = self._get(key, self._handle.images)
-        if data is None:
-            return None
+    def _row(self, key: bytes) -> int:
+        if self._ended:
+            raise StoreClosedError("this view's block is over: take it within `with`")
+        return self._ids.find(key)
+
+    def _door(self, part: Part) -> tuple[_handles.Handle, Any]:
+        if part not in self._doors:
+            handle = part.lend()
+            try:
+                self._doors[part] = handle, handle.begin()
+            except BaseException:
+                _handles.unexport(handle)
+                raise
+        return self._doors[part]
+
+    def _watched(self, data: memoryview) -> memoryview:
         watched = np.frombuffer(data, np.uint8)
         view = watched.data
         watch = weakref.ref(watched, self._gone)
         self._out[id(watch)] = watch, weakref.ref(view)
         return view
-
-    def _get(self, key: bytes, database: Any) -> memoryview | None:
-        try:
-            data: memoryview | None = self._txn.get(key, db=database)
-        except lmdb.Error as error:
-            if self._ended:
-                raise StoreClosedError("this view's block is over: take it within `with`") from None
-            raise StoreDamagedError(f"LMDB cannot read {key.decode()!r}: {error}") from None
-        return data
 
     def _end(self) -> None:
         """The block is over: views are released, unless something was made of them."""
@@ -107,7 +155,9 @@ class View:
     def _settle(self) -> None:
         if self._ended and not self._out and self in _outstanding:
             _outstanding.discard(self)
-            _handles.unexport(self._handle)
+            doors, self._doors = self._doors, {}
+            for handle, _txn in doors.values():
+                _handles.unexport(handle)
 
 
 def _key(sample_id: str) -> bytes:

@@ -31,13 +31,20 @@ from lmdb_reid.errors import (
     StoreWriteError,
     UsageError,
 )
-from lmdb_reid.store import _format, _growing, _handles, _places, _sealing
-from lmdb_reid.store._prepared import as_json, difference, packed_mark, prepared
+from lmdb_reid.schema import Roles
+from lmdb_reid.store import _format, _growing, _places, _sealing
+from lmdb_reid.store._manifest import Manifest, read_manifest
+from lmdb_reid.store._prepared import (
+    Given,
+    NewSample,
+    as_json,
+    difference,
+    packed_mark,
+    prepared,
+)
+from lmdb_reid.store._specs import check_roles
 from lmdb_reid.store._store import Store
 from lmdb_reid.store._unfinished import Unfinished
-
-NewSample = tuple[str, bytes, Mapping[str, Any]]
-"""(id, JPEG bytes, record)."""
 
 _SETTINGS, _JOURNAL = "settings.json", "journal.mdb"
 
@@ -51,6 +58,8 @@ class StoreWriter:
             with others.
         source: where the content comes from (paths, dates, versions): kept in the manifest, not
             compared.
+        roles: which columns say who, where and when; not compared either. Each has to be there
+            when the store is sealed.
         resume: go on with an unfinished build, if there is one.
         overwrite: replace a store at `path` when sealed (it stays as it is until then), and
             discard an unfinished build.
@@ -69,6 +78,7 @@ class StoreWriter:
         *,
         settings: Mapping[str, Any] | None = None,
         source: Mapping[str, Any] | None = None,
+        roles: Roles | None = None,
         resume: bool = False,
         overwrite: bool = False,
     ) -> None:
@@ -82,6 +92,7 @@ class StoreWriter:
         self._work = self._partial / _places.WORK
         self._settings = as_json("settings", settings)
         self._source = as_json("source", source)
+        self._roles = roles or Roles()
         self._attached: dict[str, bytes] = {}
         self._build: Unfinished | None = None
         self._claim = contextlib.ExitStack()
@@ -107,8 +118,7 @@ class StoreWriter:
     def source(self) -> Mapping[str, Any]:
         """Where the content comes from; of a `complete` build, as the earlier run noted it."""
         if self.complete:
-            noted: Mapping[str, Any] = _format.read_manifest(self._partial)["source"]
-            return noted
+            return read_manifest(self._partial).source
         return self._source
 
     def __enter__(self) -> Self:
@@ -119,7 +129,15 @@ class StoreWriter:
             self.commit()
         self.close()
 
-    def put(self, sample_id: str, image: bytes, record: Mapping[str, Any]) -> None:
+    def put(
+        self,
+        sample_id: str,
+        image: bytes,
+        record: Mapping[str, Any],
+        *,
+        src_order: int | None = None,
+        derived: Mapping[str, int | float] | None = None,
+    ) -> None:
         """Add one sample.
 
         Args:
@@ -127,22 +145,25 @@ class StoreWriter:
             image: a JPEG, stored byte for byte.
             record: what is known of it, msgpack values; `label` (int, -1 unless given) and `kind`
                 (0..4, person unless given) are understood, every other scalar becomes a column.
+            src_order: where it stands in its source's own order, -1 where it stands nowhere in it;
+                unless given, it is the order of putting.
+            derived: numbers computed from its picture, by the name of their column.
 
         Raises:
             DuplicateSampleError: the id is in the store already; nothing is written.
             InvalidSampleError: an id, image or record that a store cannot hold.
             StoreWriteError: no space left, or another failure of the disk.
         """
-        self.put_group("", [(sample_id, image, record)])
+        self.put_group("", [NewSample(sample_id, image, record, src_order, derived or {})])
 
-    def put_group(self, mark: str, samples: Iterable[NewSample], note: Any = None) -> None:
+    def put_group(self, mark: str, samples: Iterable[Given], note: Any = None) -> None:
         """Add samples that belong together, and remember under `mark` that they are in.
 
         Either all of them and the mark survive a crash, or nothing of it. An empty `mark` is not
         remembered. `note` is any msgpack value, given back by `marks`.
         """
         build = self._unfinished()
-        rows = sorted(prepared(*sample) for sample in samples)
+        rows = sorted(prepared(sample, order) for order, sample in enumerate(samples, build.count))
         packed = packed_mark(mark, note)
         with self._writing():
             build.put(rows, packed)
@@ -199,25 +220,33 @@ class StoreWriter:
         build = self._unfinished()
         build.commit()
         data, journal = build.data, build.journal
-        manifest = _sealing.write_columns(self._partial / _format.COLUMNS, data, journal)
-        if not manifest["samples"]:
+        gathered = _sealing.write_columns(self._partial / _format.COLUMNS, data, journal)
+        if gathered is None:
             raise InvalidSampleError(f"{self.path}: nothing was put, so there is nothing to seal")
-        copy = _sealing.finish_data(data, journal, manifest["digest"], self._work / _format.DATA)
+        try:
+            check_roles(self._roles, gathered.columns)
+        except ValueError as error:
+            raise UsageError(
+                f"{error}; there are {', '.join(gathered.columns)}. Give other roles, and resume"
+            ) from None
+        copy = _sealing.finish_data(data, journal, gathered.digest, self._work / _format.DATA)
         self._close_build()
         if copy is not None:
             _disk.rename(copy, self._partial / _format.DATA)
         try:
-            pins = _handles.pins(self._partial)
+            part = _sealing.part_of(self._partial, gathered.samples)
         except StoreDamagedError as error:  # what was just written: the disk fails
             raise StoreWriteError(
                 f"writing {self.path} failed: {error}. Build again with --resume", path=self.path
             ) from error
-        manifest |= {
-            "build": self._settings,
-            "source": self._source | _sealing.provenance(),
-            "data": pins,
-        }
-        self._write(_format.MANIFEST, _format.manifest_bytes(manifest))
+        manifest = Manifest(
+            **gathered._asdict(),
+            roles=self._roles,
+            parts=(part,),
+            build=self._settings,
+            source=self._source | _sealing.provenance(),
+        )
+        self._write(_format.MANIFEST, manifest.bytes())
 
     def _write(self, name: str, data: bytes) -> None:
         """A file beside data.mdb; its draft stands in work/, which goes at the end."""
@@ -239,7 +268,7 @@ class StoreWriter:
     def _check_settings(self) -> None:
         """Refuse to go on with an unfinished build that has other settings."""
         if (self._partial / _format.MANIFEST).exists():
-            earlier = _format.read_manifest(self._partial)["build"]
+            earlier = read_manifest(self._partial).build
         else:
             try:
                 earlier = json.loads((self._work / _SETTINGS).read_bytes())

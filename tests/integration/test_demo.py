@@ -84,7 +84,7 @@ def test_it_tells_what_the_store_holds(demo: Demo) -> None:
         assert store.size == (256, 128)
         assert store.digest in demo.out
         assert "images      256x128 (height x width)" in demo.out
-        assert f"identities  {store.manifest['identities']}" in demo.out
+        assert f"identities  {store.manifest.identities}" in demo.out
         assert f"samples     {len(store)} (40 person" in demo.out  # the report
         assert f"samples     {len(store)}: 40 person" in demo.out  # info
 

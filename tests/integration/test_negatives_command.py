@@ -143,9 +143,9 @@ def test_a_build_from_the_csv_is_the_build_that_made_them(
     assert planned["kinds"] == built["kinds"]
     assert digest(tmp_path / "a.lmdb") == digest(sealed)
     with Store(tmp_path / "a.lmdb") as store:
-        assert store.manifest["build"]["seed"] is None
-        assert "negatives" in store.manifest["build"]["inputs"]
-        assert store.manifest["source"]["negatives"] == str(table)
+        assert store.manifest.build["seed"] is None
+        assert "negatives" in store.manifest.build["inputs"]
+        assert store.manifest.source["negatives"] == str(table)
 
 
 def edited(table: Path, rows: Rows) -> None:

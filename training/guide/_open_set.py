@@ -260,7 +260,7 @@ def _split_store(
     negatives: Sequence[Kind],
     bbox_mode: BboxMode,
 ) -> OpenSet[Rows]:
-    built_with = store.manifest["build"].get("bbox_mode", bbox_mode)
+    built_with = store.manifest.build.get("bbox_mode", bbox_mode)
     if bbox_mode != built_with:
         raise UsageError(
             f"bbox_mode={bbox_mode!r}, but {store.path} was built with {built_with!r}: give that,"

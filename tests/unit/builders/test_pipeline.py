@@ -256,8 +256,8 @@ def test_the_manifest_tells_how_it_was_built(tmp_path: Path) -> None:
     settings = BuildSettings(size=(64, 32), seed=9)
     build(Given(many_frames(tmp_path, 2), tmp_path), tmp_path / "o", settings)
     with Store(tmp_path / "o") as store:
-        built = store.manifest["build"]
+        built = store.manifest.build
         assert settings.as_json().items() <= built.items()
         assert built["format"] == "given"
-        assert store.manifest["source"]["codec"] == codec.codec_name()
+        assert store.manifest.source["codec"] == codec.codec_name()
         assert store.size == (64, 32)

@@ -19,7 +19,17 @@ from lmdb_reid.store._column_files import ColumnFiles
 from lmdb_reid.store._columns_builder import ColumnsBuilder
 from lmdb_reid.store._format import Facts
 
-CORE = {"label": "<i8", "kind": "|u1", "crc32": "<u4", "width": "<i4", "height": "<i4"}
+CORE = {
+    "label": "<i8",
+    "kind": "|u1",
+    "crc32": "<u4",
+    "record_crc32": "<u4",
+    "image_size": "<u4",
+    "record_size": "<u4",
+    "width": "<i4",
+    "height": "<i4",
+    "src_order": "<i8",
+}
 MISSING = object()
 NAN = pytest.approx(math.nan, nan_ok=True)
 HUGE = 1 << 60  # a float would round it
@@ -47,8 +57,8 @@ def test_the_core_columns_are_always_there(store_path: Path) -> None:
         assert columns.categories(name) is None
     assert columns["width"].tolist() == [16] * 8
     assert columns["height"].tolist() == [32] * 8
-    assert set(columns) == {*CORE, "record_crc32", "quarter"}
-    assert len(columns) == 7
+    assert set(columns) == {*CORE, "quarter"}
+    assert len(columns) == len(CORE) + 1
     assert repr(columns).startswith("Columns(label: <i8, kind: |u1")
 
 
@@ -117,7 +127,7 @@ def test_what_is_no_scalar_is_no_column(
 ) -> None:
     columns = columns_of(values)
     assert "x" not in columns
-    assert set(columns) == {*CORE, "record_crc32"}
+    assert set(columns) == {*CORE}
 
 
 def test_a_field_that_is_a_list_here_and_a_number_there(
@@ -149,7 +159,7 @@ def test_names_that_cannot_be_columns_are_cleaned(
     columns = columns_of([7, 8], field)
     assert columns[column].tolist() == [7, 8]
     manifest = Store(tmp_path / "a.lmdb").manifest
-    assert manifest["columns"][column].get("field", column) == field
+    assert (manifest.columns[column].field or column) == field
     assert Store(tmp_path / "a.lmdb").at(0).record[field] == 7
     files = {file.name for file in (tmp_path / "a.lmdb" / "columns").iterdir()}
     assert f"{column}.bin" in files
@@ -163,8 +173,8 @@ def test_names_that_come_out_the_same_stay_apart(
         writer.put("s", jpeg(), {field: number for number, field in enumerate(fields)})
         writer.seal()
     store = Store(tmp_path / "a.lmdb")
-    specs = store.manifest["columns"]
-    by_field = {specs[name].get("field", name): name for name in store.columns}
+    specs = store.manifest.columns
+    by_field = {specs[name].field or name: name for name in store.columns}
     for number, field in enumerate(fields):
         assert store.columns[by_field[field]].tolist() == [number]
     assert all(len(name) <= 64 for name in store.columns)
@@ -262,7 +272,7 @@ def test_any_values_come_back_or_are_said_to_be_strings(
     tmp_path: Path, given_values: list[Any]
 ) -> None:
     builder = ColumnsBuilder()
-    core = Facts(crc32=1, record_crc32=1, height=1, width=1, sha256=bytes(32))
+    core = Facts(1, 1, 1, 1, 1, 1, src_order=0, sha256=bytes(32))
     for row, value in enumerate(given_values):
         record = {"label": -1, "kind": 0} | ({} if value is MISSING else {"x": value})
         builder.add(f"{row:03d}".encode(), record, core)

@@ -1,17 +1,30 @@
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
+import zlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import msgpack
+import numpy.typing as npt
 import pytest
 
 from lmdb_reid import Store, StoreWriter, codec
-from lmdb_reid.store import _format
+from lmdb_reid.errors import CorruptSampleError, InvalidSampleError
+from lmdb_reid.store import _format, _prepared
 
 Jpegs = Callable[..., bytes]
 MakeStore = Callable[..., Path]
+
+
+def write_manifest(path: Path, manifest: dict[str, Any]) -> None:
+    """As somebody would write it who knows how to sum it up."""
+    manifest.pop("crc32")
+    text = json.dumps(manifest, sort_keys=True, ensure_ascii=False).encode()
+    (path / "manifest.json").write_text(json.dumps(manifest | {"crc32": zlib.crc32(text)}))
 
 
 def flip(file: Path, at: int) -> None:
@@ -128,7 +141,7 @@ def swapped(path: Path, sample_id: str, jpeg: bytes) -> None:
             shutil.rmtree(path / name)
         shutil.move(other / name, path / name)
     kept = {name: manifest[name] for name in ("kinds", "build", "source")}
-    (path / "manifest.json").write_bytes(_format.manifest_bytes(changed | kept))
+    write_manifest(path, changed | kept)
 
 
 def test_an_image_that_never_could_be_decoded_is_found_by_decoding_it(
@@ -144,8 +157,10 @@ def test_an_image_that_never_could_be_decoded_is_found_by_decoding_it(
 
 def test_a_digest_that_is_not_the_contents_is_found(store_path: Path) -> None:
     store = Store(store_path)
-    store.manifest = {**store.manifest, "digest": "0" * 64}
-    assert store.verify().ok
+    store.at(0)
+    part = store._parts[0]
+    part.spec = dataclasses.replace(part.spec, digest="0" * 64)
+    part.check = lambda: None  # type: ignore[method-assign]  # a part that was sealed so
     (found,) = problems(store, deep=True)
     assert "0" * 64 in found
 
@@ -156,5 +171,99 @@ def test_an_image_of_another_size_than_its_columns_say(store_path: Path, jpeg: J
     height[2] = 40
     store._files._maps["height"] = height
     found = problems(store, deep=True)
-    assert found == ["f000#002: decodes to 32x16; the columns say 40x16"]
+    assert found == [
+        "the manifest says size (32, 16); the columns say None",
+        "f000#002: decodes to 32x16; the columns say 40x16",
+    ]
     assert codec.decode(jpeg(2)).shape == (32, 16, 3)
+
+
+@pytest.mark.parametrize("place", ["the meta page that is not in use", "the space behind it"])
+def test_a_flipped_bit_that_no_sample_shows_is_listed(place: str, store_path: Path) -> None:
+    data = bytearray((store_path / "data.mdb").read_bytes())
+    numbers = [int.from_bytes(data[at + 16 + 128 - 8 :][:8], "little") for at in (0, 4096)]
+    unused = 0 if numbers[0] < numbers[1] else 4096
+    data[unused + (24 if place.startswith("the meta") else 4000)] ^= 1
+    (store_path / "data.mdb").write_bytes(data)
+    assert [sample.jpeg for sample in map(Store(store_path).at, range(8))]
+    (found,) = problems(Store(store_path))
+    assert "its crc32 differs from the manifest's, though every sample is" in found
+
+
+def reseal_column(path: Path, name: str, values: npt.NDArray[Any]) -> None:
+    """As somebody would who changes labels and knows how to sum them up."""
+    data = values.tobytes()
+    (path / "columns" / f"{name}.bin").write_bytes(data)
+    manifest = json.loads((path / "manifest.json").read_bytes())
+    manifest["columns"][name]["crc32"] = zlib.crc32(data)
+    write_manifest(path, manifest)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("label", "its record says 0; the column 'label' says otherwise"),
+        ("kind", "the manifest says kinds"),
+        ("quarter", "its record says 'Q0'; the column 'quarter' says otherwise"),
+        ("x", "its record says 2.5; the column 'x' says otherwise"),
+        ("n", "its record says 7; the column 'n' says otherwise"),
+    ],
+)
+def test_columns_that_are_not_what_the_records_say_are_found(
+    name: str, message: str, make_store: MakeStore
+) -> None:
+    path = make_store(fields={"x": 2.5, "n": 7, "nothing": None, "list": [1]})
+    column = Store(path).columns[name].copy()
+    assert problems(Store(path), deep=True) == []
+    column[0], column[1] = (1, 0) if name in ("label", "kind", "quarter") else (9, 9)
+    reseal_column(path, name, column)
+    assert (problems(Store(path)) == []) is (name != "kind")
+    assert message in problems(Store(path), deep=True)[0]
+
+
+def test_a_record_that_was_sealed_as_none_names_its_sample(
+    store_path: Path, monkeypatch: pytest.MonkeyPatch, jpeg: Jpegs
+) -> None:
+    bad = {
+        "list": [1],
+        "no kind": {"label": 1},
+        "kind": {"label": 1, "kind": 77},
+        "label": {"label": "1", "kind": 0},
+        "less": {"label": -2, "kind": 0},
+        "number": 3,
+        "deep": None,
+    }
+    for number, (name, record) in enumerate(bad.items()):
+        packed = b"\x91" * 5000 if name == "deep" else msgpack.packb(record)
+        path = store_path.with_name(f"{number}.lmdb")
+        with monkeypatch.context() as patch:
+            patch.setattr(_format, "pack_record", lambda *_, packed=packed: packed)
+            with StoreWriter(path) as writer:
+                writer.put("bad", jpeg(), {})
+                patch.setattr(_format, "unpack_record", lambda *_: {"label": 1, "kind": 0})
+                writer.seal()
+        store = Store(path)
+        for act in (lambda store=store: store.at(0), lambda store=store: store.record(0)):
+            with pytest.raises(CorruptSampleError, match=r"^bad: its record is none"):
+                act()
+        assert "bad: its record is none" in problems(store, deep=True)[0], name
+
+
+def test_a_picture_without_limits_costs_verify_nothing(
+    store_path: Path, monkeypatch: pytest.MonkeyPatch, jpeg: Jpegs
+) -> None:
+    huge = bytearray(jpeg())
+    at = huge.index(b"\xff\xc0")
+    huge[at + 5 : at + 9] = b"\xea\x60\xea\x60"  # 60,000 x 60,000 pixels
+    path = store_path.with_name("huge.lmdb")
+    with StoreWriter(path) as writer:
+        with pytest.raises(InvalidSampleError, match="a store holds JPEG only"):
+            writer.put("huge", bytes(huge), {})
+        head = codec.SourceInfo(60_000, 60_000, "JPEG", 1, True)
+        monkeypatch.setattr(_prepared.codec, "probe", lambda _: head)
+        writer.put("huge", bytes(huge), {})
+        monkeypatch.undo()
+        writer.seal()
+    (found,) = problems(Store(path), deep=True)
+    assert found.startswith("huge: ")
+    assert "pixels" in found

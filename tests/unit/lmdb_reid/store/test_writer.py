@@ -89,7 +89,7 @@ def test_what_was_put_comes_back(tmp_path: Path, jpeg: Jpegs) -> None:
     assert store["a#000"].record == {"label": -1, "kind": 1}
     assert store.columns["height"].tolist() == [64, 32]
     assert store.columns["width"].tolist() == [48, 16]
-    assert store.manifest["source"]["root"] == "games"
+    assert store.manifest.source["root"] == "games"
     assert store.verify(deep=True).ok
 
 
@@ -622,7 +622,7 @@ def test_where_it_comes_from_is_not_compared(tmp_path: Path, jpeg: Jpegs) -> Non
         writer.put("a", jpeg(), {})
     with StoreWriter(tmp_path / "a.lmdb", source={"date": "friday"}, resume=True) as writer:
         writer.seal()
-    assert Store(tmp_path / "a.lmdb").manifest["source"]["date"] == "friday"
+    assert Store(tmp_path / "a.lmdb").manifest.source["date"] == "friday"
 
 
 def test_what_an_error_left_can_be_resumed(tmp_path: Path, groups: list[Group]) -> None:
@@ -653,7 +653,7 @@ def test_nothing_can_be_put_into_a_build_that_is_whole(
     store = Store(path)
     assert "late" not in store
     assert store.verify(deep=True).ok
-    assert store.manifest["data"]["images"] == len(store) == 15
+    assert store.manifest.parts[0].count == len(store) == 15
 
 
 def test_torn_settings_are_written_anew(tmp_path: Path, jpeg: Jpegs) -> None:
@@ -996,4 +996,4 @@ def test_a_path_that_is_no_utf8(tmp_path: Path, groups: list[Group]) -> None:
         writer.seal()
     store = Store(path)
     assert store.verify(deep=True).ok
-    assert store.manifest["source"]["img_root"] == str(path)
+    assert store.manifest.source["img_root"] == str(path)

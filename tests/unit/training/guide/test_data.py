@@ -515,7 +515,7 @@ def test_a_store_that_is_not_of_these_settings_is_replaced(own_game: Game) -> No
     build(source, path, BuildSettings(size=SIZE, quality=50))
     assert ready.ready_store(source, wanted, path.parent) == path
     with Store(path) as store:
-        assert store.manifest["build"]["quality"] == 95
+        assert store.manifest.build["quality"] == 95
 
 
 def test_frames_elsewhere_make_another_store(own_game: Game) -> None:
@@ -524,7 +524,7 @@ def test_frames_elsewhere_make_another_store(own_game: Game) -> None:
     module = Fold(own_game.train_meta, moved, **SMALL)
     module.prepare_data()
     with Store(only_store(own_game.train_meta.parent)) as store:
-        assert store.manifest["source"]["img_root"] == str(moved)
+        assert store.manifest.source["img_root"] == str(moved)
     assert len(first.samples.ids) == len(store)
 
 

@@ -1,0 +1,97 @@
+"""`lmdb-reid merge`: several stores as one, without a copy of their pictures."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+from lmdb_reid.errors import UsageError
+from lmdb_reid.store import Store, copy_whole, merge
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the command's arguments."""
+    add = parser.add_argument
+    add("stores", metavar="STORE", nargs="+", help="two stores or more, in the order of their rows")
+    add("--out", metavar="STORE", required=True, help="the new store's directory")
+    add(
+        "--name",
+        metavar="NAME=STORE",
+        action="append",
+        default=[],
+        help="what to put in front of a store's ids (default: its folder's name without suffix)",
+    )
+    add(
+        "--no-names",
+        action="store_true",
+        help="keep the ids as they are: shards of one build, whose ids ascend from store to store",
+    )
+    add(
+        "--same-identities",
+        action="store_true",
+        help="a label means the same person in all stores (default: labels are kept apart)",
+    )
+    add("--copy", action="store_true", help="copy the pictures into one file")
+    add("--absolute", action="store_true", help="note the stores' paths from the root")
+    add("--overwrite", action="store_true", help="replace a store at --out")
+    add("--json", action="store_true", help="what was written, as JSON")
+    parser.epilog = (
+        "example:\n  lmdb-reid merge soccer.lmdb mot17.lmdb --out both.lmdb --name mot=mot17.lmdb"
+        "\n\nthe new store reads the pictures from where they are: keep the stores that it is made"
+        "\nof beside it, or give --copy"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Merge, and print what the new store holds."""
+    if args.copy and args.absolute:
+        raise UsageError("--copy and --absolute: a copy notes no paths; give one of them")
+    path = _write(args, _names(args))
+    with Store(path) as store:
+        facts = {
+            "path": str(path),
+            "samples": len(store),
+            "identities": store.manifest.identities,
+            "digest": store.digest,
+            "parts": [
+                {"name": part.name, "samples": part.count, "path": part.path}
+                for part in store.manifest.parts
+            ],
+        }
+        print(json.dumps(facts, indent=1, ensure_ascii=False) if args.json else repr(store))
+    return 0
+
+
+def _write(args: argparse.Namespace, names: list[str] | None) -> Path:
+    same, overwrite = args.same_identities, args.overwrite
+    if args.copy:
+        return copy_whole(
+            args.stores, args.out, names=names, same_identities=same, overwrite=overwrite
+        )
+    return merge(
+        args.stores,
+        args.out,
+        names=names,
+        same_identities=same,
+        absolute=args.absolute,
+        overwrite=overwrite,
+    )
+
+
+def _names(args: argparse.Namespace) -> list[str] | None:
+    if args.no_names:
+        if args.name:
+            raise UsageError("--name and --no-names: give one of them")
+        return [""] * len(args.stores)
+    chosen: dict[str, str] = {}
+    for given in args.name:
+        name, equals, store = given.partition("=")
+        if not equals or store not in args.stores:
+            raise UsageError(f"--name must be NAME=STORE of a store that is given, got {given!r}")
+        if store in chosen:
+            raise UsageError(f"{store} must have one name, got {chosen[store]!r} and {name!r}")
+        chosen[store] = name
+    if not chosen:
+        return None
+    return [chosen.get(store) or Path(store).stem for store in args.stores]

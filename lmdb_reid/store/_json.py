@@ -1,0 +1,143 @@
+"""JSON from files that nobody vouches for: size and nesting capped, no name twice, every value
+typed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+MAX_DEPTH = 32
+"""How deep lists and maps may be nested."""
+_OPEN = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+
+
+def read_limited(file: Path, limit: int) -> bytes:
+    """The bytes of a regular file of at most `limit` bytes; a device or a pipe is not waited for.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError: it is no regular file, or has more bytes.
+    """
+    descriptor = os.open(file, _OPEN)
+    with open(descriptor, "rb", buffering=0) as opened:  # noqa: PTH123  # from a descriptor
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("it is no regular file")
+        data = b""
+        while len(data) <= limit and (more := opened.read(limit + 1 - len(data))):
+            data += more
+    if len(data) > limit:
+        raise ValueError(f"it has more than {limit:,} bytes")
+    return data
+
+
+def parse(data: bytes) -> Any:
+    """The value of a JSON text in utf-8.
+
+    Raises:
+        ValueError: it is none, has a name twice in one map, is nested deeper than MAX_DEPTH, or
+            has numbers that are none (NaN, Infinity).
+    """
+    try:
+        value = json.loads(
+            data.decode("utf-8"), object_pairs_hook=_unique, parse_constant=_no_constant
+        )
+    except RecursionError:
+        raise ValueError(f"it is nested deeper than {MAX_DEPTH}") from None
+    _check_depth(value, MAX_DEPTH)
+    return value
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the name {twice!r} stands there twice")
+    return values
+
+
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no JSON number")
+
+
+def _check_depth(value: Any, left: int) -> None:
+    if isinstance(value, dict | list):
+        if left == 0:
+            raise ValueError(f"it is nested deeper than {MAX_DEPTH}")
+        for inner in value.values() if isinstance(value, dict) else value:
+            _check_depth(inner, left - 1)
+
+
+class Fields:
+    """A JSON map whose fields are read with their types; what does not fit is a ValueError that
+    names the field.
+
+    Args:
+        values: what stands where a map should.
+        where: how messages call it.
+    """
+
+    def __init__(self, values: Any, where: str) -> None:
+        if not isinstance(values, dict):
+            raise ValueError(f"{where} must be a map, got {type(values).__name__}")
+        self._values: dict[str, Any] = values
+        self.where = where
+
+    def __contains__(self, name: str) -> bool:
+        return self._values.get(name) is not None
+
+    def integer(self, name: str, most: int, least: int = 0) -> int:
+        """A whole number in least..most."""
+        value = self._value(name)
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise self._wrong(name, f"a whole number in {least}..{most}", value)
+        return value
+
+    def text(self, name: str, pattern: re.Pattern[str]) -> str:
+        """A string that matches all of a pattern."""
+        value = self._value(name)
+        if not isinstance(value, str) or not pattern.fullmatch(value):
+            raise self._wrong(name, f"a text like {pattern.pattern}", value)
+        return value
+
+    def texts(self, name: str, pattern: re.Pattern[str]) -> tuple[str, ...]:
+        """A list of such strings."""
+        value = self._value(name)
+        if not isinstance(value, list) or not all(
+            isinstance(each, str) and pattern.fullmatch(each) for each in value
+        ):
+            raise self._wrong(name, f"a list of texts like {pattern.pattern}", value)
+        return tuple(value)
+
+    def maps(self, name: str) -> list[Fields]:
+        """A list of maps."""
+        value = self._value(name)
+        if not isinstance(value, list):
+            raise self._wrong(name, "a list", value)
+        return [Fields(each, f"{name}[{at}]") for at, each in enumerate(value)]
+
+    def inner(self, name: str) -> Fields:
+        """A map."""
+        return Fields(self._value(name), f"{self.where}.{name}" if self.where else name)
+
+    def items(self) -> Mapping[str, Any]:
+        """The map itself."""
+        return self._values
+
+    def _value(self, name: str) -> Any:
+        if name not in self._values:
+            raise ValueError(f"{self.where or 'it'} lacks {name!r}")
+        return self._values[name]
+
+    def _wrong(self, name: str, rule: str, value: Any) -> ValueError:
+        got = repr(value)
+        return ValueError(
+            f"{self.where + '.' if self.where else ''}{name} must be {rule}, got"
+            f" {got if len(got) < 80 else got[:80] + '...'}"
+        )
