@@ -53,6 +53,8 @@ class Survey:
     gpus: list[str]
     shadowed: dict[str, str | None]
     memory_free_bytes: int | None = None
+    lmdb_error: str | None = None
+    """Why the LMDB that stores are read by cannot be used."""
 
 
 def look_around() -> Survey:
@@ -73,6 +75,7 @@ def look_around() -> Survey:
         gpus=_gpus(),
         shadowed={name: path for name in _OWN_PACKAGES for path in _shadows(name)},
         memory_free_bytes=free_memory(),
+        lmdb_error=_lmdb_error(),
     )
 
 
@@ -86,8 +89,26 @@ def _versions() -> dict[str, str | None]:
     ):
         versions[name] = _installed(name)
         if name == "lmdb":
-            versions["liblmdb"] = ".".join(map(str, lmdb.version()))
+            versions["liblmdb"] = _liblmdb()
     return versions
+
+
+def _liblmdb() -> str | None:
+    """The version of the LMDB that stores are read by: the one of data format 1."""
+    try:
+        return ".".join(map(str, lmdb.version(lib_version=0)))
+    except (TypeError, ValueError, lmdb.Error):
+        return None
+
+
+def _lmdb_error() -> str | None:
+    try:
+        lmdb.version(lib_version=0)
+    except TypeError:
+        return "this py-lmdb is older than 3.0 and cannot be asked for one"
+    except (ValueError, lmdb.Error) as error:
+        return str(error)
+    return None
 
 
 def _installed(name: str) -> str | None:

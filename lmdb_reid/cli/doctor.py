@@ -85,6 +85,13 @@ def judge(survey: Survey, plan: CachePlan | None = None) -> Iterator[Finding]:
     """What to change, problems first; a pure function of the survey and of what is planned."""
     if survey.codec_error:
         yield Finding(problem=True, what="no JPEG codec can be used", change=survey.codec_error)
+    if survey.lmdb_error:
+        yield Finding(
+            problem=True,
+            what=f"no LMDB of data format 1, which stores are written in: {survey.lmdb_error}",
+            change='pip install --force-reinstall --only-binary lmdb "lmdb>=3.0" (its wheels'
+            " bring one)",
+        )
     for name, path in survey.shadowed.items():
         yield _shadow_finding(name, path)
     if survey.open_files_soft is not None and survey.open_files_soft < ENOUGH_FILES:

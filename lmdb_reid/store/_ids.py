@@ -6,7 +6,7 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import overload
 
-from lmdb_reid.errors import UnknownRowError
+from lmdb_reid.errors import UnknownRowError, UsageError
 from lmdb_reid.store._column_files import ColumnFiles
 from lmdb_reid.store._format import ID_COLUMN, ID_OFFSETS_COLUMN
 from lmdb_reid.store._specs import PartSpec
@@ -39,10 +39,24 @@ class Ids(Sequence[str]):
     def __getitem__(self, row: int | slice) -> str | list[str]:
         if isinstance(row, slice):
             return [self.key(i).decode() for i in range(*row.indices(self._count))]
-        at = operator.index(row)
+        return self.key(self.checked(row)).decode()
+
+    def checked(self, row: int) -> int:
+        """A row in 0..len-1 of one that may count from the end.
+
+        Raises:
+            UsageError: it is no whole number.
+            UnknownRowError: no such row.
+        """
+        try:
+            at = operator.index(row)
+        except TypeError:
+            raise UsageError(f"a row is a whole number, not {row!r}") from None
         if not -self._count <= at < self._count:
-            raise UnknownRowError(f"row {at} of a store of {self._count} samples", rows=[at])
-        return self.key(at % self._count).decode()
+            raise UnknownRowError(
+                f"row {at} of a store of {self._count} samples", rows=[at], path=self._files.path
+            )
+        return at % self._count
 
     def __contains__(self, sample_id: object) -> bool:
         return (

@@ -31,6 +31,7 @@ class Parts:
     def __init__(
         self, store: Path, specs: Sequence[PartSpec], is_replaced: Callable[[], bool]
     ) -> None:
+        self.store = store
         self._parts = [Part(store, spec, is_replaced) for spec in specs]
         self._first = [spec.first for spec in specs]
 

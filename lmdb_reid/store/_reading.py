@@ -180,21 +180,22 @@ class Reading:
         text, ends, sizes, _, _, _, compared = self._tables
         again, get, images, cut = self._again, door.get, door.handle.images, len(door.part.prefix)
         # In few steps, since each runs once for every sample, with the GIL held.
-        keys = [bytes(text[ends[row] + cut : ends[row + 1]]) for row in rows]
+        if cut:
+            keys = [bytes(text[ends[row] + cut : ends[row + 1]]) for row in rows]
+        else:
+            keys = [bytes(text[ends[row] : ends[row + 1]]) for row in rows]
         try:
             found = [get(key, None, images) for key in keys]
         except lmdb.Error:
             found = [door.value(key, images) for key in keys]  # says which
-        self._views += [view for view in found if view is not None]
+        try:
+            same = list(map(len, found)) == [sizes[row] for row in rows]
+        except TypeError:  # one is not there
+            same = False
+        self._views += found if same else [view for view in found if view is not None]
         for at, row in enumerate(rows):
-            data = found[at]
-            if (
-                again
-                or data is None
-                or len(data) != sizes[row]
-                or not compared[row >> 3] >> (row & 7) & 1
-            ):
-                self._compare(door, row, keys[at], data)
+            if again or not same or not compared[row >> 3] >> (row & 7) & 1:
+                self._compare(door, row, keys[at], found[at])
                 # Threads may lose each other's bits here: then a row is compared once more.
                 compared[row >> 3] |= 1 << (row & 7)
         return found
@@ -252,7 +253,9 @@ class Reading:
         count = self._tables.rows
         if chosen and not 0 <= min(chosen) <= max(chosen) < count:
             bad = min(chosen) if min(chosen) < 0 else max(chosen)
-            raise UnknownRowError(f"row {bad} of a store of {count} samples", rows=[bad])
+            raise UnknownRowError(
+                f"row {bad} of a store of {count} samples", rows=[bad], path=self._parts.store
+            )
         return chosen
 
 
@@ -267,28 +270,30 @@ def _corrupt(door: _Door, row: int, key: bytes, what: str, why: str) -> CorruptS
     )
 
 
-def _buffers(views: list[memoryview]) -> list[int]:
-    """How often what lies under each view is referred to: its slices count, its arrays do not."""
-    return [sys.getrefcount(under) for under in gc.get_referents(*views)]
+def _most_references(views: list[memoryview]) -> int:
+    """To what lies under one of the views: its slices refer to it, its arrays to the view."""
+    return max(map(sys.getrefcount, gc.get_referents(*views)), default=sys.maxsize)
 
 
-_ALONE = max(_buffers([memoryview(b"")]), default=0)
-"""What `_buffers` says of a view that nothing was made of; gc's referents are CPython's."""
+_ALONE = _most_references([memoryview(b"")])
+"""What that is of a view that nothing was made of."""
 
 
 def _are_released(views: list[memoryview]) -> bool:
     """Release views of LMDB's map; False if something that was made of one can still be read.
 
     Reading it after the map is gone would end the process. A watched array under each view, as
-    `View` has it, costs 2 of the 150 us that a crop takes to decode; this costs 0.1.
+    `View` has it, costs 2 of the 150 us that a crop takes to decode; this costs 0.2.
     """
     if not views:
         return True
-    counts = _buffers(views)
-    released = len(counts) == len(views) and max(counts) <= _ALONE
-    for view in views:
-        try:
+    released = _most_references(views) <= _ALONE
+    try:
+        for view in views:
             view.release()
-        except BufferError:  # an array was made of it
-            released = False
+    except BufferError:  # an array was made of it
+        released = False
+        for view in views:
+            with contextlib.suppress(BufferError):
+                view.release()
     return released

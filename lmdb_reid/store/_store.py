@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import operator
 import os
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -15,7 +14,6 @@ from lmdb_reid.errors import (
     StoreChangedError,
     StoreDamagedError,
     StoreError,
-    UnknownRowError,
     UnknownSampleError,
     UsageError,
 )
@@ -168,7 +166,7 @@ class Store:
             UnknownRowError: no such row.
             CorruptSampleError: its bytes are not those that were sealed.
         """
-        row = self._checked_row(row)
+        row = self.ids.checked(row)
         return self._sample(row, self.ids.key(row))
 
     def record(self, row: int) -> _format.Record:
@@ -318,17 +316,6 @@ class Store:
                 f"samples are known by id (str), not {sample_id!r}; store.at(row) takes a row"
             )
         return sample_id.encode("utf-8", "surrogatepass")
-
-    def _checked_row(self, row: int) -> int:
-        try:
-            at = operator.index(row)
-        except TypeError:
-            raise UsageError(f"a row is a whole number, not {row!r}") from None
-        if not -len(self) <= at < len(self):
-            raise UnknownRowError(
-                f"row {at} of a store of {len(self)} samples", rows=[at], path=self.path
-            )
-        return at % len(self)
 
     def _check(self, *, structure: bool) -> None:
         self._files.check_sizes()

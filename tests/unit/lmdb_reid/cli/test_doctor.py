@@ -49,6 +49,25 @@ def changed(**fields: object) -> list[doctor.Finding]:
     return list(doctor.judge(dataclasses.replace(HEALTHY, **fields)))
 
 
+def test_a_py_lmdb_without_the_engine_of_stores_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    (finding,) = changed(lmdb_error="this build has no LMDB 0.x engine.")
+    assert finding.problem
+    assert "data format 1" in finding.what
+    assert "this build has no LMDB 0.x engine." in finding.what
+    assert look_around().lmdb_error is None
+    assert str(look_around().versions["liblmdb"]).startswith("0.9.")
+
+    def older() -> tuple[int, int, int]:
+        return 0, 9, 31
+
+    monkeypatch.setattr("lmdb.version", older)
+    survey = look_around()
+    assert "older than 3.0" in str(survey.lmdb_error)
+    assert survey.versions["liblmdb"] is None
+
+
 def parsed(*words: str) -> argparse.Namespace:
     parser = argparse.ArgumentParser()
     doctor.configure(parser)

@@ -26,6 +26,7 @@ from lmdb_reid.errors import (
     UnknownSampleError,
     UsageError,
 )
+from lmdb_reid.store._column_files import ColumnFiles
 
 Jpegs = Callable[..., bytes]
 MakeStore = Callable[..., Path]
@@ -723,3 +724,84 @@ def test_an_error_names_the_samples_rows_and_store_that_it_is_about(store_path: 
     with pytest.raises(StoreNotFoundError) as missing:
         Store(store_path / "x")
     assert missing.value.path == str(store_path / "x")
+
+
+def test_a_store_removed_and_copied_anew_is_not_taken_for_the_old_one(
+    make_store: MakeStore, jpeg: Jpegs
+) -> None:
+    """Its data file may well have the old one's inode."""
+    path, other = make_store(), make_store("other.lmdb", first=100)
+    for _ in range(5):
+        store = Store(path)
+        shutil.rmtree(path)
+        shutil.copytree(other, path)
+        for act in (lambda store=store: store.at(1), lambda store=store: _viewed(store)):
+            with pytest.raises(StoreChangedError):
+                act()
+        shutil.rmtree(path)
+        shutil.copytree(make_store("again.lmdb", overwrite=True), path)
+        assert store.at(1).jpeg == jpeg(1), "the same content is the same store"
+        store.close()
+
+
+def _viewed(store: Store) -> bytes:
+    with store.view() as view:
+        return bytes(view["f000#001"])
+
+
+def test_a_store_exchanged_while_it_is_opened_is_opened_anew(
+    make_store: MakeStore, jpeg: Jpegs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_store()
+    make_store("other.lmdb", count=30, first=100)
+    check, exchanged = ColumnFiles.check_sizes, []
+
+    def exchange_first(files: ColumnFiles) -> None:
+        if not exchanged:
+            exchanged.append(path.rename(path.with_name("away.lmdb")))
+            path.with_name("other.lmdb").rename(path)
+        check(files)
+
+    monkeypatch.setattr(ColumnFiles, "check_sizes", exchange_first)
+    store = Store(path)
+    assert len(store) == 30
+    assert store.at(0).jpeg == jpeg(100)
+
+
+DAMAGED = "it has another length than the sealed|LMDB cannot read 'f000#002'"
+
+
+@pytest.mark.parametrize("byte", [-8, -7])  # py-lmdb itself reads all pages of what is longer
+@pytest.mark.parametrize("size", [(32, 16), (128, 64)])
+def test_an_image_whose_length_is_damaged_is_not_read_beyond_its_end(
+    byte: int, size: tuple[int, int], make_store: MakeStore, jpeg: Jpegs, in_child: InChild
+) -> None:
+    """LMDB gives a view of whatever length its node says; the larger ones have pages of their own
+    and a node that says how long they are.
+    """
+    store_path = make_store(size=size)
+    data = bytearray((store_path / "data.mdb").read_bytes())
+    key = b"f000#002"
+    length = len(jpeg(2, size)).to_bytes(4, "little")
+    at = data.find(key)
+    while at > 0:  # a node is its length (u16, u16), flags and key size, then the key
+        if data[at - 8 : at - 4] == length:
+            data[at + byte] ^= 0x10
+        at = data.find(key, at + 1)
+    (store_path / "data.mdb").write_bytes(data)
+    store = Store(store_path)
+
+    def read() -> None:
+        for act in (lambda: store.at(2), lambda: store["f000#002"], lambda: _look(store)):
+            with pytest.raises((CorruptSampleError, StoreDamagedError), match=DAMAGED):
+                act()
+        with store.reading() as reading:
+            with pytest.raises((CorruptSampleError, StoreDamagedError), match=DAMAGED):
+                reading.jpegs([1, 2])
+        assert store.at(1).jpeg == jpeg(1, size)
+
+    def _look(store: Store) -> bytes:
+        with store.view() as view:
+            return bytes(view["f000#002"])
+
+    assert in_child(read) == 0

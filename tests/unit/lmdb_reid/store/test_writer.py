@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import resource
 import shutil
@@ -31,7 +32,7 @@ from lmdb_reid.errors import (
     StoreWriteError,
     UsageError,
 )
-from lmdb_reid.store import _growing, _places
+from lmdb_reid.store import NewSample, _growing, _places
 from lmdb_reid.store._growing import Growing
 
 Jpegs = Callable[..., bytes]
@@ -997,3 +998,104 @@ def test_a_path_that_is_no_utf8(tmp_path: Path, groups: list[Group]) -> None:
     store = Store(path)
     assert store.verify(deep=True).ok
     assert store.manifest.source["img_root"] == str(path)
+
+
+# -- the source's order, and what is derived
+
+
+@pytest.mark.parametrize("resumed", [False, True])
+def test_samples_have_the_order_of_putting_unless_one_is_given(
+    resumed: bool, tmp_path: Path, jpeg: Jpegs
+) -> None:
+    path = tmp_path / "a.lmdb"
+    names = ["b", "d", "a", "c", "e"]
+    with StoreWriter(path) as writer:
+        writer.put_group("one", [(name, jpeg(), {}) for name in names[:3]])
+        if not resumed:
+            writer.put_group("two", [(name, jpeg(), {}) for name in names[3:]])
+            writer.seal()
+    if resumed:
+        with StoreWriter(path, resume=True) as writer:
+            writer.put_group("two", [(name, jpeg(), {}) for name in names[3:]])
+            writer.seal()
+    store = Store(path)
+    assert [list(store)[row] for row in np.argsort(store.columns["src_order"])] == names
+    assert store.columns["src_order"].dtype == np.int64
+
+
+def test_an_order_and_derived_numbers_stand_beside_the_record(tmp_path: Path, jpeg: Jpegs) -> None:
+    path = tmp_path / "a.lmdb"
+    with StoreWriter(path) as writer:
+        writer.put("a", jpeg(), {"blur": "sharp"}, src_order=7, derived={"blur": 0.5, "n": 1})
+        writer.put_group("", [NewSample("b", jpeg(1), {}, -1, {"blur": np.float32(2), "n": -3})])
+        writer.seal()
+    store = Store(path)
+    assert store.columns["src_order"].tolist() == [7, -1]
+    assert store.columns["blur"].tolist() == [0.5, 2.0]
+    assert store.columns["n"].tolist() == [1, -3]
+    assert [name for name, spec in store.manifest.columns.items() if spec.derived] == ["blur", "n"]
+    assert store.columns.categories("src_blur") == ["sharp"]
+    assert store.at(0).record == {"label": -1, "kind": 0, "blur": "sharp"}
+    assert store.verify(deep=True).ok
+    plain = tmp_path / "plain.lmdb"
+    with StoreWriter(plain) as writer:
+        writer.put("a", jpeg(), {"blur": "sharp"})
+        writer.put("b", jpeg(1), {})
+        writer.seal()
+    assert Store(plain).digest == store.digest, "neither is content"
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"src_order": -2},
+        {"src_order": 1.0},
+        {"src_order": True},
+        {"src_order": 1 << 62},
+        {"derived": {"label": 1}},
+        {"derived": {"id": 1}},
+        {"derived": {"../x": 1}},
+        {"derived": {"x": "1"}},
+        {"derived": {"x": None}},
+        {"derived": {"x": 1 << 63}},
+        {"derived": {3: 1}},
+    ],
+)
+def test_orders_and_derived_numbers_that_cannot_be(
+    given: dict[str, Any], tmp_path: Path, jpeg: Jpegs
+) -> None:
+    with StoreWriter(tmp_path / "a.lmdb") as writer:
+        with pytest.raises(InvalidSampleError, match=r"^a: "):
+            writer.put("a", jpeg(), {}, **given)
+        writer.put("b", jpeg(), {})
+        writer.seal()
+    assert list(Store(tmp_path / "a.lmdb")) == ["b"]
+
+
+def test_a_record_nested_too_deep_is_refused(tmp_path: Path, jpeg: Jpegs) -> None:
+    endless: dict[str, Any] = {}
+    endless["x"] = endless
+    deep: Any = 1
+    for _ in range(500):
+        deep = [deep]
+    with StoreWriter(tmp_path / "a.lmdb") as writer:
+        for record in (endless, {"x": deep}):
+            with pytest.raises(InvalidSampleError, match="nested at most 100 deep"):
+                writer.put("a", jpeg(), record)
+
+
+@pytest.mark.parametrize("kind", ["CMYK", "rotated", "PNG"])
+def test_pictures_that_no_store_holds_are_refused(kind: str, tmp_path: Path) -> None:
+    image = pytest.importorskip("PIL.Image")
+    data = io.BytesIO()
+    if kind == "rotated":
+        exif = image.Exif()
+        exif[0x0112] = 6
+        image.new("RGB", (8, 16)).save(data, "JPEG", exif=exif)
+    else:
+        image.new("CMYK" if kind == "CMYK" else "RGB", (8, 16)).save(
+            data, "JPEG" if kind == "CMYK" else "PNG"
+        )
+    with StoreWriter(tmp_path / "a.lmdb") as writer:
+        with pytest.raises(InvalidSampleError, match="a store holds JPEG only"):
+            writer.put("a", data.getvalue(), {})
