@@ -200,9 +200,10 @@ def _write_frames(
 
 def _samples(result: FrameResult) -> list[NewSample]:
     """What the writer takes."""
+    derived = result.derived or [{}] * len(result.cuts)
     return [
-        NewSample(one.id, image, one.record, one.order)
-        for one, image in zip(result.cuts, result.images, strict=True)
+        NewSample(one.id, image, one.record, one.order, numbers)
+        for one, image, numbers in zip(result.cuts, result.images, derived, strict=True)
     ]
 
 

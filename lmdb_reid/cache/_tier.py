@@ -28,6 +28,8 @@ class DecodedTier:
     """Every image of a store decoded once, beside the store or in a directory given (such as
     /dev/shm).
 
+    Pixels are kept by part: stores that share parts, in whatever order, may share a directory.
+
     It fills as rows are first decoded, or at once by `lmdb-reid warm STORE --decoded`. The whole
     size is reserved before the first byte, so that a full disk is an error here and not a crash
     later. A row is served only when it was wholly written; files written before a restart of the
@@ -44,8 +46,7 @@ class DecodedTier:
             Path(dir) if dir is not None else store.path.with_name(store.path.name + ".decoded")
         )
         self._own = dir is None  # a folder of a user's may hold whatever else
-        self.digest = store.digest
-        self.count = len(store)
+        self._counts = {part.digest: part.count for part in store.manifest.parts}
         self._files: dict[str, _Files] = {}
         self._lock = threading.Lock()
         self._served = self._kept = self._missed = 0
@@ -95,9 +96,10 @@ class DecodedTier:
     def clear(self) -> None:
         """Remove this store's files from the disk. Nobody else may be reading them."""
         self._files.clear()
-        for folder in self.path.glob(f"{self.digest}-*"):
-            with contextlib.suppress(OSError):  # somebody else removes them, or they stay
-                _disk.remove(folder)
+        for digest in self._counts:
+            for folder in self.path.glob(f"{digest}-*"):
+                with contextlib.suppress(OSError):  # somebody else removes them, or they stay
+                    _disk.remove(folder)
         if self._own:
             with contextlib.suppress(OSError):  # another store's are there too, or nothing is
                 _disk.remove_folder(self.path)
@@ -126,10 +128,11 @@ class DecodedTier:
             files = self._files.get(source)
             if files is not None:
                 return files
-            if not source.startswith(self.digest):
+            count = self._counts.get(source.partition("-")[0])
+            if count is None:
                 raise UsageError(f"{self!r} was made for another store than the one that is read")
             nbytes = int(np.prod(pixels.shape[1:]))
-            files = self._files[source] = _open(self.path / source, self.count, nbytes)
+            files = self._files[source] = _open(self.path / source, count, nbytes)
             return files
 
 

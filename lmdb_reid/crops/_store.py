@@ -87,11 +87,13 @@ class StoreCrops:
         return values if self.rows is None else values[self.rows]
 
     def keys(self, positions: Rows) -> list[KeyGroup]:
-        """See `Keyed`: the store's digest, the size and the decoder decide the pixels of a row."""
+        """See `Keyed`: a part's digest, the size and the decoder decide the pixels of its row."""
         height, width = self._size
         decoder = f"{codec.codec_id()}-{'fast' if self.fast_dct else 'accurate'}"
-        source = f"{self.store.digest}-{height}x{width}-{decoder}"
-        return [KeyGroup(source, None, self._rows_of(positions))]
+        return [
+            KeyGroup(f"{digest}-{height}x{width}-{decoder}", slots, rows)
+            for digest, slots, rows in self.store.part_rows(self._rows_of(positions))
+        ]
 
     def __repr__(self) -> str:
         height, width = self._size

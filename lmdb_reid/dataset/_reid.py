@@ -42,7 +42,8 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
             first one's `classes`); or one int64 label for each selected row.
         classes: with "relabel", the stored labels that stand for 0..N-1, as another dataset's
             `classes` gives them; a label that is not among them becomes -1.
-        columns: names of the store's columns that batches carry; strings as their codes.
+        columns: names of the store's columns that batches carry, or of its roles ("camera"),
+            whatever the source calls them; strings as their codes.
         cache: keeps decoded pixels, an `LRUCache` or a `DecodedTier`.
         fast_dct: decode faster and slightly wrong.
 
@@ -114,7 +115,7 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
     @property
     def columns(self) -> Mapping[str, npt.NDArray[Any]]:
         """The numbers that batches carry beside labels and rows, [N] each."""
-        found = {name: self.store.columns[name] for name in self._columns}
+        found = {name: self.store.columns[_column_of(self.store, name)] for name in self._columns}
         return found if self._rows is None else {k: v[self._rows] for k, v in found.items()}
 
     def selection(self) -> Selection:
@@ -294,6 +295,17 @@ def _check_columns(store: Store, columns: Sequence[str]) -> tuple[str, ...]:
     if isinstance(columns, str):
         raise UsageError(f"columns must be a list of names; got {columns!r}: give [{columns!r}]")
     for name in columns:
-        if name not in store.columns:
-            raise UnknownColumnError(f"no column {name!r}; there are {', '.join(store.columns)}")
+        _column_of(store, name)
     return tuple(columns)
+
+
+def _column_of(store: Store, name: str) -> str:
+    """The column of this name, or the one that has the role of this name."""
+    if name in store.columns:
+        return name
+    column = getattr(store.roles, name, None)
+    if not isinstance(column, str):
+        raise UnknownColumnError(
+            f"no column or role {name!r} in {store.path}; there are {', '.join(store.columns)}"
+        )
+    return column

@@ -195,11 +195,11 @@ def many_frames(folder: Path, count: int) -> list[Frame]:
 def test_few_frames_are_read_ahead_of_the_writer(tmp_path: Path, monkeypatch: Any) -> None:
     # Or the memory of a long build would hold all of it.
     frames, read = many_frames(tmp_path, 60), []
-    probe = codec.probe
+    read_source = codec.read_source
 
-    def noted(data: bytes) -> codec.SourceInfo:
+    def noted(*arguments: Any) -> Any:
         read.append(1)
-        return probe(data)
+        return read_source(*arguments)
 
     def waits(done: int, total: int, crops: int) -> None:
         if done == 1:
@@ -207,7 +207,7 @@ def test_few_frames_are_read_ahead_of_the_writer(tmp_path: Path, monkeypatch: An
             ahead.append(len(read))
 
     ahead: list[int] = []
-    monkeypatch.setattr(codec, "probe", noted)
+    monkeypatch.setattr(codec, "read_source", noted)
     build(Given(frames, tmp_path), tmp_path / "o", NO_NEGATIVES, num_workers=2, progress=waits)
     assert len(read) == 60
     assert 2 <= ahead[0] <= 2 * 4 + 1

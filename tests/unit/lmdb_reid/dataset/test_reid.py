@@ -22,6 +22,7 @@ from lmdb_reid.errors import (
     UnknownSampleError,
     UsageError,
 )
+from lmdb_reid.schema import Roles
 
 Jpegs = Callable[..., bytes]
 MakeStore = Callable[..., Path]
@@ -435,10 +436,26 @@ def test_a_selection_has_one_entry_for_each_item(store_path: Path) -> None:
 
 
 def test_columns_that_are_not_there(store_path: Path) -> None:
-    with pytest.raises(UnknownColumnError, match=r"no column 'camera'; there are .*quarter"):
+    with pytest.raises(UnknownColumnError, match=r"no column or role 'camera' in .*quarter"):
         ReIDDataset(store_path, columns=["camera"])
     with pytest.raises(UsageError, match=r"give \['quarter'\]"):
         ReIDDataset(store_path, columns="quarter")
+
+
+def test_a_role_stands_for_the_column_that_has_it(
+    tmp_path: Path, jpeg: Callable[..., bytes]
+) -> None:
+    with StoreWriter(tmp_path / "s.lmdb", roles=Roles(camera="angle")) as writer:
+        for number, angle in enumerate(["top", "side", "top"]):
+            writer.put(f"f{number}", jpeg(number), {"label": number, "angle": angle})
+        path = writer.seal()
+    dataset = ReIDDataset(path, [2, 1], columns=["camera", "angle"])
+    assert {name: values.tolist() for name, values in dataset.columns.items()} == {
+        "camera": [1, 0],
+        "angle": [1, 0],
+    }
+    with pytest.raises(UnknownColumnError, match="no column or role 'split'"):
+        ReIDDataset(path, columns=["split"])
 
 
 def test_some_items_of_a_dataset_are_a_dataset(labelled: Path) -> None:
