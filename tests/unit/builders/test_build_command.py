@@ -43,7 +43,7 @@ def test_every_option_arrives(game: Game, tmp_path: Path) -> None:
     options += " --num-partial-per-box 3 --seed 7 --num-workers 1 --max-skipped 0.5"
     assert main(words(game, tmp_path / "o.lmdb", *options.split())) == 0
     with Store(tmp_path / "o.lmdb") as store:
-        built = store.manifest["build"]
+        built = store.manifest.build
         assert store.size == (64, 32)
     wanted = {"size": [64, 32], "expand": 1.5, "quality": 80, "bbox_mode": "interp", "seed": 7}
     wanted |= {"num_bg_per_frame": 2, "num_partial_per_box": 3}
@@ -111,7 +111,7 @@ def test_the_word_for_an_existing_store(game: Game, tmp_path: Path, capsys: Any)
     assert "--overwrite" in told
     assert main(words(game, out, "--overwrite", "--seed", "3")) == 0
     with Store(out) as store:
-        assert store.manifest["build"]["seed"] == 3
+        assert store.manifest.build["seed"] == 3
 
 
 @pytest.mark.parametrize(

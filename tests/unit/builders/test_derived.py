@@ -98,5 +98,5 @@ def test_they_change_no_sample(game: Game, tmp_path: Path) -> None:
     build(source, tmp_path / "with", BuildSettings(), derive=["phash", "blur"])
     with Store(tmp_path / "without") as one, Store(tmp_path / "with") as other:
         assert one.digest == other.digest
-        assert other.manifest["build"]["derive"] == ["phash", "blur"]
-        assert "derive" not in one.manifest["build"]
+        assert other.manifest.build["derive"] == ["phash", "blur"]
+        assert "derive" not in one.manifest.build

@@ -106,7 +106,7 @@ def test_places_that_were_given_up_are_counted(game: Game, tmp_path: Path, capsy
     assert report.given_up + report.samples == wanted + game.boxes
     assert f"  negatives   {report.given_up:,} places had room for none" in report.lines()
     with Store(tmp_path / "o") as store:
-        assert store.manifest["build"]["max_person_share"] == 0.0
+        assert store.manifest.build["max_person_share"] == 0.0
     words = ["build", "--format", "atmacup", "--train-meta", str(game.train_meta), "--dry-run"]
     words += ["--img-root", str(game.img_root), "--out", str(tmp_path / "p")]
     words += ["--max-person-share", "0", "--num-bg-per-frame", "20"]
