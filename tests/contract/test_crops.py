@@ -29,7 +29,7 @@ from lmdb_reid.loaders import Loader, _choice, _device_decode
 from lmdb_reid.sampling import Sampler, Sequential, Shuffled, TorchSampler
 from lmdb_reid.schema import Kind, Pixels, Rows, Size
 from lmdb_reid.testing import CropsContract, SamplerContract
-from training.pictures import FrameCrops
+from training.guide._frames import FrameCrops
 
 COUNT, SIZE = 12, (32, 16)
 
