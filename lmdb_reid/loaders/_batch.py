@@ -19,7 +19,7 @@ class Batch(_Parts):
 
     Unpacks to three: images [B, 3, H, W] uint8 RGB (or what the transform returns, stacked, or
     converted to the dtype asked for); labels int64 [B]; rows int64 [B], rows of the store, always
-    in host memory. `columns` has further numbers by name, [B] each.
+    in host memory. `columns` has further numbers by name, int64 or float64 [B] each.
 
     Images lie in channels-last memory, as they are decoded, unless `memory_format` was given: their
     shape is [B, 3, H, W], and `images.view(B, -1)` needs `images.contiguous()` first.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Generator, Iterable
 from typing import Any, Self
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from lmdb_reid.augment import Draws
@@ -134,7 +135,7 @@ class Loader:
                 self._count_skipped(skipped, result.damaged)
                 positions = np.delete(positions, [sample.slot for sample in result.damaged])
             columns = {
-                name: torch.from_numpy(np.ascontiguousarray(values[positions]))
+                name: torch.from_numpy(_numbers(values[positions]))
                 for name, values in selection.columns.items()
             }
             batch = Batch(
@@ -322,3 +323,8 @@ class Loader:
             f"Loader({self.dataset!r}, batches of {self.batch_size}, {name}, epoch {epoch},"
             f" {samples:,} samples taken)"
         )
+
+
+def _numbers(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """int64 of whole numbers, float64 of others."""
+    return values.astype(np.int64 if values.dtype.kind in "iub" else np.float64)
