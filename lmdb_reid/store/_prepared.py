@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgpack
 import numpy as np
 
-from lmdb_reid import codec
+from lmdb_reid.codec import SourceInfo, probe
 from lmdb_reid.errors import ImageError, InvalidSampleError, UsageError
 from lmdb_reid.schema import check_id
 from lmdb_reid.store import _format
@@ -109,9 +109,9 @@ def prepared(sample: Given, src_order: int) -> Row:
     return key, image, packed, facts.pack()
 
 
-def _checked_jpeg(sample_id: str, image: bytes) -> codec.SourceInfo:
+def _checked_jpeg(sample_id: str, image: bytes) -> SourceInfo:
     try:
-        head = codec.probe(image)
+        head = probe(image)
     except ImageError as error:
         raise InvalidSampleError(f"{sample_id}: a store holds JPEG only: {error}") from None
     if not head.plain:

@@ -47,32 +47,36 @@ class Tables(NamedTuple):
         return len(self.checksums)
 
 
-class _Door(NamedTuple):
+class _Door:
     """The way into one part: its environment, a transaction, and what that calls `get`."""
 
-    part: Part
-    handle: _handles.Handle
-    txn: Any
-    get: Any
+    __slots__ = ("get", "handle", "part", "txn")
 
-    @classmethod
-    def of(cls, part: Part) -> _Door:
-        handle = part.lend()
+    def __init__(self, part: Part) -> None:
+        self.part = part
+        self.handle = part.lend()
         try:
-            txn = handle.begin()
+            self.txn = self.handle.begin()
         except BaseException:
-            _handles.unexport(handle)
+            _handles.unexport(self.handle)
             raise
-        return cls(part, handle, txn, txn.get)
+        self.get: Any = self.txn.get
 
     def value(self, key: bytes, database: Any) -> Any:
         try:
             return self.get(key, None, database)
         except lmdb.Error as error:
+            self.renew()
             raise StoreDamagedError(
                 f"LMDB cannot read {key.decode()!r} of {self.part.file}: {error}",
                 path=self.part.file,
             ) from None
+
+    def renew(self) -> None:
+        """After an error LMDB's transaction reads nothing more. What it gave stays readable."""
+        self.txn.abort()
+        self.txn = self.handle.begin()
+        self.get = self.txn.get
 
     def close(self, *, kept: bool = False) -> None:
         self.txn.abort()
@@ -103,7 +107,7 @@ class Reading:
     def __enter__(self) -> Self:
         if len(self._parts) == 1:
             part = self._parts[0]
-            self._only = self._doors[part] = _Door.of(part)
+            self._only = self._doors[part] = _Door(part)
         self._ended = False
         return self
 
@@ -187,6 +191,7 @@ class Reading:
         try:
             found = [get(key, None, images) for key in keys]
         except lmdb.Error:
+            door.renew()
             found = [door.value(key, images) for key in keys]  # says which
         try:
             same = list(map(len, found)) == [sizes[row] for row in rows]
@@ -208,7 +213,7 @@ class Reading:
             yield door
             return
         crowded = _handles.crowded()
-        door = _Door.of(part)
+        door = _Door(part)
         if crowded:
             try:
                 yield door

@@ -70,7 +70,12 @@ class View:
         if part not in self._doors and len(self._parts) > 1 and _handles.crowded():
             return self._copied(part, row, key)
         handle, txn = self._door(part)
-        return self._watched(self._image(handle, txn, part, row, key))
+        try:
+            return self._watched(self._image(handle, txn, part, row, key))
+        except StoreDamagedError:  # after an error LMDB's transaction reads nothing more
+            txn.abort()
+            self._doors[part] = handle, handle.begin()
+            raise
 
     def _copied(self, part: Part, row: int, key: bytes) -> memoryview:
         """As `__getitem__`, of a part that is closed again at once: too many are open."""

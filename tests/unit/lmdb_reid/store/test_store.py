@@ -798,6 +798,11 @@ def test_an_image_whose_length_is_damaged_is_not_read_beyond_its_end(
         with store.reading() as reading:
             with pytest.raises((CorruptSampleError, StoreDamagedError), match=DAMAGED):
                 reading.jpegs([1, 2])
+            assert bytes(reading.jpegs([3])[0]) == jpeg(3, size), "the block goes on"
+        with store.view() as view:
+            with pytest.raises((CorruptSampleError, StoreDamagedError), match=DAMAGED):
+                view["f000#002"]
+            assert bytes(view["f000#003"]) == jpeg(3, size)
         assert store.at(1).jpeg == jpeg(1, size)
 
     def _look(store: Store) -> bytes:

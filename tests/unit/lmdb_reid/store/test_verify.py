@@ -260,7 +260,7 @@ def test_a_picture_without_limits_costs_verify_nothing(
         with pytest.raises(InvalidSampleError, match="a store holds JPEG only"):
             writer.put("huge", bytes(huge), {})
         head = codec.SourceInfo(60_000, 60_000, "JPEG", 1, True)
-        monkeypatch.setattr(_prepared.codec, "probe", lambda _: head)
+        monkeypatch.setattr(_prepared, "probe", lambda _: head)
         writer.put("huge", bytes(huge), {})
         monkeypatch.undo()
         writer.seal()
