@@ -129,6 +129,7 @@ class FrameCutter:
         return FrameResult(key=frame.key, size=size, cuts=cuts, skipped=skipped, given_up=given_up)
 
     def _cuts(self, frame: Frame, size: Size) -> tuple[list[Cut], list[Rejected], int]:
+        frame = frame.in_pixels(size)
         (negatives,) = self._negatives([frame], [size])
         name = self._medium.name(frame.key)
         cuts, skipped = cuts_of(frame, size, negatives, expand=self._settings.expand, name=name)

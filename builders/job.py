@@ -98,7 +98,7 @@ def job_of(
     check_frames(listing.frames)
     return Job(
         format=source.name,
-        roles=source.roles,
+        roles=listing.roles or source.roles,
         listing=listing,
         settings=settings,
         negatives=negatives_of(listing, settings, negatives),

@@ -6,8 +6,10 @@ no other.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmdb_reid._lazy import EXTRA_OF_MODULE
@@ -17,6 +19,8 @@ if TYPE_CHECKING:  # or --help would need all that sources need
     from builders.sources import Source
 
 GROUP = "lmdb_reid.sources"
+AUTO = "auto"
+"""What `--format` takes instead of a name, to have the folder looked at."""
 _NEEDED = ("name", "roles", "configure", "from_args", "recognises", "read")
 
 
@@ -59,6 +63,31 @@ def source_class(name: str) -> type[Source]:
     return found
 
 
+def recognised(root: Path) -> tuple[str, str]:
+    """The name of the source whose layout a folder has, and why, in words.
+
+    Raises:
+        UsageError: none has, or two have. A source that cannot be used is passed over.
+    """
+    if not root.is_dir():
+        raise UsageError(f"--root must be a folder, and {root} is none")
+    found: list[tuple[str, str]] = []
+    for name in source_names():
+        with contextlib.suppress(UsageError, ModuleNotFoundError):
+            why = source_class(name).recognises(root)
+            if why:
+                found.append((name, why))
+    if not found:
+        raise UsageError(
+            f"no format fits {root}: they are {', '.join(source_names())}. Give --format, and for"
+            " anything else --format csv with --columns"
+        )
+    if len(found) > 1:
+        both = "; ".join(f"{name}, for {why}" for name, why in found)
+        raise UsageError(f"{len(found)} formats fit {root}: {both}. Give --format")
+    return found[0]
+
+
 def _origin(entry: EntryPoint) -> tuple[str, str]:
     return entry.value, _dist(entry)  # an installation may be found by two roads
 
@@ -71,6 +100,6 @@ def _unknown(name: str) -> str:
     names = source_names()
     if not names:
         return f"no format {name!r}: none is installed; pip install lmdb_reid brings some"
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    near = difflib.get_close_matches(name, [*names, AUTO], n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""
-    return f"format must be one of {', '.join(names)}, got {name!r}.{hint}"
+    return f"format must be one of {', '.join([*names, AUTO])}, got {name!r}.{hint}"

@@ -90,13 +90,13 @@ class SourceContract:
 
     def test_roles_name_columns_that_are_there(self, source: Source) -> None:
         """A role of a column that no sample has would find nothing."""
-        frames = source.read().frames
+        listing = source.read()
         there = {"label"}
-        for frame in frames:
+        for frame in listing.frames:
             there |= frame.fields.keys()
             for row in frame.rows:
                 there |= row.fields.keys()
-        roles = source.roles
+        roles = listing.roles or source.roles
         named = [roles.identity, roles.camera, *roles.group, *roles.time, roles.split, roles.track]
         assert {name for name in named if name is not None} <= there
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builders.derived import DERIVED_NAMES
-from builders.registry import source_class, source_names
+from builders.registry import AUTO, recognised, source_class, source_names
 from builders.settings import BuildSettings
 from lmdb_reid.errors import UsageError
 from lmdb_reid.schema import DEFAULT_SIZE, parse_size
@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--format",
         required=True,
         metavar="FORMAT",
-        help=f"the layout of the input: {', '.join(source_names())}",
+        help=f"the layout of the input: {', '.join(source_names())}; or {AUTO}: look at --root",
     )
     add("--out", required=True, metavar="STORE", help="where the store will be")
     add(
@@ -106,10 +106,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--overwrite", action="store_true", help="replace a store once the new one is finished"
     )
     add("--json", action="store_true", help="print the report as JSON")
+    parser.set_defaults(found_format=None)
     parser.epilog = (
         "Each format has options of its own: lmdb-reid build --format FORMAT --help shows them.\n\n"
-        "example:\n  lmdb-reid build --format atmacup --train-meta train_meta.csv --img-root images"
-        " --out games.lmdb"
+        "examples:\n  lmdb-reid build --format atmacup --train-meta train_meta.csv --img-root images"
+        " --out games.lmdb\n  lmdb-reid build --format csv --root images --csv boxes.csv --columns"
+        " image=file,x=left,y=top,w=width,h=height,label=player --out games.lmdb"
     )
 
 
@@ -117,10 +119,17 @@ def extend(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """Add the options of the format that is given, if one is."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--format")
+    first.add_argument("--root")
     with contextlib.suppress(argparse.ArgumentError):  # told when all of it is parsed
-        name = first.parse_known_args(words)[0].format
-        if name is not None:
-            _add_options(parser, name)
+        given = first.parse_known_args(words)[0]
+        if given.format == AUTO:
+            if not given.root:
+                raise UsageError(f"--format {AUTO} needs --root DIR")
+            given.format, why = recognised(Path(given.root))
+            print(f"format {given.format}: {why}", file=sys.stderr)
+            parser.set_defaults(found_format=given.format)
+        if given.format is not None:
+            _add_options(parser, given.format)
 
 
 def _add_options(parser: argparse.ArgumentParser, name: str) -> None:
@@ -150,7 +159,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if not 0 <= args.max_skipped <= 1:
         raise UsageError(f"--max-skipped {args.max_skipped}: give a share from 0 to 1")
-    source: Source = source_class(args.format).from_args(args)
+    source: Source = source_class(args.found_format or args.format).from_args(args)
     derive = [name for name in args.derive.split(",") if name]
     if args.dry_run and Path(args.out).exists() and not args.overwrite:
         print(f"note: {args.out} is there already: building needs --overwrite", file=sys.stderr)

@@ -81,6 +81,9 @@ class AtmaCup:
         add = options.add_argument
         add("--train-meta", metavar="CSV", help=",".join(_NEEDED))
         add("--img-root", metavar="DIR", help="the folder of the frames")
+        add(
+            "--root", metavar="DIR", help="instead of both: the folder of train_meta.csv and images"
+        )
         add("--bbox-mode", choices=BBOX_MODES, default="drop", help=BBOX_MODE_HELP)
 
     @classmethod
@@ -90,9 +93,13 @@ class AtmaCup:
         Raises:
             UsageError: no csv, or no folder.
         """
-        if not args.train_meta or not args.img_root:
+        train_meta, img_root = args.train_meta, args.img_root
+        if args.root:
+            train_meta = train_meta or Path(args.root, "train_meta.csv")
+            img_root = img_root or Path(args.root, "images")
+        if not train_meta or not img_root:
             raise UsageError("--format atmacup needs --train-meta CSV and --img-root DIR")
-        return cls(args.train_meta, args.img_root, bbox_mode=args.bbox_mode)
+        return cls(train_meta, img_root, bbox_mode=args.bbox_mode)
 
     @classmethod
     def recognises(cls, root: Path) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple
 
-from lmdb_reid.schema import Box, Kind
+from lmdb_reid.schema import Box, Kind, Size
 
 _NO_FIELDS: Mapping[str, Any] = {}  # one for all, never written
 
@@ -50,6 +50,26 @@ class Frame:
     rows: tuple[BoxRow, ...] = ()
     boxes: tuple[Box, ...] = ()
     """Every box known of the frame, also those not cut: negatives keep away from all of them."""
+    relative: bool = False
+    """Boxes are in shares of the picture's width and height, whose pixels nobody knows before the
+    picture is opened.
+    """
+
+    def in_pixels(self, size: Size) -> Frame:
+        """The same frame with boxes in pixels of a picture of (height, width)."""
+        if not self.relative:
+            return self
+        rows = (
+            row if row.box is None else row._replace(box=_scaled(row.box, size))
+            for row in self.rows
+        )
+        boxes = tuple(_scaled(box, size) for box in self.boxes)
+        return replace(self, rows=tuple(rows), boxes=boxes, relative=False)
+
+
+def _scaled(box: Box, size: Size) -> Box:
+    height, width = size
+    return Box(box.x * width, box.y * height, box.w * width, box.h * height)
 
 
 class Rejected(NamedTuple):

@@ -105,6 +105,8 @@ class Frames(Sequence[Frame]):
     """[F + 1], of `boxes`."""
     boxes: _Floats | None = None
     """[B, 4]: every box known of the frames; None: those of the rows."""
+    relative: bool = False
+    """Boxes are in shares of the pictures' width and height."""
 
     def __post_init__(self) -> None:
         of_rows = [
@@ -158,6 +160,7 @@ class Frames(Sequence[Frame]):
             rows=self.rows.part(slice(starts[0] - base, starts[-1] - base)),
             box_starts=box_starts,
             boxes=boxes,
+            relative=self.relative,
         )
 
     def __iter__(self) -> Iterator[Frame]:
@@ -185,7 +188,7 @@ class Frames(Sequence[Frame]):
                 if known is None
                 else tuple(known[ends[at] : ends[at + 1]])
             )
-            yield Frame(key=key, fields=shared, rows=own, boxes=boxes)
+            yield Frame(key=key, fields=shared, rows=own, boxes=boxes, relative=self.relative)
 
 
 def _same(one: object, other: object) -> bool:
@@ -204,11 +207,16 @@ def _coded(column: Coded[str], rows: slice | Ints) -> Coded[str]:
     return Coded(codes=column.codes[rows], categories=column.categories)
 
 
+def field_name(name: str) -> str:
+    """What records call a source's column."""
+    return f"src_{name}" if name in _OWN else name
+
+
 def _fields_of(columns: Mapping[str, Column], many: int) -> Iterable[Mapping[str, Any]]:
     """The fields of each row or frame; those that are missing are left out."""
     if not columns:
         return repeat(_NO_FIELDS, many)
-    names = [f"src_{name}" if name in _OWN else name for name in columns]
+    names = [*map(field_name, columns)]
     return (
         {name: cell for name, cell in zip(names, cells, strict=True) if cell is not None}
         for cells in zip(*map(cells_of, columns.values()), strict=True)

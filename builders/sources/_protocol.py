@@ -36,6 +36,8 @@ class Listing:
     """Absolute paths, for the manifest's provenance. The first one tells sources of one layout
     apart: the file, or the folder, that was read.
     """
+    roles: Roles | None = None
+    """Which of the columns says what, where that depends on what was read; None: the source's."""
 
 
 class Options(Protocol):

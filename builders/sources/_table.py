@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import hashlib
 import io
 import math
@@ -131,7 +132,9 @@ def _check_header(path: Path, header: Sequence[str], needed: Sequence[str]) -> N
     missing = [name for name in needed if name not in {*header}]
     if missing:
         hint = " (cells are separated by commas)" if len(header) == 1 else ""
-        raise SourceError(f"{path} lacks {', '.join(missing)}; it has {_some(header)}{hint}")
+        near = [each for name in missing for each in difflib.get_close_matches(name, header, n=1)]
+        meant = f". Did you mean {', '.join(near)}?" if near else ""
+        raise SourceError(f"{path} lacks {', '.join(missing)}; it has {_some(header)}{hint}{meant}")
     further = len(header) - len(needed)
     if further > MAX_FURTHER:
         raise SourceError(

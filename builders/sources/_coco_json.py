@@ -1,0 +1,107 @@
+"""What stands in a COCO json."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from builders.sources._tree import some_of
+from lmdb_reid.errors import DuplicateSampleError, SourceError, SourceNotFoundError
+
+_FARTHEST = 1 << 31
+Image = tuple[str, Any]
+"""The path of an image, and the video that it is of; None where there is none."""
+
+
+def jsons_of(root: Path) -> list[Path]:
+    """COCO's jsons in a folder and in its `annotations`, by their first bytes."""
+    found = []
+    for path in sorted((*root.glob("*.json"), *root.glob("annotations/*.json"))):
+        try:
+            with path.open("rb") as file:
+                head = file.read(1 << 16)
+                file.seek(0)
+                is_coco = b'"images"' in head or b'"annotations"' in head
+        except OSError:
+            continue
+        if is_coco:
+            found.append(path)
+    return found
+
+
+def read_document(path: Path) -> tuple[dict[str, Any], str]:
+    """The json, and its SHA-256.
+
+    Raises:
+        SourceNotFoundError: no such file.
+        SourceError: it is no json, or lacks images or annotations.
+    """
+    try:
+        data = path.read_bytes()
+        document = json.loads(data)
+    except FileNotFoundError:
+        raise SourceNotFoundError(f"no json at {path} (--annotations)") from None
+    except (OSError, ValueError, RecursionError) as error:
+        raise SourceError(f"{path} is no usable json: {error}") from None
+    for name in ("images", "annotations"):
+        if not isinstance(document, dict) or not isinstance(document.get(name), list):
+            has = some_of(sorted(document)) if isinstance(document, dict) else "a list"
+            raise SourceError(f"{path} must have a list of {name}, as COCO has it; it has {has}")
+        if not document[name]:
+            raise SourceError(f"{path} must have {name}; its list of them is empty")
+    return document, hashlib.sha256(data).hexdigest()
+
+
+def images_of(images: Iterable[Any]) -> dict[Any, Image]:
+    """Path and video of each image by its id.
+
+    Raises:
+        SourceError: an image has no id, or no name.
+        DuplicateSampleError: two have one id.
+    """
+    found: dict[Any, Image] = {}
+    for image in images:
+        try:
+            number, path = image["id"], str(image["file_name"])
+        except (KeyError, TypeError):
+            raise SourceError(
+                f"an image must have id and file_name, got {str(image)[:80]}"
+            ) from None
+        if number in found:
+            raise DuplicateSampleError(
+                f"an image's id must stand once; {number} is that of {found[number][0]} and {path}"
+            )
+        found[number] = (path.removeprefix("./"), image.get("video_id"))
+    return found
+
+
+def attributes_of(note: Mapping[str, Any]) -> Mapping[str, Any]:
+    """What an annotation calls `attributes`."""
+    attributes = note.get("attributes")
+    return attributes if isinstance(attributes, dict) else {}
+
+
+def cell_of(note: Mapping[str, Any], name: str) -> Any:
+    """What an annotation, or its attributes, have under a name; None where they have nothing."""
+    return note.get(name, attributes_of(note).get(name))
+
+
+def fault_of(note: Mapping[str, Any], images: Mapping[Any, Image]) -> str:
+    """Why an annotation cannot be used; "" where it can."""
+    number = note.get("image_id")
+    if not isinstance(number, int | str) or number not in images:
+        return f"no image has the id {number!r}"
+    path = images[number][0]
+    if path.startswith("/") or ".." in path.split("/"):
+        return f"its image must be a path below --root, got {path}"
+    box = note.get("bbox")
+    if not isinstance(box, list) or len(box) != 4:
+        return f"its bbox must be [x, y, w, h], got {str(box)[:80]}"
+    if not all(isinstance(side, int | float) and abs(side) < _FARTHEST for side in box):
+        return f"its bbox must be four numbers below 2^31, got {box}"
+    if box[2] <= 0 or box[3] <= 0:
+        return f"its bbox must have a width and a height, got {box}"
+    return ""

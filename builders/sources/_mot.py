@@ -1,0 +1,292 @@
+"""MOT Challenge, SportsMOT, SoccerNet-Tracking: sequences of frames, and tracks in gt.txt."""
+
+from __future__ import annotations
+
+import argparse
+from collections import defaultdict
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from builders.columns import Coded, Column, Ints, TextMap, column_of
+from builders.media import Files
+from builders.sources._gt import CLASS, FRAME, TRACK, VISIBILITY, H, X
+from builders.sources._protocol import Listing, Options
+from builders.sources._rows import Bools, RowTable
+from builders.sources._sequence import Sequence, check_numbering, read_sequence, sequences_below
+from builders.sources._table import Floats, Reasons
+from builders.sources._track_filter import TrackFilter
+from builders.sources._tree import needed_root, not_this_layout
+from lmdb_reid.errors import SourceError
+from lmdb_reid.schema import NO_LABEL, Roles
+
+_NEEDS = "a sequence (img1 and gt/gt.txt), or folders of sequences,"
+
+
+class MOT:
+    """`{sequence}/img1/{frame:06d}.jpg` and `{sequence}/gt/gt.txt` of
+    `frame,id,x,y,w,h,conf,class,visibility`, which may end after `h`. A number is a person within
+    its sequence: labels are given for each (sequence, id).
+
+    seqinfo.ini is read for `imDir` and `seqLength`, gameinfo.ini (SoccerNet-Tracking) for what each
+    track is: the ball is left out, others get `role` and `shirt`.
+
+    Args:
+        root: one sequence, a folder of them, or a folder of such folders (train, val, test).
+        sequences: a pattern for the names of sequences.
+        wanted: which boxes are taken.
+        frames_present: leave out boxes of frames that are not there, instead of skipping them.
+        frame_offset: what is added to a frame's number in gt.txt to get its image's.
+    """
+
+    name = "mot"
+    roles = Roles(group=("sequence",), time=("frame",), track="track")
+
+    def __init__(
+        self,
+        root: Path,
+        *,
+        sequences: str = "*",
+        wanted: TrackFilter | None = None,
+        frames_present: bool = False,
+        frame_offset: int = 0,
+    ) -> None:
+        self.root = Path(root)
+        self.sequences = sequences
+        self.wanted = wanted or TrackFilter()
+        self.frames_present = frames_present
+        self.frame_offset = frame_offset
+
+    @classmethod
+    def configure(cls, options: Options) -> None:
+        """The folder, and which boxes are taken."""
+        add = options.add_argument
+        add("--root", metavar="DIR", help="a sequence, or a folder of sequences")
+        add(
+            "--sequences",
+            metavar="PATTERN",
+            default="*",
+            help="sequences to take, * is any text: '*-FRCNN' (default: all)",
+        )
+        TrackFilter.configure(options)
+        add(
+            "--frames-present",
+            action="store_true",
+            help="leave out boxes of frames whose images are not there",
+        )
+        add(
+            "--frame-offset",
+            type=int,
+            default=0,
+            metavar="N",
+            help="an image's number less its frame's in gt.txt (default: 0)",
+        )
+
+    @classmethod
+    def from_args(cls, args: argparse.Namespace) -> Self:
+        """As the command line says.
+
+        Raises:
+            UsageError: no folder, or a value out of range.
+        """
+        return cls(
+            needed_root(cls.name, args.root),
+            sequences=args.sequences,
+            wanted=TrackFilter.from_args(args),
+            frames_present=args.frames_present,
+            frame_offset=args.frame_offset,
+        )
+
+    @classmethod
+    def recognises(cls, root: Path) -> str:
+        """Whether there is a gt/gt.txt in it, or in folders of it."""
+        try:
+            found = sequences_below(root)
+        except SourceError:
+            return ""
+        return f"{found[0][1].name} has gt/gt.txt" if found else ""
+
+    def read(self) -> Listing:
+        """List the frames and their boxes; see `Source`.
+
+        Raises:
+            SourceNotFoundError: no such folder.
+            SourceError: it has no sequence, gt.txt is another sequence's, or counts frames
+                otherwise than the images.
+        """
+        found = [
+            read_sequence(split, folder)
+            for split, folder in sequences_below(self.root)
+            if fnmatch(folder.name, self.sequences)
+        ]
+        if not found:
+            raise not_this_layout(self.root, _NEEDS, self.recognises)
+        _refuse_same(found)
+        check_numbering(found, self.frame_offset)
+        return self._listing(found)
+
+    def _listing(self, found: list[Sequence]) -> Listing:
+        table, names = self._table(found)
+        cells = np.concatenate([one.tracks.cells for one in found])
+        skipped: Reasons = np.concatenate([one.tracks.faults for one in found])
+        dropped = self.wanted.reasons(cells)
+        dropped[_balls(found) & (dropped == "")] = "its track is the ball (gameinfo.ini)"
+        is_absent = np.array([key not in names for key in table.keys], np.bool_)[table.frame]
+        absent = "its frame's image is not there"
+        if self.frames_present:
+            dropped[is_absent & (dropped == "")] = absent
+        else:
+            fault = f"{absent}; --frames-present leaves such boxes out"
+            skipped[is_absent & (dropped == "") & (skipped == "")] = fault
+        _skip_twice(cells, table, skipped)
+        dropped[skipped != ""] = ""
+        skip_or_drop: Reasons = np.where(skipped != "", skipped, dropped)
+        thinned = skip_or_drop.copy()
+        self.wanted.thin(table.label, cells[:, FRAME].astype(np.int64), thinned)
+        dropped[thinned != skip_or_drop] = thinned[thinned != skip_or_drop]
+        usable = np.concatenate([one.tracks.faults for one in found]) == ""
+        frames = table.frames((skipped == "") & (dropped == ""), usable)
+        return Listing(
+            frames=frames,
+            medium=Files(self._base(found[0]), TextMap((key, names[key]) for key in frames.keys)),
+            rows=len(table),
+            skipped=table.rejected(skipped),
+            dropped=table.rejected(dropped),
+            inputs={f"{one.path}/gt.txt": one.tracks.digest for one in found},
+            settings={
+                "format": self.name,
+                "sequences": self.sequences,
+                **self.wanted.as_json(),
+                "frames_present": self.frames_present,
+                "frame_offset": self.frame_offset,
+            },
+            places={"root": str(self.root.absolute())},
+            roles=Roles(
+                group=("sequence",),
+                time=("frame",),
+                track="track",
+                split="split" if any(one.split for one in found) else None,
+            ),
+        )
+
+    def _base(self, one: Sequence) -> Path:
+        """The folder that paths of frames begin at: keys have the sequence's name, also where it
+        is the only one.
+        """
+        base = one.folder.absolute()
+        for _ in Path(one.path).parts:
+            base = base.parent
+        return base
+
+    def _table(self, found: list[Sequence]) -> tuple[RowTable, dict[str, str]]:
+        """All rows, and the file of each frame that has one, by its key."""
+        names: dict[str, str] = {}
+        places: dict[str, int] = {}
+        frame: list[int] = []
+        for one in found:
+            for number in one.tracks.cells[:, FRAME].astype(np.int64).tolist():
+                image = number + self.frame_offset
+                key = f"{one.path}/{one.image_dir}/{image:06d}"
+                file = one.images.get(image)
+                if file is not None:
+                    key = f"{one.path}/{one.image_dir}/{file.rpartition('.')[0]}"
+                    names[key] = f"{one.path}/{one.image_dir}/{file}"
+                frame.append(places.setdefault(key, len(places)))
+        which = np.repeat(np.arange(len(found)), [len(one.tracks.lines) for one in found])
+        cells = np.concatenate([one.tracks.cells for one in found])
+        table = RowTable(
+            keys=[*places],
+            frame=np.array(frame, np.int64),
+            label=self._labels(which, cells, _balls(found)),
+            box=cells[:, X : H + 1],
+            document=Coded(
+                codes=which.astype(np.int32),
+                categories=tuple(f"{one.path}/gt/gt.txt line" for one in found),
+            ),
+            entry=np.concatenate([one.tracks.lines for one in found]),
+            shared=_shared(found, which, cells),
+            fields=_fields(found, which, cells),
+        )
+        return table, names
+
+    def _labels(self, which: Ints, cells: Floats, balls: Bools) -> Ints:
+        """Numbers of (sequence, track) of the labelled classes [N]; no other filter moves them."""
+        labelled = np.isin(cells[:, CLASS], self.wanted.classes) & (cells[:, TRACK] >= 0) & ~balls
+        pairs = np.stack([which, cells[:, TRACK].astype(np.int64)], axis=1)
+        labels = np.full(len(cells), NO_LABEL, np.int64)
+        labels[labelled] = np.unique(pairs[labelled], axis=0, return_inverse=True)[1].ravel()
+        return labels
+
+
+def _shared(found: list[Sequence], which: Ints, cells: Floats) -> dict[str, Column]:
+    codes = which.astype(np.int32)
+    columns: dict[str, Column] = {
+        "sequence": Coded(codes=codes, categories=tuple(one.folder.name for one in found)),
+        "frame": cells[:, FRAME].astype(np.int64),
+    }
+    if any(one.split for one in found):
+        splits = column_of([one.split or None for one in found])
+        assert isinstance(splits, Coded)
+        columns["split"] = Coded(codes=splits.codes[which], categories=splits.categories)
+    return columns
+
+
+def _fields(found: list[Sequence], which: Ints, cells: Floats) -> dict[str, Column]:
+    """Columns of the rows: the track, and what is said of it."""
+    pairs = [*zip(which.tolist(), cells[:, TRACK].astype(np.int64).tolist(), strict=True)]
+    columns: dict[str, Column] = {
+        "track": column_of(
+            [f"{found[at].path}/{track}" if track >= 0 else None for at, track in pairs]
+        )
+    }
+    if (cells[:, CLASS] >= 0).any():
+        columns["class"] = cells[:, CLASS].astype(np.int64)
+    if (cells[:, VISIBILITY] >= 0).any():
+        columns["visibility"] = cells[:, VISIBILITY]
+    for name, at_what in (("role", 0), ("shirt", 1)):
+        texts = [found[at].game.get(track, ("", ""))[at_what] or None for at, track in pairs]
+        if any(texts):
+            columns[name] = column_of(texts)
+    return columns
+
+
+def _balls(found: list[Sequence]) -> Bools:
+    """Whether a row's track is what gameinfo.ini calls a ball [N]."""
+    return np.concatenate(
+        [
+            np.isin(
+                one.tracks.cells[:, TRACK],
+                [track for track, (role, _) in one.game.items() if role == "ball"],
+            )
+            for one in found
+        ]
+    )
+
+
+def _skip_twice(cells: Floats, table: RowTable, skipped: Reasons) -> None:
+    """Give a reason to rows whose track is in their frame already."""
+    rows = np.flatnonzero((skipped == "") & (cells[:, TRACK] >= 0))
+    pairs = np.stack([table.frame[rows], cells[rows, TRACK].astype(np.int64)], axis=1)
+    _, first, at = np.unique(pairs, axis=0, return_index=True, return_inverse=True)
+    earlier = rows[first[at.ravel()]]
+    for row, one in zip(rows.tolist(), earlier.tolist(), strict=True):
+        if row != one:
+            skipped[row] = (
+                f"its track {cells[row, TRACK]:g} is in the frame already (line {table.entry[one]})"
+            )
+
+
+def _refuse_same(found: list[Sequence]) -> None:
+    by_digest: dict[str, list[str]] = defaultdict(list)
+    for one in found:
+        if len(one.tracks.lines):
+            by_digest[one.tracks.digest].append(one.path)
+    for same in by_digest.values():
+        if len(same) > 1:
+            raise SourceError(
+                f"each sequence must have a gt.txt of its own; those of {same[0]} and {same[1]} are"
+                f" the same. Take one of them by --sequences, such as --sequences"
+                f" '*-{same[0].rpartition('-')[2]}'"
+            )

@@ -1,0 +1,117 @@
+"""Folders of images as paths, and where a folder that was meant stands."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+from lmdb_reid.errors import SourceError, SourceNotFoundError, UsageError
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+"""Of files that are taken for images, in lower case. What is in them decides how they are read."""
+_DEEP = 3
+
+
+def needed_root(name: str, root: str | None) -> Path:
+    """The folder that `--root` names.
+
+    Raises:
+        UsageError: there is no such option.
+    """
+    if not root:
+        raise UsageError(f"--format {name} needs --root DIR")
+    return Path(root)
+
+
+def is_image(name: str) -> bool:
+    """Whether a file of this name is taken for an image."""
+    return name.lower().endswith(IMAGE_SUFFIXES) and not name.startswith(".")
+
+
+def images_below(root: Path, folder: str = "") -> list[str]:
+    """The images in a folder and all below it, as paths below `root`, sorted. Files and folders
+    whose names begin with a dot are not looked at.
+
+    Raises:
+        SourceNotFoundError: no such folder.
+        SourceError: a folder cannot be listed.
+    """
+    found: list[str] = []
+    todo = [folder]
+    while todo:
+        here = todo.pop()
+        for entry in _entries(root / here):
+            path = f"{here}/{entry.name}" if here else entry.name
+            if entry.is_dir():
+                todo.append(path)
+            elif is_image(entry.name):
+                found.append(path)
+    return sorted(found)
+
+
+def folders_in(folder: Path) -> list[str]:
+    """The names of the folders in a folder, sorted.
+
+    Raises:
+        SourceNotFoundError: no such folder.
+        SourceError: it cannot be listed.
+    """
+    return sorted(entry.name for entry in _entries(folder) if entry.is_dir())
+
+
+def not_this_layout(root: Path, needs: str, recognises: Callable[[Path], str]) -> SourceError:
+    """The error for a folder that is not of a layout; it says where the layout is, if that is a
+    few folders further down or one up.
+
+    Args:
+        root: the folder.
+        needs: what it must have, in words.
+        recognises: the layout's.
+    """
+    has = [entry.name for entry in _entries(root)]
+    message = f"{root} must have {needs}; it has {some_of(sorted(has)) or 'nothing'}"
+    for place in (*_below(root, _DEEP), root.absolute().parent):
+        if recognises(place):
+            return SourceError(f"{message}. The images are in {place}: give --root {place}")
+    return SourceError(message)
+
+
+def place_of(root: Path, path: str) -> str:
+    """Where a file that is not at `root / path` is, as a cure in words; "" where it is nowhere."""
+    for folder in _below(root, _DEEP):
+        if (folder / path).is_file():
+            return f"The images are in {folder}: give --root {folder}"
+    name = path.rpartition("/")[2]
+    for folder in (root, *_below(root, _DEEP)):
+        if (folder / name).is_file():
+            return f"{name} is in {folder}"
+    return ""
+
+
+def some_of(names: Sequence[object], many: int = 6) -> str:
+    """Some of many names, in words."""
+    shown = ", ".join(map(str, names[:many]))
+    return f"{shown} and {len(names) - many:,} more" if len(names) > many else shown
+
+
+def _below(root: Path, deep: int) -> Iterator[Path]:
+    """Folders below a folder, the nearest first; not all of many."""
+    level = [root]
+    for _ in range(deep):
+        level = [
+            folder / name for folder in level[:50] for name in folders_in(folder) if name[0] != "."
+        ]
+        yield from level
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if not entry.name.startswith(".")]
+    except FileNotFoundError:
+        raise SourceNotFoundError(f"no folder at {folder} (--root)") from None
+    except OSError as error:
+        raise SourceError(
+            f"{folder} cannot be listed: {error.strerror} (--root names a folder)"
+        ) from None
