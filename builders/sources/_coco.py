@@ -15,10 +15,12 @@ from builders.media import Files
 from builders.sources._coco_json import (
     Image,
     attributes_of,
+    categories_of,
     cell_of,
     fault_of,
     images_of,
     jsons_of,
+    notes_of,
     read_document,
 )
 from builders.sources._crops import key_of
@@ -119,12 +121,8 @@ class Coco:
         """
         document, digest = read_document(self.annotations)
         images = images_of(document["images"])
-        notes: list[Mapping[str, Any]] = [
-            note if isinstance(note, dict) else {} for note in document["annotations"]
-        ]
-        names = {
-            each["id"]: str(each.get("name", each["id"])) for each in document.get("categories", ())
-        }
+        notes = notes_of(document["annotations"])
+        names = categories_of(document.get("categories"))
         skipped: Reasons = np.full(len(notes), "", object)
         dropped: Reasons = np.full(len(notes), "", object)
         box = np.full((len(notes), 4), np.nan)

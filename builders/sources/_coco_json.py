@@ -70,12 +70,37 @@ def images_of(images: Iterable[Any]) -> dict[Any, Image]:
             raise SourceError(
                 f"an image must have id and file_name, got {str(image)[:80]}"
             ) from None
+        if not isinstance(number, int | str):
+            raise SourceError(f"an image's id must be a number or a text, got {number!r}")
         if number in found:
             raise DuplicateSampleError(
                 f"an image's id must stand once; {number} is that of {found[number][0]} and {path}"
             )
         found[number] = (path.removeprefix("./"), image.get("video_id"))
     return found
+
+
+def notes_of(annotations: Iterable[Any]) -> list[Mapping[str, Any]]:
+    """The annotations; what cannot be the number of an image or a category is text instead."""
+    found: list[Mapping[str, Any]] = []
+    for note in annotations:
+        one: dict[str, Any] = dict(note) if isinstance(note, dict) else {}
+        for name in ("image_id", "category_id"):
+            if not isinstance(one.get(name), int | str | None):
+                one[name] = str(one[name])
+        found.append(one)
+    return found
+
+
+def categories_of(categories: Any) -> dict[Any, str]:
+    """The name of each category by its number; those that have none are passed over."""
+    listed = categories if isinstance(categories, list) else []
+    numbered = [each for each in listed if isinstance(each, dict) and "id" in each]
+    return {
+        each["id"]: str(each.get("name", each["id"]))
+        for each in numbered
+        if isinstance(each["id"], int | str)
+    }
 
 
 def attributes_of(note: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -92,7 +117,7 @@ def cell_of(note: Mapping[str, Any], name: str) -> Any:
 def fault_of(note: Mapping[str, Any], images: Mapping[Any, Image]) -> str:
     """Why an annotation cannot be used; "" where it can."""
     number = note.get("image_id")
-    if not isinstance(number, int | str) or number not in images:
+    if number not in images:
         return f"no image has the id {number!r}"
     path = images[number][0]
     if path.startswith("/") or ".." in path.split("/"):

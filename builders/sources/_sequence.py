@@ -39,8 +39,8 @@ class Sequence:
 
 
 def sequences_below(root: Path) -> list[tuple[str, Path]]:
-    """(path of the folder above, folder) of each sequence that has a gt/gt.txt: the folder itself,
-    those in it, or those in folders of it.
+    """(path of the folder above, folder) of each sequence that has images and a gt/gt.txt: the
+    folder itself, those in it, or those in folders of it.
 
     Raises:
         SourceError: a folder cannot be listed.
@@ -58,7 +58,13 @@ def sequences_below(root: Path) -> list[tuple[str, Path]]:
 
 
 def _is_sequence(folder: Path) -> bool:
-    return (folder / "gt" / "gt.txt").is_file()
+    if not (folder / "gt" / "gt.txt").is_file():
+        return False
+    return (folder / _image_dir(_ini(folder / "seqinfo.ini"))).is_dir()
+
+
+def _image_dir(info: Mapping[str, str]) -> str:
+    return info.get("imdir", "img1").strip("/")
 
 
 def read_sequence(above: str, folder: Path) -> Sequence:
@@ -69,7 +75,7 @@ def read_sequence(above: str, folder: Path) -> Sequence:
         SourceError: a file cannot be read, or gt.txt has frames beyond the sequence's end.
     """
     info = _ini(folder / "seqinfo.ini")
-    image_dir = info.get("imdir", "img1").strip("/")
+    image_dir = _image_dir(info)
     images = {}
     for name in image_names(folder / image_dir, option="--root"):
         stem = name.rpartition(".")[0]

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from builders.registry import source_class, source_names
+from builders.game import draw_game
+from builders.registry import recognised, source_class, source_names
 from lmdb_reid import codec
 from lmdb_reid.cli.main import main
 from lmdb_reid.errors import UsageError
@@ -49,9 +50,8 @@ def test_a_source_of_forty_lines_is_offered_and_built(
 ) -> None:
     install("folders", by_folder="by_folder:ByFolder")
     assert main(["build", "--help"]) == 0
-    assert "the layout of the input: atmacup, by_folder" in " ".join(
-        capsys.readouterr().out.split()
-    )
+    told = " ".join(capsys.readouterr().out.split())
+    assert "the layout of the input: atmacup, by_folder, coco, csv, folder, market1501, mot" in told
     assert main(["build", "--format", "by_folder", "--help"]) == 0
     told = capsys.readouterr().out
     assert "--root DIR" in told
@@ -75,7 +75,8 @@ def test_the_formats_options_may_stand_before_it(tmp_path: Path, capsys: Any) ->
 def test_two_sources_of_one_name_are_named_and_others_work(install: Install, capsys: Any) -> None:
     install("one", twice="by_folder:ByFolder")
     install("two", twice="by_folder:Other", good="by_folder:ByFolder")
-    assert source_names() == ["atmacup", "good", "twice"]
+    assert {"atmacup", "good", "twice"} <= {*source_names()}
+    assert source_names() == sorted(source_names())
     with pytest.raises(UsageError) as caught:
         source_class("twice")
     for told in ("by_folder:ByFolder of one", "by_folder:Other of two", "uninstall one"):
@@ -130,8 +131,54 @@ def test_options_that_the_command_has_are_refused(
 
 def test_an_unknown_format(capsys: Any) -> None:
     assert main(["build", "--format", "atmacap", "--out", "o"]) == 2
-    assert "must be one of atmacup, got 'atmacap'. Did you mean 'atmacup'?" in (
-        capsys.readouterr().err
-    )
+    told = capsys.readouterr().err
+    assert "must be one of atmacup, coco, csv, " in told
+    assert "got 'atmacap'. Did you mean 'atmacup'?" in told
     assert main(["build", "--out", "o"]) == 2
     assert "the following arguments are required: --format" in capsys.readouterr().err
+
+
+def test_auto_takes_the_format_that_fits_and_says_why(tmp_path: Path, capsys: Any) -> None:
+    root = folders(tmp_path / "people")
+    words = ["build", "--format", "auto", "--root", str(root), "--out", str(tmp_path / "o.lmdb")]
+    assert main([*words, "--names", r"(?P<camera>\w)\d"]) == 0
+    told = capsys.readouterr().err
+    assert "format folder: " in told
+    assert "would be one identity's folder" in told
+    with Store(tmp_path / "o.lmdb") as store:
+        assert store.manifest["source"]["format"] == "folder"
+        assert store["ann/a1"].record["camera"] == "a"
+
+
+def test_auto_names_both_formats_that_fit(tmp_path: Path, capsys: Any) -> None:
+    root = folders(tmp_path / "people")
+    (root / "list_train.txt").write_text("ann/a1.jpg 0")
+    words = ["build", "--format", "auto", "--root", str(root), "--out", str(tmp_path / "o.lmdb")]
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    assert "2 formats fit" in told
+    assert "folder, for " in told
+    assert "msmt17, for there is list_train.txt" in told
+
+
+def test_auto_needs_a_folder_that_some_format_fits(tmp_path: Path, capsys: Any) -> None:
+    words = ["build", "--format", "auto", "--out", str(tmp_path / "o.lmdb")]
+    for more, told in (
+        ([], "--format auto needs --root DIR"),
+        (["--root", str(tmp_path)], "no format fits"),
+        (["--root", str(tmp_path / "nowhere")], "--root must be a folder"),
+    ):
+        assert main([*words, *more]) == 2
+        assert told in capsys.readouterr().err
+
+
+def test_auto_passes_over_a_source_that_cannot_be_used(install: Install, tmp_path: Path) -> None:
+    install("broken", bad="no_such_module:Source")
+    assert recognised(folders(tmp_path / "people"))[0] == "folder"
+
+
+def test_auto_reads_the_atmacup_layout_from_its_folder(tmp_path: Path) -> None:
+    game = draw_game(tmp_path / "game", quarters=1, frames=2, size=(180, 320))
+    assert recognised(game.train_meta.parent)[0] == "atmacup"
+    words = ["build", "--format", "auto", "--root", str(game.train_meta.parent)]
+    assert main([*words, "--out", str(tmp_path / "o.lmdb")]) == 0
