@@ -14,7 +14,7 @@ from builders.columns import Coded, Column, cells_of
 from builders.media import Files
 from builders.sources._columns_option import ROLES, ColumnRoles
 from builders.sources._crops import SHARED_HELP, key_of, refuse_shared_identities
-from builders.sources._frames import field_name
+from builders.sources._frames import Frames, field_name
 from builders.sources._identities import Identities
 from builders.sources._protocol import Listing, Options
 from builders.sources._rows import Bools, RowTable
@@ -71,14 +71,7 @@ class Csv:
         self.columns = columns
         self.boxes = boxes
         self.shared_identities = shared_identities
-        one = {name: field_name(column) for name, column in columns.one.items()}
-        self.roles = Roles(
-            camera=one.get("camera"),
-            group=tuple(map(field_name, columns.group)),
-            time=tuple(map(field_name, columns.time)),
-            split=one.get("split"),
-            track=one.get("track"),
-        )
+        self.roles = _roles(columns)
 
     @classmethod
     def configure(cls, options: Options) -> None:
@@ -161,6 +154,7 @@ class Csv:
                 "boxes": self.boxes or "pixels",
             },
             places={"csv": str(self.csv.absolute()), "root": str(self.root.absolute())},
+            roles=_roles(self.columns, frames),
         )
 
     def _find(self, paths: list[str], reasons: Reasons) -> None:
@@ -260,6 +254,26 @@ class Csv:
             rows = np.flatnonzero(usable).tolist()
             pairs = ((int(table.label[row]), str(splits[row])) for row in rows)
             refuse_shared_identities(pairs, allowed=self.shared_identities)
+
+
+def _roles(columns: ColumnRoles, frames: Frames | None = None) -> Roles:
+    """What the columns say; of those that are listed, the ones that have a cell."""
+    empty: set[str] = set()
+    if frames is not None:
+        listed = {**frames.fields, **frames.rows.fields}
+        empty = {
+            name
+            for name, cells in listed.items()
+            if not any(cell is not None for cell in cells_of(cells))
+        }
+    one = {role: field_name(name) for role, name in columns.one.items() if name not in empty}
+    return Roles(
+        camera=one.get("camera"),
+        group=tuple(field_name(name) for name in columns.group if name not in empty),
+        time=tuple(field_name(name) for name in columns.time if name not in empty),
+        split=one.get("split"),
+        track=one.get("track"),
+    )
 
 
 def _below(path: str) -> str:

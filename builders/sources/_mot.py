@@ -166,7 +166,7 @@ class MOT:
             roles=Roles(
                 group=("sequence",),
                 time=("frame",),
-                track="track",
+                track="track" if (cells[:, TRACK] >= 0).any() else None,
                 split="split" if any(one.split for one in found) else None,
             ),
         )

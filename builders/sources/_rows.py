@@ -106,6 +106,8 @@ class RowTable:
     def differing(self, column: Column, rows: Bools) -> Iterator[tuple[int, int]]:
         """Pairs of rows of one frame whose cells of a column differ: the frame's first, and one."""
         codes = column.codes if isinstance(column, Coded) else column
+        if codes.dtype.kind == "f":  # NaN, a missing cell, is like another one
+            codes = np.where(np.isnan(codes), np.inf, codes)
         chosen = np.flatnonzero(rows)
         _, firsts, at = np.unique(self.frame[chosen], return_index=True, return_inverse=True)
         first = chosen[firsts[at]]

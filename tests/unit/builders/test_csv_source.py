@@ -120,6 +120,12 @@ def test_every_role_becomes_a_column(csv: Callable[..., Csv], tmp_path: Path) ->
         assert "height_cm" not in other
 
 
+def test_a_role_of_an_empty_column_is_none(csv: Callable[..., Csv]) -> None:
+    columns, header = f"{BOXES},camera=cam,split=part", f"{HEADER},cam,part"
+    roles = csv("a.jpg,1,2,3,4,7,,train", columns=columns, header=header).read().roles
+    assert roles == Roles(split="part")
+
+
 def test_names_get_numbers_in_their_order_and_stay_as_a_column(csv: Callable[..., Csv]) -> None:
     source = csv("a.jpg,1,2,10,20,zoe", "a.jpg,3,4,5,6,10", "a.jpg,3,4,5,6,")
     (frame,) = source.read().frames
