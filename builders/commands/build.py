@@ -109,7 +109,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(found_format=None)
     parser.epilog = (
         "Each format has options of its own: lmdb-reid build --format FORMAT --help shows them.\n\n"
-        "examples:\n"
+        "example:\n"
         "  lmdb-reid build --format atmacup --train-meta train_meta.csv --img-root images"
         " --out games.lmdb\n  lmdb-reid build --format csv --root images --csv boxes.csv --columns"
         " image=file,x=left,y=top,w=width,h=height,label=player --out games.lmdb"
