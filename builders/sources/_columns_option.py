@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
@@ -13,6 +14,19 @@ _ONE = ("image", "label", "x", "y", "w", "h", "x2", "y2", "camera", "split", "tr
 _MANY = ("group", "time")
 ROLES = (*_ONE, *_MANY)
 _SIDES, _CORNERS = {"x", "y", "w", "h"}, {"x", "y", "x2", "y2"}
+_PLAIN = re.compile(r"[A-Za-z0-9_]{1,64}")
+_TAKEN = {
+    *("id", "id_offsets", "label", "kind", "x", "y", "w", "h", "width", "height", "image_size"),
+    *("crc32", "record_crc32", "record_size", "src_order", "phash", "blur"),
+}
+"""What stores call columns of their own."""
+
+
+def stored_name(name: str) -> str:
+    """What a store calls a csv's column that has a role: it takes letters, digits and _ alone."""
+    if _PLAIN.fullmatch(name) and name not in _TAKEN:
+        return name
+    return f"src_{re.sub(r'[^A-Za-z0-9_]', '_', name)}"[:64]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,9 +12,9 @@ import pandas as pd
 
 from builders.columns import Coded, Column, cells_of
 from builders.media import Files
-from builders.sources._columns_option import ROLES, ColumnRoles
+from builders.sources._columns_option import ROLES, ColumnRoles, stored_name
 from builders.sources._crops import SHARED_HELP, key_of, refuse_shared_identities
-from builders.sources._frames import Frames, field_name
+from builders.sources._frames import Frames
 from builders.sources._identities import Identities
 from builders.sources._protocol import Listing, Options
 from builders.sources._rows import Bools, RowTable
@@ -71,7 +71,6 @@ class Csv:
         self.columns = columns
         self.boxes = boxes
         self.shared_identities = shared_identities
-        self.roles = _roles(columns)
 
     @classmethod
     def configure(cls, options: Options) -> None:
@@ -219,11 +218,14 @@ class Csv:
                 own.add(one["label"])
         if kind is not None:
             label[kind != Kind.PERSON] = NO_LABEL
+        with_role = {*self.columns.names} - own
         columns: dict[str, Column] = {
-            str(name): further_column(csv.cells[name]) for name in csv.cells if name not in own
+            stored_name(name) if name in with_role else str(name): further_column(csv.cells[name])
+            for name in csv.cells
+            if name not in own
         }
-        shared = [*self.columns.group, *self.columns.time]
-        shared += [one["camera"]] if "camera" in one else []
+        shared = [*map(stored_name, (*self.columns.group, *self.columns.time))]
+        shared += [stored_name(one["camera"])] if "camera" in one else []
         return RowTable(
             keys=keys.tolist(),
             frame=codes.astype(np.int64),
@@ -250,29 +252,29 @@ class Csv:
                     f" {table.entry[row]} of {self.csv}"
                 )
         if "split" in self.columns.one:
-            splits = cells_of(table.fields[self.columns.one["split"]])
+            splits = cells_of(table.fields[stored_name(self.columns.one["split"])])
             rows = np.flatnonzero(usable).tolist()
             pairs = ((int(table.label[row]), str(splits[row])) for row in rows)
             refuse_shared_identities(pairs, allowed=self.shared_identities)
 
 
-def _roles(columns: ColumnRoles, frames: Frames | None = None) -> Roles:
-    """What the columns say; of those that are listed, the ones that have a cell."""
-    empty: set[str] = set()
-    if frames is not None:
-        listed = {**frames.fields, **frames.rows.fields}
-        empty = {
-            name
-            for name, cells in listed.items()
-            if not any(cell is not None for cell in cells_of(cells))
-        }
-    one = {role: field_name(name) for role, name in columns.one.items() if name not in empty}
+def _roles(columns: ColumnRoles, frames: Frames) -> Roles:
+    """What the columns say, of those that have a cell."""
+    listed = {**frames.fields, **frames.rows.fields}
+    there = {
+        name for name, cells in listed.items() if any(cell is not None for cell in cells_of(cells))
+    }
+    one = {role: stored_name(name) for role, name in columns.one.items()}
+
+    def role(name: str) -> str | None:
+        return one[name] if one.get(name) in there else None
+
     return Roles(
-        camera=one.get("camera"),
-        group=tuple(field_name(name) for name in columns.group if name not in empty),
-        time=tuple(field_name(name) for name in columns.time if name not in empty),
-        split=one.get("split"),
-        track=one.get("track"),
+        camera=role("camera"),
+        group=tuple(name for name in map(stored_name, columns.group) if name in there),
+        time=tuple(name for name in map(stored_name, columns.time) if name in there),
+        split=role("split"),
+        track=role("track"),
     )
 
 

@@ -114,6 +114,7 @@ def test_market_names_become_columns_and_junk_and_distractors_keep_their_kind(
     assert (one["camera"], one["sequence"], one["frame"], one["split"]) == (3, 2, 12, "train")
     assert found["query/0003_c1s1_000151_00"]["split"] == "query"
     with Store(tmp_path / "o.lmdb") as store:
+        assert store.roles == Market1501.roles
         for name in store:
             assert store[name].jpeg == (root / f"{name}.jpg").read_bytes()
 

@@ -95,11 +95,12 @@ def test_every_role_becomes_a_column(csv: Callable[..., Csv], tmp_path: Path) ->
         columns=EVERY,
         header=FULL,
     )
-    assert source.roles == Roles(
+    roles = Roles(
         camera="cam", group=("match", "half"), time=("minute",), split="part", track="track"
     )
     build(source, tmp_path / "o.lmdb", BuildSettings(num_bg_per_frame=0, num_partial_per_box=0))
     with Store(tmp_path / "o.lmdb") as store:
+        assert store.roles == roles
         assert store["sub/b#000"].record == {
             "label": 7,
             "kind": Kind.PERSON,
@@ -124,6 +125,22 @@ def test_a_role_of_an_empty_column_is_none(csv: Callable[..., Csv]) -> None:
     columns, header = f"{BOXES},camera=cam,split=part", f"{HEADER},cam,part"
     roles = csv("a.jpg,1,2,3,4,7,,train", columns=columns, header=header).read().roles
     assert roles == Roles(split="part")
+
+
+def test_a_role_may_be_of_a_column_that_no_store_can_call_so(
+    csv: Callable[..., Csv], tmp_path: Path
+) -> None:
+    columns, header = f"{BOXES},camera=camera no.,track=id,split=h", f"{HEADER},camera no.,id,h"
+    source = csv("a.jpg,1,2,3,4,7,left,t1,query", columns=columns, header=header)
+    build(source, tmp_path / "o.lmdb", BuildSettings(num_partial_per_box=0))
+    with Store(tmp_path / "o.lmdb") as store:
+        assert store.roles == Roles(camera="src_camera_no_", track="src_id", split="src_h")
+        record = store["a#000"].record
+        assert [record[name] for name in ("src_camera_no_", "src_id", "src_h")] == [
+            "left",
+            "t1",
+            "query",
+        ]
 
 
 def test_names_get_numbers_in_their_order_and_stay_as_a_column(csv: Callable[..., Csv]) -> None:
@@ -165,7 +182,7 @@ def test_normalised_boxes_are_said_and_never_guessed(
     pixels = csv("a.jpg,16,24,32,24,7", "sub/b.jpg,0,0,64,48,7")
     build(pixels, tmp_path / "pixels.lmdb", settings)
     with Store(tmp_path / "o.lmdb") as one, Store(tmp_path / "pixels.lmdb") as other:
-        assert one.manifest["digest"] == other.manifest["digest"]
+        assert one.manifest.digest == other.manifest.digest
 
 
 def test_shares_far_outside_are_skipped(csv: Callable[..., Csv]) -> None:

@@ -146,7 +146,7 @@ def test_auto_takes_the_format_that_fits_and_says_why(tmp_path: Path, capsys: An
     assert "format folder: " in told
     assert "would be one identity's folder" in told
     with Store(tmp_path / "o.lmdb") as store:
-        assert store.manifest["source"]["format"] == "folder"
+        assert store.manifest.source["format"] == "folder"
         assert store["ann/a1"].record["camera"] == "a"
 
 
