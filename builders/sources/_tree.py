@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -10,7 +11,7 @@ from lmdb_reid.errors import SourceError, SourceNotFoundError, UsageError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 """Of files that are taken for images, in lower case. What is in them decides how they are read."""
-_DEEP = 3
+_DEEP, _DEEPEST = 3, 20
 
 
 def needed_root(name: str, root: str | None) -> Path:
@@ -35,12 +36,17 @@ def images_below(root: Path, folder: str = "") -> list[str]:
 
     Raises:
         SourceNotFoundError: no such folder.
-        SourceError: a folder cannot be listed.
+        SourceError: a folder cannot be listed, or folders are more than 20 deep.
     """
     found: list[str] = []
     todo = [folder]
     while todo:
         here = todo.pop()
+        if here.count("/") > _DEEPEST:
+            raise SourceError(
+                f"folders must be at most {_DEEPEST} deep, got {root / here}. Is there a link to a"
+                " folder above it?"
+            )
         for entry in _entries(root / here):
             path = f"{here}/{entry.name}" if here else entry.name
             if entry.is_dir():
@@ -99,9 +105,11 @@ def _below(root: Path, deep: int) -> Iterator[Path]:
     """Folders below a folder, the nearest first; not all of many."""
     level = [root]
     for _ in range(deep):
-        level = [
-            folder / name for folder in level[:50] for name in folders_in(folder) if name[0] != "."
-        ]
+        found: list[Path] = []
+        for folder in level[:50]:
+            with contextlib.suppress(SourceError):  # one that cannot be listed
+                found += [folder / name for name in folders_in(folder)]
+        level = found
         yield from level
 
 

@@ -291,3 +291,10 @@ def test_a_folder_without_images_is_refused(draw: Draw) -> None:
     (root / "a" / "notes.txt").touch()
     with pytest.raises(SourceError, match="has no images"):
         Folder(root).read()
+
+
+def test_a_link_to_a_folder_above_ends_in_an_error(draw: Draw) -> None:
+    root = draw("folders", "a/1.jpg")
+    (root / "a" / "again").symlink_to(root)
+    with pytest.raises(SourceError, match="at most 20 deep"):
+        Folder(root).read()
