@@ -27,7 +27,6 @@ from training.guide._crops import CropSamples, is_crop_cache
 from training.guide._folds import FOLD_META_DIR, save_fold_metadata
 from training.guide._frames import FrameSamples
 from training.guide._loaders import PairLoader
-from training.guide._order import listed_order
 from training.guide._pil import PilTransform, of_pil
 from training.guide._tracks import Place, build_tracks, clean_tracks, load_train_meta
 from training.splits import (
@@ -304,8 +303,7 @@ class GuideData(DataModule):
             self.prepare_data()
         assert self.store is not None
         store = self.store if isinstance(self.store, Store) else Store(self.store)
-        order = None if source is None else listed_order(source, store)
-        return StoreSamples(store, size=self._size(), order=order)
+        return StoreSamples(store, size=self._size())
 
     def _chosen(self, samples: Samples) -> Rows:
         """The rows that are dealt out: of one camera, where one is asked for."""
