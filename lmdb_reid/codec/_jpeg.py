@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from lmdb_reid.codec._pixels import Buffer, Subsampling
 from lmdb_reid.codec._scratch import scratch
@@ -37,6 +38,7 @@ class _Backend(Protocol):
     def header(self, data: Buffer) -> tuple[int, int, str, str]: ...
     def scaled(self, data: Buffer, size: Size) -> Size: ...
     def decode(self, data: Buffer, out: Pixels, fast_dct: bool, size: Size | None) -> Size: ...
+    def decode_cmyk(self, data: Buffer) -> npt.NDArray[np.uint8]: ...
     def decode_each(
         self, data: Sequence[Buffer], outs: Sequence[Pixels], fast_dct: bool
     ) -> list[int]: ...
@@ -113,6 +115,18 @@ def decode(data: Buffer, out: Pixels | None = None, *, fast_dct: bool = False) -
     if out.shape != (*found, 3):
         raise _does_not_fit(header(data), out)
     return out
+
+
+def decode_cmyk(data: Buffer) -> npt.NDArray[np.uint8]:
+    """What a JPEG of four inks holds, uint8 [H, W, 4].
+
+    Raises:
+        ImageError: the bytes are damaged, also where the decoder could go on with a warning.
+    """
+    try:
+        return _codec.decode_cmyk(data)
+    except ValueError as error:
+        raise ImageError(f"damaged JPEG: {error}") from None
 
 
 def decode_each(

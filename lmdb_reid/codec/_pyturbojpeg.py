@@ -24,6 +24,8 @@ except ImportError as error:
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy.typing as npt
+
     from lmdb_reid.codec._pixels import Buffer, Subsampling
     from lmdb_reid.schema import Pixels, Size
 
@@ -78,6 +80,14 @@ class PyTurboJpeg:
         if not np.shares_memory(made, out):
             out.reshape(-1)[: made.size] = made.reshape(-1)
         return made.shape[0], made.shape[1]
+
+    def decode_cmyk(self, data: Buffer) -> npt.NDArray[np.uint8]:
+        """See `SimpleJpeg.decode_cmyk`."""
+        try:
+            made: npt.NDArray[np.uint8] = self._turbo.decode(data, pixel_format=turbojpeg.TJPF_CMYK)
+        except (OSError, Warning) as error:
+            raise ValueError(str(error)) from None
+        return made
 
     def decode_each(
         self, data: Sequence[Buffer], outs: Sequence[Pixels], fast_dct: bool

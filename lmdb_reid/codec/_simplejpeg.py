@@ -14,6 +14,9 @@ from simplejpeg import _jpeg
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
+    import numpy.typing as npt
+
     from lmdb_reid.codec._pixels import Buffer, Subsampling
     from lmdb_reid.schema import Pixels, Size
 
@@ -58,6 +61,11 @@ class SimpleJpeg:
             )
         shape: Size = made.shape[:2]
         return shape
+
+    def decode_cmyk(self, data: Buffer) -> npt.NDArray[np.uint8]:
+        """The four planes as they are, [H, W, 4]; warnings raise."""
+        made: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(data, "CMYK", strict=True)
+        return made
 
     def decode_each(
         self, data: Sequence[Buffer], outs: Sequence[Pixels], fast_dct: bool

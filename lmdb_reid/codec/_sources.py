@@ -13,13 +13,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 
-from lmdb_reid.codec._jpeg import decode, header
+from lmdb_reid.codec._jpeg import decode, decode_cmyk, header
+from lmdb_reid.codec._orientation import XMP_MARK, orientation_of, turned
+from lmdb_reid.codec._png import SIGNATURE, check_png, png_metadata
 from lmdb_reid.errors import ImageError, ImageTooLargeError, MissingExtraError
 from lmdb_reid.schema import Pixels, Size
 
 try:
     import PIL.Image
+    import PIL.ImageFile
 except ImportError:  # needed for sources that are not plain JPEG only
     PIL = None  # type: ignore[assignment]  # the module's name doubles as the flag
 
@@ -28,8 +32,7 @@ MAX_PIXELS = 89_478_485
 MAX_SCANS = 100
 """Most scans of a JPEG: ten is usual, two thousand a denial of service."""
 
-_OTHER_FORMATS = ("PNG", "BMP", "WEBP", "JPEG")
-_EXIF_ORIENTATION = 0x0112
+_OTHER_FORMATS = ("PNG", "BMP", "WEBP")
 _HEADS = (1 << 12, 1 << 16)  # bytes in which most headers end; with a thumbnail in them
 _STANDALONE = {0x01, *range(0xD0, 0xD8)}  # markers without a length
 
@@ -42,7 +45,7 @@ class SourceInfo(NamedTuple):
     format: str
     """JPEG, PNG, BMP or WEBP."""
     orientation: int
-    """EXIF orientation 1..8; height and width are those after it was applied."""
+    """Orientation 1..8, by EXIF or XMP; height and width are those after it was applied."""
     plain: bool
     """A JPEG that libjpeg-turbo decodes to RGB as it stands and that needs no rotation."""
 
@@ -106,16 +109,18 @@ def read_source(
 
     Raises:
         ImageError: as `probe`, and for damaged image data, also where a decoder could go on with a
-            warning.
+            warning, and whatever other code has set in Pillow.
     """
     info = info or probe(data)
     stored = (info.height, info.width) if info.orientation < 5 else (info.width, info.height)
-    if info.format == "JPEG" and (info.plain or header(data).colorspace not in ("CMYK", "YCCK")):
+    if info.format == "JPEG":
+        if not info.plain and header(data).colorspace in ("CMYK", "YCCK"):
+            return turned(_rgb(decode_cmyk(data)), info.orientation)
         count = info.height * info.width * 3
         fits = scratch is not None and scratch.size >= count
         out = scratch[:count].reshape(*stored, 3) if scratch is not None and fits else None
-        return _rotate(decode(data, out), info.orientation)
-    return _rotate(_decode_other(data), info.orientation)
+        return turned(decode(data, out), info.orientation)
+    return turned(_decode_other(data), info.orientation)
 
 
 def _check_pixels(height: int, width: int) -> None:
@@ -135,7 +140,7 @@ class _FirstScan(NamedTuple):
     that does not hold all components.
     """
     orientation: int
-    """From EXIF, 1..8."""
+    """By EXIF or XMP, 1..8."""
 
 
 def _first_scan(data: bytes) -> _FirstScan:
@@ -144,7 +149,8 @@ def _first_scan(data: bytes) -> _FirstScan:
     Raises:
         ImageError: there are none, or the walk loses its place.
     """
-    orientation, components, progressive, at = 1, 0, False, 2
+    exif, xmp = b"", b""
+    components, progressive, at = 0, False, 2
     while at + 4 <= len(data):
         if data[at] != 0xFF:
             break
@@ -160,9 +166,11 @@ def _first_scan(data: bytes) -> _FirstScan:
         body = data[at + 4 : at + 2 + length]
         if marker == 0xDA:
             several = progressive or not body or body[0] < components
-            return _FirstScan(at, several, orientation)
-        if marker == 0xE1 and body.startswith(b"Exif\0\0") and orientation == 1:
-            orientation = _exif_orientation(body[6:])
+            return _FirstScan(at, several, orientation_of(exif, xmp))
+        if marker == 0xE1 and body.startswith(b"Exif\0\0"):
+            exif = exif or body  # a second segment goes on with the first
+        elif marker == 0xE1 and body.startswith(XMP_MARK):
+            xmp = body
         elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
             components = body[5] if len(body) > 5 else 0
             progressive = marker in (0xC2, 0xC6, 0xCA, 0xCE)
@@ -180,52 +188,34 @@ def _count_scans(data: bytes, at: int) -> int:
     return data.count(b"\xff\xda", at)
 
 
-def _png_exif(data: bytes) -> bytes:
-    """The eXIf chunk of a PNG, which may stand behind the pixels; b"" where there is none."""
-    at = 8
-    while at + 8 <= len(data):
-        length = int.from_bytes(data[at : at + 4])
-        if data[at + 4 : at + 8] == b"eXIf":
-            return data[at + 8 : at + 8 + length]
-        at += 12 + length
-    return b""
-
-
-def _exif_orientation(tiff: bytes) -> int:
-    """The orientation tag of a TIFF header's first directory; 1 where there is none that makes
-    sense.
+class _Whole(io.BytesIO):
+    """A file whose end is an error to whoever wants more, not the start of black pixels: so it is
+    in Pillow where other code has set `LOAD_TRUNCATED_IMAGES`.
     """
-    order = {b"II": "<", b"MM": ">"}.get(tiff[:2])
-    if order is None or len(tiff) < 8:
-        return 1
-    (start,) = struct.unpack_from(order + "I", tiff, 4)
-    if start + 2 > len(tiff):
-        return 1
-    (entries,) = struct.unpack_from(order + "H", tiff, start)
-    for entry in range(start + 2, min(start + 2 + 12 * entries, len(tiff) - 11), 12):
-        tag, _, _, value = struct.unpack_from(order + "HHIH", tiff, entry)
-        if tag == _EXIF_ORIENTATION:
-            return value if 1 <= value <= 8 else 1
-    return 1
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        found = super().read(size)
+        if not found and size is not None and size > 0:
+            raise ImageError("it ends too early")
+        return found
 
 
-def _rotate(image: Pixels, orientation: int) -> Pixels:
-    """Undo an EXIF orientation (values as in EXIF 2.3, tag 0x0112)."""
-    if orientation >= 5:
-        image = image.transpose(1, 0, 2)
-    if orientation in (3, 4, 7, 8):
-        image = image[::-1]
-    if orientation in (2, 3, 6, 7):
-        image = image[:, ::-1]
-    return np.ascontiguousarray(image)
+def _rgb(cmyk: npt.NDArray[np.uint8]) -> Pixels:
+    """[H, W, 3] of what a CMYK JPEG holds, [H, W, 4]: light, as Adobe's files have it, not ink.
+
+    Rounded as Pillow does, with black taken as a grey filter.
+    """
+    black = cmyk[:, :, 3:].astype(np.uint16)
+    dark = (255 - cmyk[:, :, :3]) * black + 128
+    return (black - ((dark >> 8) + dark >> 8)).astype(np.uint8)
 
 
 def _open_other(data: bytes) -> PIL.Image.Image:
     if PIL is None:
-        raise MissingExtraError.of("Pillow", "build", "reading PNG, BMP, WebP or CMYK images")
+        raise MissingExtraError.of("Pillow", "build", "reading PNG, BMP or WebP images")
     _check_pixels(*_declared_size(data))  # before Pillow warns, or refuses by a limit of its own
     try:
-        return PIL.Image.open(io.BytesIO(data), formats=_OTHER_FORMATS)
+        return PIL.Image.open(_Whole(data), formats=_OTHER_FORMATS)
     except Exception as error:  # hostile bytes make Pillow's plugins raise whatever comes
         # Its message would print the buffer's address, so only its kind is told.
         kind = type(error).__name__
@@ -235,7 +225,7 @@ def _open_other(data: bytes) -> PIL.Image.Image:
 def _declared_size(data: bytes) -> Size:
     """(height, width) that a PNG, BMP or WebP says it has; (1, 1) where none can be read."""
     head = data[:32].ljust(32, b"\0")
-    if head.startswith(b"\x89PNG\r\n\x1a\n"):
+    if head.startswith(SIGNATURE):
         width, height = struct.unpack_from(">II", head, 16)
     elif head.startswith(b"BM"):
         width, height = map(abs, struct.unpack_from("<ii", head, 18))
@@ -257,8 +247,8 @@ def _probe_other(data: bytes) -> SourceInfo:
     width, height = image.size
     _check_pixels(height, width)
     # From the header alone: Pillow's own getexif() would decode a PNG to look behind its pixels.
-    exif = _png_exif(data) if image.format == "PNG" else image.info.get("exif", b"")
-    orientation = _exif_orientation(exif.removeprefix(b"Exif\0\0"))
+    told = image.info.get("exif", b""), image.info.get("xmp", b"")
+    orientation = orientation_of(*(png_metadata(data) if image.format == "PNG" else told))
     if orientation >= 5:
         height, width = width, height
     return SourceInfo(height, width, image.format or "?", orientation, plain=False)
@@ -266,6 +256,8 @@ def _probe_other(data: bytes) -> SourceInfo:
 
 def _decode_other(data: bytes) -> Pixels:
     image = _open_other(data)
+    if image.format == "PNG":
+        check_png(data, unpack=PIL.ImageFile.LOAD_TRUNCATED_IMAGES)
     try:
         if image.mode.startswith("I;16"):  # Pillow clips 16-bit grey instead of scaling it
             grey = (np.asarray(image) >> 8).astype(np.uint8)

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmdb_reid import codec
-from lmdb_reid.codec._sources import _exif_orientation, _first_scan
+from lmdb_reid.codec._orientation import exif_orientation, orientation_of
+from lmdb_reid.codec._sources import _first_scan
 from lmdb_reid.errors import ImageError, ImageTooLargeError
 
 Pictures = Callable[..., np.ndarray]
@@ -269,7 +270,7 @@ def test_both_byte_orders_of_exif(order: str) -> None:
     tiff = mark + struct.pack(order + "HIH", 42, 8, 2)
     tiff += struct.pack(order + "HHIHH", 0x010F, 3, 1, 9, 0)
     tiff += struct.pack(order + "HHIHH", 0x0112, 3, 1, 8, 0)
-    assert _exif_orientation(tiff) == 8
+    assert exif_orientation(tiff) == 8
     data = codec.encode(np.zeros((8, 16, 3), np.uint8))
     body = b"Exif\0\0" + tiff
     app1 = b"\xff\xe1" + struct.pack(">H", len(body) + 2) + body
@@ -422,9 +423,9 @@ def test_a_png_whose_text_unpacks_to_gigabytes_is_refused_or_not_unpacked(place:
 @steady
 @given(st.binary(max_size=200))
 def test_any_bytes_as_exif_give_an_orientation(tiff: bytes) -> None:
-    assert 1 <= _exif_orientation(tiff) <= 8
+    assert 1 <= orientation_of(tiff, tiff) <= 8
     for mark in (b"II*\0", b"MM\0*"):
-        assert 1 <= _exif_orientation(mark + tiff) <= 8
+        assert 1 <= orientation_of(mark + tiff, b"") <= 8
 
 
 @steady
