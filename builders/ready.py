@@ -21,7 +21,6 @@ from lmdb_reid.errors import (
     ResumeError,
     StoreDamagedError,
     StoreNotFoundError,
-    StoreVersionError,
     StoreWriteError,
 )
 from lmdb_reid.progress import shown
@@ -46,6 +45,8 @@ def ready_store(source: Source, settings: BuildSettings, folder: str | os.PathLi
     Raises:
         SourceError: the source cannot be used.
         StoreWriteError: the folder cannot be written.
+        StoreVersionError: the store there is of a format that only another release reads.
+        ResourceError: the store there cannot be opened now. It is left as it is, in both cases.
     """
     job = job_of(source, settings)
     path = store_path(job, folder)
@@ -79,7 +80,7 @@ def _unfit(path: Path, job: Job) -> str | None:
             places: Mapping[str, Any] = store.manifest.source
     except StoreNotFoundError:
         return "there is none"
-    except (StoreDamagedError, StoreVersionError) as error:
+    except StoreDamagedError as error:
         return str(error)  # whatever else is wrong may pass, and the store be good
     wanted = json.loads(json.dumps(job.fingerprint))  # as the manifest's were
     differing = [name for name in sorted({*build, *wanted}) if build.get(name) != wanted.get(name)]

@@ -36,6 +36,7 @@ of tests; what it raises is raised in place of the call.
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _CLOSE = getattr(os, "O_CLOEXEC", 0)
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 def write_whole(
@@ -102,13 +103,20 @@ def lock(path: Path, *, wait: bool) -> Iterator[None]:
     Raises:
         BlockingIOError: another process holds it or took the name away, and `wait` is false.
         FileNotFoundError: nothing has the name.
+        OSError: also where the file system gives no locks, as clusters' do without `-o flock`.
     """
     while True:
         descriptor = os.open(path, _CLOSE | (os.O_RDONLY if path.is_dir() else os.O_RDWR))
         try:
             if fcntl is not None:
                 _tell("flock", path)
-                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                try:
+                    fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+                except OSError as error:
+                    if error.errno not in _NO_LOCKS:
+                        raise
+                    why = f"its file system gives no locks: {error.strerror}"
+                    raise OSError(error.errno, f"{why}; take a folder on another one") from None
             if _has_name(descriptor, path):
                 yield
                 return
@@ -135,6 +143,31 @@ def sync(at: Path | int) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def is_mount(path: Path) -> bool:
+    """Whether a folder is where another file system, or a part of one, was mounted: it cannot be
+    renamed, nor anything be renamed to it.
+    """
+    if not path.is_dir() or path.is_symlink():
+        return False
+    ids = [_mount_id(path), _mount_id(path.absolute().parent)]
+    return path.is_mount() if None in ids else ids[0] != ids[1]
+
+
+def _mount_id(path: Path) -> str | None:
+    """The kernel's number of the mount that a folder is of; None where it does not say."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | _CLOSE)
+    except OSError:
+        return None
+    try:
+        lines = Path(f"/proc/self/fdinfo/{descriptor}").read_text().splitlines()
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
+    return next((line for line in lines if line.startswith("mnt_id:")), None)
 
 
 def rename(old: Path, new: Path) -> None:

@@ -154,10 +154,11 @@ class _Files:
 def _open(folder: Path, count: int, nbytes: int) -> _Files:
     try:
         _disk.make_folder(folder.parent)
-        with _disk.lock(folder.parent, wait=True):  # one process at a time looks, and makes them
-            if not _usable(folder, count, nbytes):
-                _disk.remove(folder)
-                _make(folder, count, nbytes)
+        if not _usable(folder, count, nbytes):  # a whole one is read where there are no locks, too
+            with _disk.lock(folder.parent, wait=True):  # one process at a time makes them
+                if not _usable(folder, count, nbytes):
+                    _disk.remove(folder)
+                    _make(folder, count, nbytes)
     except OSError as error:
         raise WriteError(
             f"no decoded tier at {folder.parent}: {error.strerror}; it needs"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import stat
 import zlib
 from collections.abc import Callable, Mapping
@@ -12,9 +11,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lmdb_reid.errors import ResourceError, StoreChangedError, StoreDamagedError, StoreError
+from lmdb_reid.errors import StoreChangedError, StoreDamagedError, StoreError
 from lmdb_reid.store import _json
 from lmdb_reid.store._format import COLUMNS, ID_COLUMN, ID_OFFSETS_COLUMN
+from lmdb_reid.store._passing import passing
 from lmdb_reid.store._specs import ColumnSpec
 
 AGAIN = "; copy the store again, or build it anew"
@@ -81,7 +81,9 @@ class ColumnFiles:
         try:
             status = file.stat()
         except OSError as error:
-            raise StoreDamagedError(f"{file} cannot be read: {error.strerror}", path=file) from None
+            raise passing(file, error) or StoreDamagedError(
+                f"{file} cannot be read: {error.strerror}", path=file
+            ) from None
         if not stat.S_ISREG(status.st_mode):
             raise StoreDamagedError(f"{file} is no regular file{AGAIN}", path=file)
         if status.st_size != wanted:
@@ -96,13 +98,9 @@ class ColumnFiles:
         try:
             mapped = np.memmap(file, spec.dtype, "r", shape=(spec.length,))
         except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE):
-                raise ResourceError(
-                    f"{file} cannot be opened: {error.strerror}. Allow more with `ulimit -n 4096`,"
-                    " or use fewer workers",
-                    path=file,
-                ) from None
-            raise self._damaged(f"{file} cannot be mapped: {error}") from None
+            raise passing(file, error) or self._damaged(
+                f"{file} cannot be mapped: {error}"
+            ) from None
         except ValueError as error:
             raise self._damaged(f"{file} cannot be mapped: {error}") from None
         if zlib.crc32(mapped.data) != spec.crc32:
@@ -136,7 +134,9 @@ class ColumnFiles:
             if len(names) != spec.categories or len(set(names)) < len(names):
                 raise ValueError(f"it has not {spec.categories} different texts")
         except OSError as error:
-            raise self._damaged(f"{file} cannot be read: {error.strerror}") from None
+            raise passing(file, error) or self._damaged(
+                f"{file} cannot be read: {error.strerror}"
+            ) from None
         except StoreError:
             raise
         except ValueError as error:

@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 
 import lmdb
 
-from lmdb_reid.errors import ResourceError, StoreDamagedError, StoreNotFoundError
+from lmdb_reid.errors import StoreDamagedError, StoreNotFoundError
 from lmdb_reid.store._format import DIGEST_KEY, IMAGES_DB, RECORDS_DB
+from lmdb_reid.store._passing import passing
 
 _Key = tuple[int, int]
 
@@ -107,8 +108,9 @@ def acquire(file: Path) -> Handle:
 
     Raises:
         StoreNotFoundError: no such file.
-        StoreDamagedError: LMDB cannot open it.
-        ResourceError: the process may not open more files.
+        StoreDamagedError: it is no LMDB file.
+        ResourceError: the system cannot open it now: no memory, no more open files, no maps on
+            that file system.
     """
     with lock:
         key = _identity(file)
@@ -148,20 +150,18 @@ def _opened(file: Path, key: _Key) -> Handle:
     try:
         return Handle(file, key)
     except (lmdb.Error, OSError) as error:
-        if "Too many open files" in str(error):
-            raise ResourceError(
-                f"{file} cannot be opened: too many open files. Allow more with `ulimit -n 4096`,"
-                " or use fewer workers",
-                path=file,
-            ) from None
-        raise StoreDamagedError(f"{file} cannot be opened by LMDB: {error}", path=file) from None
+        raise passing(file, error) or StoreDamagedError(
+            f"{file} cannot be opened by LMDB: {error}", path=file
+        ) from None
 
 
 def _identity(file: Path) -> _Key:
     try:
         status = file.stat()
     except OSError as error:
-        raise StoreNotFoundError(f"{file} cannot be read: {error.strerror}", path=file) from None
+        raise passing(file, error) or StoreNotFoundError(
+            f"{file} cannot be read: {error.strerror}", path=file
+        ) from None
     return status.st_dev, status.st_ino
 
 

@@ -24,6 +24,7 @@ from lmdb_reid.store._format import (
     VERSION,
     partial_of,
 )
+from lmdb_reid.store._passing import passing
 from lmdb_reid.store._specs import (
     COLUMN_NAME,
     DIGEST,
@@ -140,7 +141,9 @@ def read_manifest(path: Path) -> Manifest:
     except (FileNotFoundError, NotADirectoryError):
         raise StoreNotFoundError(_why_not_found(path), path=path) from None
     except OSError as error:
-        raise StoreDamagedError(f"{file} cannot be read: {error.strerror}", path=path) from None
+        raise passing(file, error) or StoreDamagedError(
+            f"{file} cannot be read: {error.strerror}", path=path
+        ) from None
     except StoreVersionError as error:
         raise StoreVersionError(f"{file}: {error}", path=path) from None
     except ValueError as error:

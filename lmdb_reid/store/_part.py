@@ -21,6 +21,7 @@ from lmdb_reid.store import _handles
 from lmdb_reid.store._column_files import AGAIN
 from lmdb_reid.store._format import DATA
 from lmdb_reid.store._manifest import read_manifest
+from lmdb_reid.store._passing import passing
 from lmdb_reid.store._specs import PartSpec
 
 
@@ -139,7 +140,9 @@ class Part:
                     f"{self._called()} is not there: bring it back to {self.file}, or merge anew",
                     path=self.file,
                 ) from None
-            raise self._damaged(f"cannot be read: {error.strerror}") from None
+            raise passing(self.file, error) or self._damaged(
+                f"cannot be read: {error.strerror}"
+            ) from None
         if not stat.S_ISREG(status.st_mode):
             raise self._damaged("is no regular file")
         if status.st_size != self.spec.size:

@@ -82,8 +82,15 @@ def claimed(path: Path, *, resume: bool, overwrite: bool) -> Iterator[tuple[bool
     Raises:
         StoreExistsError: something is there that neither `resume` nor `overwrite` allows to touch.
         StoreBusyError: another process owns it.
+        StoreWriteError: `path` is a mount point, which no finished build could take the place of.
     """
     partial = partial_of(path)
+    if _disk.is_mount(path):
+        raise StoreWriteError(
+            f"{path} is a mount point, which nothing can be renamed to: name a folder inside it,"
+            f" such as {path / 'store.lmdb'}",
+            path=path,
+        )
     ours = any((partial / name).exists() for name in (WORK, MANIFEST, _REPLACES))
     if partial.exists() and not (ours or _is_empty_directory(partial)):
         raise StoreExistsError(
@@ -116,7 +123,7 @@ def claimed(path: Path, *, resume: bool, overwrite: bool) -> Iterator[tuple[bool
     new = not partial.exists()
     if new:
         _begin(partial, overwrite=overwrite)
-    with _locked(partial):
+    with _locked(partial, new=new):
         if overwrite:
             _disk.make_empty(partial / _REPLACES)
         elif new:
@@ -164,8 +171,8 @@ def give_name(path: Path, *, overwrite: bool) -> None:
 
 
 @contextlib.contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Hold the lock of a build or store."""
+def _locked(folder: Path, *, new: bool = False) -> Iterator[None]:
+    """Hold the lock of a build or store; where there is none to be had, a new one goes again."""
     with contextlib.ExitStack() as held:
         try:
             held.enter_context(_disk.lock(folder, wait=False))
@@ -173,6 +180,10 @@ def _locked(folder: Path) -> Iterator[None]:
             raise StoreBusyError(
                 f"{folder} is being written by another process", path=folder
             ) from None
+        except OSError:
+            if new:
+                _disk.remove(folder)
+            raise
         yield
 
 

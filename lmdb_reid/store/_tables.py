@@ -13,6 +13,8 @@ from lmdb_reid.store._columns import Columns
 from lmdb_reid.store._ids import Ids
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import pandas as pd
 
 _IDS = frozenset({"id", "index"})  # what pandas calls the ids, where a table has them
@@ -81,7 +83,7 @@ def _names(expression: str) -> set[str] | None:
 
 
 def _check_kinds(table: pd.DataFrame, expression: str) -> None:
-    """Refuse to compare a column of numbers with text: pandas finds nothing then, silently."""
+    """Refuse to compare numbers with text: pandas finds nothing then, silently."""
     try:
         tree = ast.parse(expression, mode="eval")
     except SyntaxError:
@@ -91,11 +93,31 @@ def _check_kinds(table: pd.DataFrame, expression: str) -> None:
             continue
         parts = [node.left, *node.comparators]
         names = [part.id for part in parts if isinstance(part, ast.Name)]
-        texts = [p.value for p in parts if isinstance(p, ast.Constant) and isinstance(p.value, str)]
+        values = [value for part in parts for value in _constants(part)]
+        texts = [value for value in values if isinstance(value, str)]
+        numbers = [value for value in values if isinstance(value, (int, float))]
         for name in names:
-            if texts and name in table.columns and table[name].dtype.kind in "iuf":
+            if name not in table.columns:
+                continue
+            if texts and table[name].dtype.kind in "iuf":
                 hint = ": " + ", ".join(f"{kind} {kind.title}" for kind in Kind)
                 raise UsageError(
                     f"query {expression!r}: {name} holds numbers, not {texts[0]!r}"
                     + (hint if name == "kind" else "")
                 )
+            if numbers and table[name].dtype.kind == "O":
+                raise UsageError(
+                    f"query {expression!r}: {name} holds text, not the number {numbers[0]!r}:"
+                    f" write '{numbers[0]!r}'"
+                )
+
+
+def _constants(part: ast.expr) -> Iterator[object]:
+    """The values that stand in a part of a comparison: alone, negated, or in a list."""
+    if isinstance(part, ast.Constant):
+        yield part.value
+    elif isinstance(part, ast.UnaryOp):
+        yield from _constants(part.operand)
+    elif isinstance(part, (ast.List, ast.Tuple, ast.Set)):
+        for element in part.elts:
+            yield from _constants(element)

@@ -24,6 +24,7 @@ from lmdb_reid import _disk
 from lmdb_reid.errors import (
     InvalidSampleError,
     LmdbReidError,
+    ResourceError,
     ResumeError,
     StoreClosedError,
     StoreDamagedError,
@@ -235,7 +236,7 @@ class StoreWriter:
             _disk.rename(copy, self._partial / _format.DATA)
         try:
             part = _sealing.part_of(self._partial, gathered.samples)
-        except StoreDamagedError as error:  # what was just written: the disk fails
+        except (StoreDamagedError, ResourceError) as error:  # what was just written: the disk fails
             raise StoreWriteError(
                 f"writing {self.path} failed: {error}. Build again with --resume", path=self.path
             ) from error
@@ -256,7 +257,7 @@ class StoreWriter:
         """No name for what no reader could open: an old store may have to go for it."""
         try:
             Store(self._partial).close()
-        except StoreError as error:
+        except (StoreError, ResourceError) as error:
             raise StoreWriteError(
                 f"the finished build {self._partial} cannot be opened, so that it does not become"
                 f" {self.path}: {error}. Build again with --overwrite",

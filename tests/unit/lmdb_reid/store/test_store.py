@@ -668,7 +668,14 @@ def test_crc32_is_the_one_of_zlib(store_path: Path, jpeg: Jpegs) -> None:
 
 
 @pytest.mark.parametrize(
-    "expression", ["kind == 'person'", "'3' == label", "x > 1 and kind != 'a'"]
+    "expression",
+    [
+        "kind == 'person'",
+        "'3' == label",
+        "x > 1 and kind != 'a'",
+        "kind in ['person', 'junk']",
+        "label not in ('1', 2)",
+    ],
 )
 def test_numbers_are_not_compared_with_text(expression: str, store_path: Path) -> None:
     with pytest.raises(UsageError, match=r"holds numbers, not '"):
@@ -810,3 +817,16 @@ def test_an_image_whose_length_is_damaged_is_not_read_beyond_its_end(
             return bytes(view["f000#002"])
 
     assert in_child(read) == 0
+
+
+@pytest.mark.parametrize(
+    "expression", ["quarter == 1", "2.5 > quarter", "quarter in [0, 1]", "quarter != -1"]
+)
+def test_text_is_not_compared_with_numbers(expression: str, store_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"quarter holds text, not the number"):
+        Store(store_path).query(expression)
+
+
+def test_text_that_looks_like_a_number_is_found_as_text(make_store: MakeStore) -> None:
+    store = Store(make_store(fields={"quarter": "1"}))
+    assert len(store.query("quarter == '1'")) == len(store.query("quarter in ['1', '2']")) == 8
