@@ -6,8 +6,14 @@ import argparse
 
 import numpy as np
 
+from lmdb_reid.augment import Draws, draw, place, resolve
+from lmdb_reid.crops import StoreCrops
 from lmdb_reid.errors import UsageError
+from lmdb_reid.pictures import contact_sheet
+from lmdb_reid.schema import Pixels
 from lmdb_reid.store import Store
+
+_TIMES = 12  # draws of a recipe that are shown
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -28,8 +34,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--count", type=int, default=48, help="how many to choose (default: 48)")
     parser.add_argument("--seed", type=int, default=0, help="of the choice (default: 0)")
+    parser.add_argument(
+        "--augment",
+        metavar="RECIPE",
+        help="show what a training recipe (bot, transreid, guide) does to a sample, twelve times",
+    )
     parser.add_argument("--columns", type=int, help="pictures in a row")
-    parser.epilog = 'example:\n  lmdb-reid sheet games.lmdb --query "label == 3" -o player3.jpg'
+    parser.epilog = """examples:
+  lmdb-reid sheet games.lmdb --query "label == 3" -o player3.jpg
+  lmdb-reid sheet games.lmdb --augment bot --seed 3 -o recipe.jpg"""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -39,10 +52,48 @@ def run(args: argparse.Namespace) -> int:
     if args.ids and args.query:
         raise UsageError("give ids or --query, not both")
     with Store(args.store) as store:
+        if args.augment:
+            return _draw_recipe(store, args)
         chosen: list[str] | list[int] = args.ids or _chosen(store, args)
         file = store.sheet(chosen, columns=args.columns).save(args.output)
     print(f"{len(chosen)} samples on {file}")
     return 0
+
+
+def _draw_recipe(store: Store, args: argparse.Namespace) -> int:
+    """Some samples, each as it is and then as a recipe makes it."""
+    recipe = resolve(args.augment)
+    assert recipe is not None
+    args.count = 1
+    rows = [store.row(sample_id) for sample_id in args.ids] or _chosen(store, args)
+    crops = StoreCrops(store, np.array(rows))
+    images, captions = [], []
+    for position, name in enumerate(crops.names(np.arange(len(rows)))):
+        pixels = np.empty((_TIMES, *crops.size, 3), np.uint8)
+        crops.read(np.full(_TIMES, position), pixels)
+        places = np.arange(_TIMES) + position * _TIMES
+        draws = draw(recipe, crops.size, args.seed, 0, places)
+        images.append(pixels[0].copy())
+        place(pixels, draws)
+        images += list(_coloured(pixels, draws))
+        captions += [name.rpartition("#")[2][-8:], *(f"draw {number}" for number in places)]
+    picture = contact_sheet(images, captions, columns=args.columns or _TIMES + 1)
+    print(f"{len(rows)} samples, {_TIMES} draws of each, on {picture.save(args.output)}")
+    return 0
+
+
+def _coloured(pixels: Pixels, draws: Draws) -> Pixels:
+    """The colour steps of a recipe, which a loader does on floats."""
+    if draws.colour is None:
+        return pixels
+    import torch
+
+    from lmdb_reid.augment import finish
+
+    floats = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().div_(255)
+    finish(floats, draws)
+    coloured: Pixels = floats.mul_(255).round_().byte().permute(0, 2, 3, 1).numpy()
+    return coloured
 
 
 def _chosen(store: Store, args: argparse.Namespace) -> list[int]:

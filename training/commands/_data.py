@@ -7,6 +7,7 @@ import os
 from typing import Any
 
 from builders.tracks import BboxMode
+from lmdb_reid.augment import resolve
 from lmdb_reid.loaders import Loader
 from training.data import EngineName, Loading, Normalize
 from training.guide import PlayerReIDDataModuleCV
@@ -45,6 +46,7 @@ class TrainData(PlayerReIDDataModuleCV):
         seed: of the order of training samples.
         drop_last: leave out a last training batch that is not full.
         normalize: "imagenet" or (mean, std), of pixels in 0..1: what the model trains on.
+        augment: the recipe of training batches, a preset such as "bot"; none in validation.
         saved_split: a split.csv that a run kept, instead of a split by the above.
     """
 
@@ -74,9 +76,11 @@ class TrainData(PlayerReIDDataModuleCV):
         seed: int = 0,
         drop_last: bool = False,
         normalize: Normalize = _NORMALIZE,
+        augment: str | None = None,
         saved_split: Place | None = None,
     ) -> None:
         self.normalize = normalize
+        self.augment = augment
         super().__init__(
             train_meta_path,
             img_root,
@@ -108,7 +112,9 @@ class TrainData(PlayerReIDDataModuleCV):
         return loaders
 
     def _loading(self) -> Loading:
-        return dataclasses.replace(super()._loading(), dtype=None, normalize=self.normalize)
+        return dataclasses.replace(
+            super()._loading(), dtype=None, normalize=self.normalize, augment=resolve(self.augment)
+        )
 
     def _keep(self) -> None:
         """The run's split.csv says it all."""

@@ -39,6 +39,7 @@ _SETTINGS = {
     "fold": "data.fold_idx",
     "batch_size": "data.batch_size",
     "num_workers": "data.num_workers",
+    "augment": "data.augment",
     "max_epochs": "trainer.max_epochs",
     "seed": "seed_everything",
 }
@@ -55,6 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--max-epochs", type=int, metavar="N", help="(default: 20)")
     add("--batch-size", type=int, metavar="N", help="(default: 64)")
     add("--num-workers", type=int, metavar="N", help="that decode (default: 4)")
+    add("--augment", metavar="RECIPE", help="of training: bot, transreid or guide (default: none)")
     add("--seed", type=int, metavar="N", help="of weights and order (default: 0)")
     where = parser.add_mutually_exclusive_group().add_argument
     where("--out", metavar="DIR", help="a new or empty folder (default: runs/fold<I>, or _2, ...)")
