@@ -2,11 +2,12 @@
 
     python -m benchmarks.loaders --install                 once: the peers' environments
     python -m benchmarks.loaders --store games.lmdb        the race
+    python -m benchmarks.loaders --store games.lmdb --recipe bot      the same with augmentation
 
-Each engine runs in a process of its own. First each is checked: its pixels against ours, and that
-every crop comes once in an epoch. Then come the rounds, one forwards, one backwards. The first
-epoch of a process is reported apart and not counted; a ratio is taken within a round, never across
-two.
+Each engine runs in a process of its own. First each is checked: its pixels against ours (of a
+recipe's output, how much is mirrored, moved and erased), and that every crop comes once in an
+epoch. Then come the rounds, one forwards, one backwards. The first epoch of a process is reported
+apart and not counted; a ratio is taken within a round, never across two.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from typing import Any
 from benchmarks import chart
 from benchmarks.harness import keep, passport, spread
 from benchmarks.peers._course import SMALL, lay_out, read_crops, read_store, spread_out
-from benchmarks.peers._field import PEERS, Entry, chosen
+from benchmarks.peers._field import ENTRIES, PEERS, Entry, chosen, peers_of
 from benchmarks.peers._install import install
 from benchmarks.peers._race import Race, Settings, run
+from benchmarks.peers._recipe_field import RECIPE_COMPARISONS, RECIPE_ENTRIES
 from lmdb_reid.errors import LmdbReidError
 
 ENVS = Path("~/.cache/lmdb_reid-peers")
@@ -38,7 +40,7 @@ CACHE_STATE = (
 )
 _BUSY = 1.5  # laying the course out takes one core by itself
 # (what, of which engine, over which one or in crops/s, at least)
-COMPARISONS = (
+COMPARISONS: tuple[tuple[str, str, str | None, float], ...] = (
     ("accurate DCT, of the decode ceiling", "ours-threads", "ceiling-accurate", 0.92),
     ("fast DCT and upsampling, of their ceiling", "ours-threads-fast", "ceiling-fast", 0.92),
     ("fast_dct=True, against FFCV", "ours-threads-fast", "ffcv-jpg", 1.1),
@@ -56,12 +58,15 @@ def main(words: Sequence[str] | None = None) -> int:
     """Install, or measure, print and keep.
 
     Returns:
-        0; 1 where something of ours failed or gave wrong pixels, or an environment cannot be had;
-        2 for wrong use.
+        0; 1 where something of ours failed or gave wrong pixels or shares, or an environment cannot
+        be had; 2 for wrong use.
     """
     args = arguments(words)
     try:
-        entries = chosen(named(args.peers))
+        field = ENTRIES if args.recipe is None else RECIPE_ENTRIES
+        if args.install:
+            field = ENTRIES + RECIPE_ENTRIES
+        entries = chosen(named(args.peers, field), field)
         if args.install:
             return _install(entries, args.envs)
         result = measured(entries, args)
@@ -70,7 +75,7 @@ def main(words: Sequence[str] | None = None) -> int:
         return 2
     print(json.dumps({"passport": passport()} | result, indent=1) if args.json else told(result))
     if not args.small:
-        file = keep("loaders", result)
+        file = keep("loaders" if args.recipe is None else f"loaders-{args.recipe}", result)
         file.with_suffix(".svg").write_text(chart.drawn(result))
         print(f"kept in {file}, drawn beside it", file=sys.stderr)
     wrong = faults(result, entries)
@@ -91,6 +96,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     what.add_argument("--store", type=Path, help="a store whose crops have one size")
     what.add_argument("--crops", type=Path, metavar="DIR", help="a folder of JPEGs of one size")
     what.add_argument("--install", action="store_true", help="make the peers' environments")
+    add("--recipe", choices=("bot",), help="augment: flip, pad 10 and crop, random erasing")
     add("--peers", default="all", help=f"all, none, or names: {','.join(PEERS)} (default: all)")
     add("--envs", type=Path, default=ENVS, metavar="DIR", help=f"environments (default: {ENVS})")
     add("--work", type=Path, metavar="DIR", help="for the peers' files, 0.6 MB a crop")
@@ -112,10 +118,10 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     return args
 
 
-def named(peers: str) -> list[str]:
-    """The peers that `--peers` names."""
+def named(peers: str, field: Sequence[Entry] = ENTRIES) -> list[str]:
+    """The peers of a field that `--peers` names."""
     if peers in ("all", "none"):
-        return list(PEERS) if peers == "all" else []
+        return list(peers_of(field)) if peers == "all" else []
     return [name for name in peers.split(",") if name]
 
 
@@ -155,6 +161,7 @@ def summary(race: Race, entries: Sequence[Entry]) -> dict[str, Any]:
             "title": entry.title,
             "group": entry.group,
             "decoding": entry.decoding,
+            "output": entry.output,
             "warm": entry.warm,
             "crops_per_s": spread(list(chain(*race.rates[entry.key]))),
             "of_ceiling": _ratio(middle, entry.key, entry.ceiling),
@@ -168,7 +175,7 @@ def summary(race: Race, entries: Sequence[Entry]) -> dict[str, Any]:
     }
     comparisons = [
         {"what": what, "of": of, "over": over, "at_least": least, "found": found}
-        for what, of, over, least in COMPARISONS
+        for what, of, over, least in COMPARISONS + RECIPE_COMPARISONS
         if (found := _ratio(middle, of, over)) is not None
     ]
     return {"engines": engines, "comparisons": comparisons, "skipped": race.skipped}
@@ -189,18 +196,31 @@ def faults(result: dict[str, Any], entries: Sequence[Entry]) -> list[str]:
     wrong = [
         f"{key}: {pixels_told(engine)}"
         for key, engine in result["engines"].items()
-        if key in own and engine["pixels"] and pixels_told(engine) != "equal"
+        if key in own and engine["pixels"] and not is_right(engine["pixels"])
     ]
     return failed + wrong
 
 
+def is_right(check: dict[str, Any]) -> bool:
+    """Whether pixels are equal, or a recipe's shares as expected, and every crop came once."""
+    apart = check["off"] if "off" in check else check["largest"]
+    return not (apart or check["missing"] or check["repeated"])
+
+
 def pixels_told(engine: dict[str, Any]) -> str:
-    """How an engine's output compares with ours of the same decoding."""
+    """How an engine's output compares with ours of the same decoding, or with the recipe."""
     check = engine["pixels"]
     if check is None:
         return "-"
-    largest, mean = check["largest"], check["mean"]
-    told = "equal" if largest == 0 else f"up to {largest}, mean {mean:.2f} off"
+    if "off" in check:
+        told = ", ".join(
+            f"{name} {share:.3f}"
+            + (f" (not {check['expected'][name]:.3f})" if name in check["off"] else "")
+            for name, share in check["found"].items()
+        )
+    else:
+        largest, mean = check["largest"], check["mean"]
+        told = "equal" if largest == 0 else f"up to {largest}, mean {mean:.2f} off"
     for what in ("missing", "repeated"):
         if check[what]:
             told += f", {check[what]} crops {what}"

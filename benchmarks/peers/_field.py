@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,6 +12,8 @@ from lmdb_reid.errors import UsageError
 Group = Literal["ceiling", "ours", "peer"]
 Decoding = Literal["accurate", "dct", "fast"]
 """Accurate; the fast inverse DCT; that and the fast chroma upsampling (our `fast_dct=True`)."""
+Output = Literal["pixels", "bot", "guide"]
+"""What comes out: the pixels as decoded (or normalised), or what a recipe made of them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,6 +27,7 @@ class Entry:
     decoding: Decoding = "accurate"
     warm: bool = False
     """Whether it serves pixels that were decoded before."""
+    output: Output = "pixels"
     environment: Environment | None = None
     """None: the project's own."""
 
@@ -132,16 +135,24 @@ ENTRIES = (
     ),
     Entry(module="ffcv", variant="raw", title="FFCV, raw pixels", warm=True, environment=FFCV),
 )
-PEERS = tuple(dict.fromkeys(entry.module for entry in ENTRIES if entry.group == "peer"))
 
 
-def chosen(peers: Collection[str]) -> list[Entry]:
-    """The ceilings, ours, and the peers named.
+def peers_of(entries: Sequence[Entry]) -> tuple[str, ...]:
+    """The names of a field's peers."""
+    return tuple(dict.fromkeys(entry.module for entry in entries if entry.group == "peer"))
+
+
+PEERS = peers_of(ENTRIES)
+
+
+def chosen(peers: Collection[str], entries: Sequence[Entry] = ENTRIES) -> list[Entry]:
+    """The ceilings, ours, and the peers named, of a field.
 
     Raises:
         UsageError: no such peer.
     """
-    unknown = sorted(set(peers) - set(PEERS))
+    known = peers_of(entries)
+    unknown = sorted(set(peers) - set(known))
     if unknown:
-        raise UsageError(f"no peer {', '.join(unknown)}: give all, none or of {', '.join(PEERS)}")
-    return [entry for entry in ENTRIES if entry.group != "peer" or entry.module in peers]
+        raise UsageError(f"no peer {', '.join(unknown)}: give all, none or of {', '.join(known)}")
+    return [entry for entry in entries if entry.group != "peer" or entry.module in peers]

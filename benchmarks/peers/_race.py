@@ -93,6 +93,7 @@ def _job(entry: Entry, course: Course, settings: Settings) -> Job:
         store=str(course.store),
         variant=entry.variant,
         decoding=entry.decoding,
+        output=entry.output,
         count=course.count,
         batch_size=settings.batch_size,
         num_workers=settings.num_workers,

@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.peers._outputs import as_bytes, statistics
+
 _MOST_EPOCHS = 200
 
 
@@ -32,6 +34,8 @@ class Job:
     variant: str
     decoding: str
     """Which of the references its pixels should equal."""
+    output: str = "pixels"
+    """The pixels as they are (or normalised), or the recipe that was run on them."""
     count: int
     batch_size: int = 256
     num_workers: int = 2
@@ -58,8 +62,8 @@ class Job:
 
 
 Epochs = Callable[[int], Iterable[tuple[Any, Any]]]
-"""Takes the epoch's number; gives (rows, images) of each batch: int64 [B] and uint8 [B, H, W, 3]
-or [B, 3, H, W]."""
+"""Takes the epoch's number; gives (rows, images) of each batch: int64 [B] and [B, H, W, 3] or
+[B, 3, H, W], uint8 or normalised floats."""
 
 
 def main(
@@ -97,17 +101,18 @@ def main(
 
 def check(batches: Iterable[tuple[Any, Any]], job: Job) -> dict[str, Any]:
     """One more epoch, not timed: how far its pixels are from ours of the same decoding (the
-    largest and the mean difference), and which crops did not come once.
+    largest and the mean difference), and which crops did not come once. Of a recipe's output, what
+    `statistics` finds.
     """
+    if job.output != "pixels":
+        return statistics(batches, job.pixels(job.decoding), job.output)
     ours = job.pixels(job.decoding)
     times = np.zeros(job.count, np.int64)
     largest = total = 0
     for rows, images in batches:
         chosen = np.asarray(rows).reshape(-1)
         np.add.at(times, chosen, 1)
-        shown = np.asarray(images)
-        if shown.shape[1] == 3:
-            shown = shown.transpose(0, 2, 3, 1)
+        shown = as_bytes(np.asarray(images))
         if not np.array_equal(shown, ours[chosen]):
             apart = np.abs(shown.astype(np.int16) - ours[chosen])
             largest, total = max(largest, int(apart.max())), total + int(apart.sum())

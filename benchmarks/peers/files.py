@@ -1,7 +1,12 @@
-"""A folder of JPEG files, Pillow and torch's DataLoader: what most re-ID code does."""
+"""A folder of JPEG files, Pillow and torch's DataLoader: what most re-ID code does.
+
+With a recipe, torchvision's v1 transforms on Pillow's pictures, one by one, giving normalised
+float32, as torchreid and the guide do it: `_torchvision.on_pictures` has the steps.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -15,21 +20,32 @@ from benchmarks.peers._runner import Epochs, Job, main
 class Files(Dataset[tuple[int, torch.Tensor]]):
     """One file a sample."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, transform: Callable[[Any], torch.Tensor]) -> None:
         self.paths = [str(file) for file in job.files()]
+        self.transform = transform
 
     def __len__(self) -> int:
         return len(self.paths)
 
     def __getitem__(self, row: int) -> tuple[int, torch.Tensor]:
         with Image.open(self.paths[row]) as image:
-            return row, torch.from_numpy(np.array(image.convert("RGB")))
+            return row, self.transform(image.convert("RGB"))
+
+
+def as_they_are(image: Any) -> torch.Tensor:
+    """uint8 [H, W, 3]."""
+    return torch.from_numpy(np.array(image))
 
 
 def start(job: Job) -> Epochs:
-    """There are no variants."""
+    """Variants: pil, bot, guide."""
+    transform: Callable[[Any], torch.Tensor] = as_they_are
+    if job.output != "pixels":
+        from benchmarks.peers._torchvision import on_pictures
+
+        transform = on_pictures(job.output, job.pixels("accurate").shape[1:3])
     loader: Any = DataLoader(
-        Files(job),
+        Files(job, transform),
         job.batch_size,
         shuffle=True,
         num_workers=job.num_workers,
@@ -39,4 +55,4 @@ def start(job: Job) -> Epochs:
 
 
 if __name__ == "__main__":
-    main(start)
+    main(start, packages=("torchvision",))

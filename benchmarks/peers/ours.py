@@ -1,4 +1,6 @@
-"""lmdb_reid itself: each engine cold, and both caches warm."""
+"""lmdb_reid itself: each engine cold, and both caches warm; bare, with a preset of `augment=`, and
+normalised on the CPU.
+"""
 
 from __future__ import annotations
 
@@ -9,25 +11,30 @@ import simplejpeg
 
 from benchmarks.peers._runner import Epochs, Job, main
 from lmdb_reid import DecodedTier, LRUCache, ReIDDataset, Store, make_loader
+from lmdb_reid.augment import PRESETS
 
 
 def start(job: Job) -> Epochs:
-    """Variants: threads, threads-fast, threads-dct, processes, dataloader; warm: lru, tier."""
-    engine, _, decoding = job.variant.partition("-")
-    if decoding == "dct":
+    """Variants: threads, processes, dataloader; warm: lru, tier. Behind a hyphen each: fast or dct
+    (the decoding), bot or guide (the recipe), float32 (normalised).
+    """
+    engine, *options = job.variant.split("-")
+    if "dct" in options:
         decode_as_ffcv()
     store = Store(job.store)
     cache: Any = None
-    if job.variant == "lru":
+    if engine == "lru":
         engine, cache = "threads", LRUCache(items=job.count)
-    elif job.variant == "tier":
+    elif engine == "tier":
         engine, cache = "threads", DecodedTier(store, job.out)
     loader = make_loader(
-        ReIDDataset(store, cache=cache, fast_dct=decoding in ("fast", "dct")),
+        ReIDDataset(store, cache=cache, fast_dct=bool({"fast", "dct"} & {*options})),
         job.batch_size,
         shuffle=True,
         engine=engine,  # type: ignore[arg-type]  # one of its names
         num_workers=job.num_workers,
+        augment=next((preset for preset in PRESETS if preset in options), None),
+        normalize="imagenet" if "float32" in options else None,
     )
 
     def epoch(number: int) -> Iterator[tuple[Any, Any]]:

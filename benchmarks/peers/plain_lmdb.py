@@ -1,9 +1,13 @@
 """A plain LMDB of JPEG bytes read one sample at a time by torch's DataLoader, as BasicSR and
 mmengine do; with the decoder that we use, which is faster than theirs.
+
+With a recipe, torchvision's v2 transforms on the uint8 tensor of each sample, giving normalised
+float32: `_torchvision.on_tensors` has the steps.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import lmdb
@@ -17,8 +21,9 @@ from benchmarks.peers._runner import Epochs, Job, main
 class PlainLmdb(Dataset[tuple[int, torch.Tensor]]):
     """Opens its environment in the worker that first reads."""
 
-    def __init__(self, job: Job) -> None:
+    def __init__(self, job: Job, transform: Callable[[Any], torch.Tensor] | None) -> None:
         self.job = job
+        self.transform = transform
         self.decode = decoder("turbo")
         self.env: Any = None
 
@@ -32,7 +37,8 @@ class PlainLmdb(Dataset[tuple[int, torch.Tensor]]):
             )
         with self.env.begin() as txn:
             data = txn.get(b"%08d" % row)
-        return row, torch.from_numpy(self.decode(data))
+        pixels = torch.from_numpy(self.decode(data))
+        return row, pixels if self.transform is None else self.transform(pixels.permute(2, 0, 1))
 
 
 def prepare(job: Job) -> None:
@@ -43,9 +49,14 @@ def prepare(job: Job) -> None:
 
 
 def start(job: Job) -> Epochs:
-    """There are no variants."""
+    """Variants: turbo, bot."""
+    transform = None
+    if job.output != "pixels":
+        from benchmarks.peers._torchvision import on_tensors
+
+        transform = on_tensors(job.pixels("accurate").shape[1:3])
     loader: Any = DataLoader(
-        PlainLmdb(job),
+        PlainLmdb(job, transform),
         job.batch_size,
         shuffle=True,
         num_workers=job.num_workers,
@@ -55,4 +66,4 @@ def start(job: Job) -> Epochs:
 
 
 if __name__ == "__main__":
-    main(start, prepare, packages=("lmdb",))
+    main(start, prepare, packages=("lmdb", "torchvision"))
