@@ -81,14 +81,14 @@ class TestPictures:
 
 class TestStatistics:
     def check(self, recipe: ReIDAugment | None) -> dict[str, Any]:
-        originals = pictures(400)
+        originals = pictures(300)
         shown = originals if recipe is None else augmented(originals, recipe)
-        return statistics([(np.arange(400), shown)], originals, "bot")
+        return statistics([(np.arange(300), shown)], originals, "bot")
 
     def test_ours_do_what_the_recipe_says(self) -> None:
         found = self.check(resolve("bot"))
         assert found["off"] == []
-        assert found["sampled"] == 400
+        assert found["sampled"] == 300
         assert loaders.is_right(found)
         told = loaders.pixels_told({"pixels": found})
         assert re.fullmatch(
@@ -101,7 +101,7 @@ class TestStatistics:
             (ReIDAugment(flip=0), ["flipped"]),
             (ReIDAugment(pad=3), ["bordered"]),
             (ReIDAugment(erase=0.1), ["erased"]),
-            (ReIDAugment(erase_fill=(0, 0, 0)), ["explained"]),
+            (ReIDAugment(erase=0.1, erase_fill=(0, 0, 0)), ["explained"]),
             (None, ["flipped", "bordered", "erased"]),
         ],
     )
