@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from builders.derived import Derived, derived_columns
 from builders.negatives import Negatives, negatives_of
@@ -112,8 +113,10 @@ def check_frames(frames: Frames) -> None:
     Raises:
         DuplicateSampleError: two frames have one key, or a frame has two whole-picture rows.
         InvalidSampleError: a key gives ids that no store can hold.
-        SourceError: the frames are not in the order of their keys, or one has over 10,000 boxes.
+        SourceError: the frames are not in the order of their keys, one has over 10,000 boxes, or
+            all boxes are shares of their frames instead of pixels.
     """
+    _check_pixels(frames.rows.box)
     last = b""
     for first in range(0, len(frames), _CHUNK):
         keys = list(frames.keys[first : first + _CHUNK])
@@ -138,6 +141,16 @@ def check_frames(frames: Frames) -> None:
                 f"a frame must have at most {MAX_BOXES:,} boxes; {frames.keys[at]} has"
                 f" {np.diff(each)[at]:,}. Are they those of another frame too?"
             )
+
+
+def _check_pixels(box_N4: npt.NDArray[np.float64]) -> None:
+    """Boxes of 0..1 come from labels that are shares of a frame; each would be cut as one pixel."""
+    known = box_N4[~np.isnan(box_N4[:, 0])]
+    if known.size and (np.abs(known) <= 1).all() and (known % 1).any():
+        raise SourceError(
+            f"boxes must be in pixels; all {len(known):,} lie within 0..1, as shares of their"
+            " frame. Multiply x and w by the frame's width, y and h by its height"
+        )
 
 
 def _refuse_order(key: str, *, same: bool) -> None:

@@ -64,7 +64,8 @@ def read_table(path: Path, needed: Sequence[str], *, option: str) -> Table:
     """Read a csv.
 
     Args:
-        path: utf-8, with or without a byte order mark; cells are separated by commas.
+        path: utf-8, with or without a byte order mark; cells are separated by commas. Blanks round
+            names and cells are no part of them, and columns without a name are none.
         needed: columns that it must have.
         option: of the command, which names the csv.
 
@@ -74,7 +75,8 @@ def read_table(path: Path, needed: Sequence[str], *, option: str) -> Table:
             1,000 further ones, or has no rows.
     """
     text = _read_bytes(path, option)
-    _check_header(path, _header(path, text), needed)
+    header = [name.strip() for name in _header(path, text)]
+    _check_header(path, header, needed)
     try:
         cells = pd.read_csv(
             io.BytesIO(text),
@@ -82,11 +84,16 @@ def read_table(path: Path, needed: Sequence[str], *, option: str) -> Table:
             keep_default_na=False,
             encoding="utf-8-sig",
             skip_blank_lines=False,
+            skipinitialspace=True,
         )
     except (ValueError, UnicodeDecodeError) as error:  # pandas' parser errors are ValueErrors
         raise SourceError(f"{path} is no usable csv: {error}") from None
     if not isinstance(cells.index, pd.RangeIndex):  # pandas took the first cells for row names
         raise SourceError(f"{path} has more cells in its rows than names in its header")
+    cells.columns = pd.Index(header)
+    cells = cells[[name for name in header if name]]  # a spreadsheet's empty or index columns
+    for name in cells.columns if b" " in text or b"\t" in text else ():
+        cells[name] = cells[name].str.strip()
     blank = np.logical_and.reduce([cells[name].to_numpy() == "" for name in cells.columns])
     if blank.all():
         raise SourceError(f"{path} has no rows")
@@ -116,7 +123,7 @@ def _read_bytes(path: Path, option: str) -> bytes:
 def _header(path: Path, text: bytes) -> list[str]:
     lines = io.TextIOWrapper(io.BytesIO(text), encoding="utf-8-sig", newline="")
     try:
-        header = next(csv.reader(lines), None)
+        header = next(csv.reader(lines, skipinitialspace=True), None)
     except (csv.Error, UnicodeDecodeError) as error:
         raise SourceError(f"{path} is no usable csv: {error}") from None
     if not header:
@@ -126,7 +133,11 @@ def _header(path: Path, text: bytes) -> list[str]:
 
 def _check_header(path: Path, header: Sequence[str], needed: Sequence[str]) -> None:
     """Before pandas reads it, which renames what stands twice."""
-    twice = [name for name, times in Counter(header).items() if times > 1]
+    if header and not {*header} & {*needed} and any(map(_is_number, header)):
+        raise SourceError(
+            f"{path} has no header: its first line must name the columns {', '.join(needed)}"
+        )
+    twice = [name for name, times in Counter(header).items() if times > 1 and name]
     if twice:
         raise SourceError(f"{path} has more than one column {_some(map(repr, twice))}")
     missing = [name for name in needed if name not in {*header}]
@@ -141,6 +152,10 @@ def _check_header(path: Path, header: Sequence[str], needed: Sequence[str]) -> N
             f"{path} must have at most {MAX_FURTHER:,} columns beside {', '.join(needed)}, each of"
             f" which becomes a file of the store; it has {further:,}. Leave some out"
         )
+
+
+def _is_number(text: str) -> bool:
+    return not math.isnan(_number(text))
 
 
 def _some(names: Iterable[str]) -> str:

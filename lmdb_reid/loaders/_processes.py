@@ -30,6 +30,7 @@ from lmdb_reid.loaders._config import StartMethod
 from lmdb_reid.loaders._engine import CPU
 from lmdb_reid.loaders._job import Job, collate
 from lmdb_reid.loaders._plan import Footprint
+from lmdb_reid.loaders._sending import check_sendable
 from lmdb_reid.loaders._shared import SharedBuffer, check_memory
 from lmdb_reid.loaders._worker import Answer, Order, send, work
 from lmdb_reid.sampling import Task
@@ -49,7 +50,8 @@ class ProcessesEngine:
             code must stand under `if __name__ == "__main__":`.
 
     Raises:
-        UsageError: the system has no anonymous shared memory, or not enough memory for the slots.
+        UsageError: the system has no anonymous shared memory, not enough memory for the slots, or
+            no way to send the transform to its workers.
     """
 
     name = "processes"
@@ -125,6 +127,8 @@ class ProcessesEngine:
             if count <= crew.longest:
                 return crew
             self.close()
+        if self._method != "fork":
+            check_sendable(self._job)
         slots = self._ahead + _SPARE
         output = self._job.example(int(longest.positions[0]))
         slot_bytes = output.nbytes * count if isinstance(output, torch.Tensor) else 1
