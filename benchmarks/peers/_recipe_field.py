@@ -1,4 +1,4 @@
-"""Who races with the recipe on (flip, pad and crop, erasing): a second field of the same race."""
+"""The engines with the recipe on (flip, pad and crop, erasing): a second field."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The race with the recipe on: what is found in its outputs, and who races."""
+"""Loaders with the recipe on: what is found in their outputs, and which there are."""
 
 from __future__ import annotations
 
