@@ -114,7 +114,7 @@ class _EpochLines(Callback):
         if not trainer.is_global_zero or trainer.progress_bar_callback is not None:
             return
         found = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        told = "".join(
+        values = "".join(
             f", {title} {found[name]:.4f}"
             for name, title in (
                 ("train_loss", "loss"),
@@ -124,7 +124,7 @@ class _EpochLines(Callback):
             if name in found
         )
         epoch = f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"
-        print(f"{epoch}{told}", file=sys.stderr, flush=True)
+        print(f"{epoch}{values}", file=sys.stderr, flush=True)
 
 
 def _trainer_defaults(checkpoints: Path) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def lines(facts: dict[str, Any]) -> list[str]:
     in_cache = (
         "unknown" if cached is None else f"{cached / max(1, facts['bytes']):.0%} in the page cache"
     )
-    told = [
+    lines = [
         f"{facts['path']}  (format {facts['format']})",
         f"  samples     {facts['samples']:,}: {kinds}",
         f"  identities  {facts['identities']:,}{_per_identity(facts['labels'])}",
@@ -86,18 +86,18 @@ def lines(facts: dict[str, Any]) -> list[str]:
         f"  columns     {', '.join(facts['columns'])}",
     ]
     roles = {name: value for name, value in facts["roles"].items() if value}
-    told.append(f"  roles       {', '.join(f'{n} {_names(v)}' for n, v in roles.items())}")
+    lines.append(f"  roles       {', '.join(f'{n} {_names(v)}' for n, v in roles.items())}")
     if len(facts["parts"]) > 1:
-        told.append("  parts")
-        told += [
+        lines.append("  parts")
+        lines += [
             f"    {part['name']:<22} {part['samples']:,} samples in {part['path']}"
             for part in facts["parts"]
         ]
     for title in ("build", "source"):
-        told += [f"  {title}"] + [
+        lines += [f"  {title}"] + [
             f"    {name:<22} {_plain(value)}" for name, value in facts[title].items()
         ]
-    return told
+    return lines
 
 
 def _per_identity(labels: dict[str, int]) -> str:

@@ -160,7 +160,7 @@ def _run(name: str, entry: EntryPoint, words: Sequence[str]) -> int:
         # A newcomer asks for help before anything is installed that the command needs.
         advice, _ = _explained(error)
         print(
-            f"{PROG} {name}: {SUMMARIES.get(name, '')}\n\nits options are told where what it needs"
+            f"{PROG} {name}: {SUMMARIES.get(name, '')}\n\nits options are shown where what it needs"
         )
         print(f"is installed: {advice}")
         return OK
@@ -201,10 +201,10 @@ def _report(prog: str, error: BaseException, code: int) -> int:
     """One line on stderr, after the traceback where LMDB_REID_TRACEBACK=1 asks for it."""
     if os.environ.get("LMDB_REID_TRACEBACK") == "1":
         traceback.print_exception(error)
-    told = str(error)
+    text = str(error)
     if isinstance(error, OSError) and not isinstance(error, LmdbReidError) and error.strerror:
-        told = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
-    message = "; ".join(line.strip() for line in told.splitlines() if line.strip())
+        text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    message = "; ".join(line.strip() for line in text.splitlines() if line.strip())
     print(f"{prog}: {message or type(error).__name__}", file=sys.stderr)
     return code
 

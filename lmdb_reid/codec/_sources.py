@@ -247,8 +247,8 @@ def _probe_other(data: bytes) -> SourceInfo:
     width, height = image.size
     _check_pixels(height, width)
     # From the header alone: Pillow's own getexif() would decode a PNG to look behind its pixels.
-    told = image.info.get("exif", b""), image.info.get("xmp", b"")
-    orientation = orientation_of(*(png_metadata(data) if image.format == "PNG" else told))
+    blocks = image.info.get("exif", b""), image.info.get("xmp", b"")
+    orientation = orientation_of(*(png_metadata(data) if image.format == "PNG" else blocks))
     if orientation >= 5:
         height, width = width, height
     return SourceInfo(height, width, image.format or "?", orientation, plain=False)

@@ -276,14 +276,14 @@ class StoreWriter:
             except (FileNotFoundError, ValueError):  # killed before anything was put
                 _disk.remove(self._work / _SETTINGS)
                 return
-        told = [
+        differences = [
             difference(name, earlier.get(name), self._settings.get(name))
             for name in sorted({*earlier, *self._settings})
             if earlier.get(name) != self._settings.get(name)
         ]
-        if told:
+        if differences:
             raise ResumeError(
-                f"cannot resume {self._partial}: {'; '.join(told)}. Give what it was begun"
+                f"cannot resume {self._partial}: {'; '.join(differences)}. Give what it was begun"
                 f" with, or --overwrite",
                 path=self._partial,
             )
@@ -338,6 +338,6 @@ def _writing(path: Path) -> Iterator[None]:
     except LmdbReidError:
         raise
     except OSError as error:
-        told = f"writing {path} failed: {error.strerror or error} ({error.filename or path})"
+        message = f"writing {path} failed: {error.strerror or error} ({error.filename or path})"
         full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        raise StoreWriteError(f"{told}. {advice}" if full else told, path=path) from error
+        raise StoreWriteError(f"{message}. {advice}" if full else message, path=path) from error

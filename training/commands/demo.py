@@ -158,11 +158,11 @@ def _compare(store: Store, source: AtmaCup, expand: float) -> None:
         pairs = [(ours[row][0].permute(1, 2, 0), cut[at][0]) for at, row in enumerate(some[:99])]
     apart = statistics.fmean((a.float() - b.float()).abs().mean().item() for a, b in pairs)
     _tell(f"on average ours and those cut at run time are {apart:.1f} of 255 levels apart")
-    told = [
+    ratios = [
         f"{name} {speed[name]:,.0f} ({speed['ours'] / speed[name]:.1f} times)"
         for name in ("PIL files", "run-time cropping")
     ]
-    print(f"\n{_INDENT}ours {speed['ours']:,.0f} crops/s, {', '.join(told)}\n", flush=True)
+    print(f"\n{_INDENT}ours {speed['ours']:,.0f} crops/s, {', '.join(ratios)}\n", flush=True)
 
 
 def _crops_per_second(ways: dict[str, Iterable[Any]]) -> dict[str, float]:
