@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 import weakref
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, Self
@@ -65,6 +67,7 @@ class Loader:
         self._at = 0, 0  # (epoch, samples that all ranks together took of it)
         self._next = 0, 0  # where the next pass begins
         self._running: weakref.ref[Pass] | None = None
+        self._turn, self._pid = threading.RLock(), os.getpid()
         self._clock = Clock()
 
     @property
@@ -85,10 +88,13 @@ class Loader:
     def __iter__(self) -> Pass:
         if self._engine is None:
             raise LoaderClosedError("this loader was closed")
-        self._end_pass("a newer pass of its loader began")
+        if self._pid != os.getpid():  # in a forked child another thread may have it for ever
+            self._turn, self._pid = threading.RLock(), os.getpid()
+        running = Pass(self._run, self._turn)
+        # Before the older one is waited for, or two threads would begin two passes in its place.
+        older, self._running = self._running, weakref.ref(running)
+        _end(older, "a newer pass of its loader began")
         self._at = self._next
-        running = Pass(self._run)
-        self._running = weakref.ref(running)
         return running
 
     def _run(self) -> Generator[Batch, None, None]:
@@ -303,12 +309,10 @@ class Loader:
         engine, self._engine = self._engine, None
         if engine is not None:
             engine.close()  # first, so that nothing under way is waited for
-        self._end_pass("its loader was closed")
+        _end(self._running, "its loader was closed", wait=False)
 
     def _end_pass(self, why: str) -> None:
-        running = self._running() if self._running is not None else None
-        if running is not None:
-            running.end(why)
+        _end(self._running, why)
 
     def __enter__(self) -> Self:
         return self
@@ -328,3 +332,9 @@ class Loader:
 def _numbers(values: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """int64 of whole numbers, float64 of others."""
     return values.astype(np.int64 if values.dtype.kind in "iub" else np.float64)
+
+
+def _end(running: weakref.ref[Pass] | None, why: str, *, wait: bool = True) -> None:
+    """End a pass, if there is one."""
+    if running is not None and (found := running()) is not None:
+        found.end(why, wait=wait)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 from collections.abc import Callable, Generator, Iterator
-from typing import Self
+from contextlib import AbstractContextManager
+from typing import Any, Self
 
 from lmdb_reid.errors import LoaderClosedError, UsageError
 from lmdb_reid.loaders._batch import Batch
@@ -19,8 +21,11 @@ class Pass(Iterator[Batch]):
     Python next looks for cycles.
     """
 
-    def __init__(self, begin: Callable[[], Generator[Batch, None, None]]) -> None:
+    def __init__(
+        self, begin: Callable[[], Generator[Batch, None, None]], turn: AbstractContextManager[Any]
+    ) -> None:
         self._begin = begin
+        self._turn = turn  # a reentrant lock of all passes of a loader: an engine has one consumer
         self._batches: Generator[Batch, None, None] | None = None
         self._ended = ""  # why, where something ended it
         self._is_done = False  # read to its end
@@ -50,10 +55,20 @@ class Pass(Iterator[Batch]):
             raise UsageError(
                 "another thread is reading this pass: one pass must be read by one thread at a time"
             )
+        self._reader = threading.get_ident()
+        try:
+            with self._turn:
+                return self._take()
+        finally:
+            self._lock.release()
+
+    def _take(self) -> Batch:
         try:
             if self._is_done:
                 raise StopIteration
             if self._ended:
+                if self._batches is not None:  # ended while this thread waited for its turn
+                    self._batches.close()
                 raise LoaderClosedError(f"this pass is over: {self._ended}")
             if self._batches is None:
                 self._batches = self._begin()
@@ -68,16 +83,20 @@ class Pass(Iterator[Batch]):
         except BaseException as error:
             self._ended = f"it failed with {type(error).__name__}"
             raise
-        finally:
-            self._lock.release()
 
-    def end(self, why: str) -> None:
-        """Let nothing more be read; `why` is what `next` then says."""
+    def end(self, why: str, *, wait: bool = True) -> None:
+        """Let nothing more be read; `why` is what `next` then says.
+
+        A batch that another thread is asking for is waited for, unless `wait` is false.
+        """
         if self._is_done:
             return
         self._ended = self._ended or why
-        if self._batches is not None and self._lock.acquire(blocking=False):
-            try:
-                self._batches.close()
-            finally:
-                self._lock.release()
+        # In a forked child whoever has the parent's turn is gone.
+        wait = wait and self._pid == os.getpid()
+        with self._turn if wait else contextlib.nullcontext():
+            if self._batches is not None and self._lock.acquire(blocking=False):
+                try:
+                    self._batches.close()
+                finally:
+                    self._lock.release()

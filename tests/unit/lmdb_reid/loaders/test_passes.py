@@ -240,6 +240,55 @@ def test_a_pass_is_read_by_one_thread_at_a_time(loader: MakeLoader) -> None:
     assert [batch.rows.tolist() for batch in [*found, *running]] == [[0, 1], [2, 3]]
 
 
+@pytest.mark.parametrize("act", [iter, lambda batches: batches.set_epoch(5)], ids=["iter", "epoch"])
+@pytest.mark.parametrize("engine", ["threads", "dataloader"])
+def test_a_newer_pass_waits_for_the_batch_that_another_thread_asks_for(
+    engine: str, act: Callable[[Loader], Any], loader: MakeLoader
+) -> None:
+    gate, kept = Gate(), []
+    batches = loader(gate, 2, engine=engine, num_workers=int(engine == "threads"))
+    old, found = iter(batches), []
+    reader = threading.Thread(target=lambda: found.append(next(old)))
+    reader.start()
+    assert gate.entered.wait(30)
+    other = threading.Thread(target=lambda: kept.append(act(batches)))
+    other.start()
+    other.join(0.1)
+    assert other.is_alive(), "an engine has one consumer"
+    gate.may_go.set()
+    reader.join(30)
+    other.join(30)
+    assert [batch.rows.tolist() for batch in found] == [[0, 1]], "the one that was asked for"
+    with pytest.raises(LoaderClosedError, match="this pass is over"):
+        next(old)
+    del kept
+    assert flat(batches) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("engine", ["threads", "processes", "dataloader"])
+def test_threads_that_loop_over_one_loader_end_each_others_passes(
+    engine: str, dataset: ReIDDataset, loader: MakeLoader
+) -> None:
+    batches = loader(dataset, 4, engine=engine, num_workers=1)
+    failures: list[BaseException] = []
+
+    def read() -> None:
+        try:
+            for _ in batches:
+                pass
+        except BaseException as error:
+            failures.append(error)
+
+    readers = [threading.Thread(target=read, daemon=True) for _ in range(4)]
+    for reader in readers:
+        reader.start()
+    for reader in readers:
+        reader.join(20)
+    assert not any(reader.is_alive() for reader in readers)
+    assert all(isinstance(error, LoaderClosedError) for error in failures), failures
+    assert flat(batches) == list(range(COUNT)), "the loader still works"
+
+
 def test_one_thread_after_another_may_read_it(dataset: ReIDDataset, loader: MakeLoader) -> None:
     running = iter(loader(dataset, 16, engine="threads", num_workers=2))
     found: list[int] = []
