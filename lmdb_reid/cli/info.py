@@ -125,5 +125,6 @@ def _plain(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {_plain(inner)}" for name, inner in value.items())
     if isinstance(value, (list, tuple)):
-        return "x".join(map(str, value))
+        sides = len(value) == 2 and all(isinstance(inner, int) for inner in value)
+        return ("x" if sides else ", ").join(map(str, value))
     return str(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numbers
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -57,6 +58,8 @@ def selection_of(dataset: object) -> Selection:
     Raises:
         UsageError: anything else; says what to do instead.
     """
+    if isinstance(dataset, type):
+        raise UsageError(f"make_loader needs an object, got the class {dataset.__name__}: make one")
     if isinstance(dataset, Selection):
         return dataset
     if isinstance(dataset, _Selectable):
@@ -78,20 +81,33 @@ def _resolved(dataset: object) -> _Selectable:
 
 
 def _of_crops(crops: Crops) -> Selection:
+    size: Any = crops.size
+    if not (isinstance(size, tuple) and len(size) == 2 and all(map(_is_side, size))):
+        raise UsageError(
+            f"size of {type(crops).__name__} must be (height, width) in pixels, from 1 up; got"
+            f" {size!r}"
+        )
     count = len(crops)
     labels, rows = crops.column("label"), crops.column("row")
     return Selection(
         crops=crops,
-        labels=np.full(count, NO_LABEL, np.int64) if labels is None else _numbers("label", labels),
-        rows=None if rows is None else _numbers("row", rows),
+        labels=np.full(count, NO_LABEL, np.int64)
+        if labels is None
+        else _numbers("label", labels, count),
+        rows=None if rows is None else _numbers("row", rows, count),
     )
 
 
-def _numbers(name: str, values: npt.NDArray[Any]) -> Rows:
+def _is_side(value: Any) -> bool:
+    return isinstance(value, numbers.Integral) and int(value) >= 1
+
+
+def _numbers(name: str, values: npt.NDArray[Any], count: int) -> Rows:
     given = np.asarray(values)
-    if given.ndim != 1 or not np.issubdtype(given.dtype, np.integer):
+    if given.shape != (count,) or not np.issubdtype(given.dtype, np.integer):
         raise UsageError(
-            f"column({name!r}) must be whole numbers [N]; got {given.dtype} {list(given.shape)}"
+            f"column({name!r}) must be whole numbers, one for each of {count} pictures; got"
+            f" {given.dtype} {list(given.shape)}"
         )
     return given.astype(np.int64, copy=False)
 

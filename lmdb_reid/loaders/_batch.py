@@ -39,6 +39,11 @@ class Batch(_Parts):
         batch.columns = {} if columns is None else columns
         return batch
 
+    def _replace(self, **changes: Any) -> Self:
+        """As a named tuple's; columns stay."""
+        parts = self._asdict() | changes
+        return type(self)(columns=self.columns, **parts)
+
     def to(self, device: Any, non_blocking: bool = False) -> Batch:
         """The batch with images, labels and columns on `device`; rows stay in host memory."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any
@@ -15,6 +16,10 @@ from lmdb_reid.loaders._engine import CPU
 from lmdb_reid.loaders._job import Job
 from lmdb_reid.loaders._plan import Footprint
 from lmdb_reid.sampling import Task
+
+# Of a forked child: loaders of its parent, and their iterators. When torch's go, they end the
+# parent's workers, so they never go.
+_PARENTS: list[Any] = []
 
 
 class DataLoaderEngine:
@@ -43,17 +48,21 @@ class DataLoaderEngine:
             "prefetch_factor": -(-prefetch // num_workers) if num_workers else None,
             "pin_memory": pin,
         }
+        self._pid = os.getpid()
         self._loader: DataLoader[BatchResult | LmdbReidError] | None = None
 
     def run(self, tasks: Sequence[Task]) -> Generator[BatchResult, None, None]:
         """One pass; see `Engine`."""
         self._tasks.current = tasks
-        if self._loader is None:
+        if self._loader is None or self._pid != os.getpid():
+            self.close()
+            self._pid = os.getpid()
             self._loader = DataLoader(
                 _Batches(self._job), batch_size=None, sampler=self._tasks, **self._settings
             )
+        iterator, pid = iter(self._loader), self._pid
         try:
-            for result in self._loader:
+            for result in iterator:
                 if isinstance(result, LmdbReidError):
                     raise result
                 yield result
@@ -75,6 +84,10 @@ class DataLoaderEngine:
                 f"a worker process of torch's DataLoader ended: {error}. The next pass starts new"
                 " ones"
             ) from error
+        finally:
+            if pid != os.getpid():
+                _PARENTS.append(iterator)
+            del iterator  # a traceback may keep this frame
 
     def footprint(self, batch_size: int) -> Footprint:
         """See `Engine`: torch makes each batch anew."""
@@ -95,7 +108,9 @@ class DataLoaderEngine:
         return None
 
     def close(self) -> None:
-        """End the worker processes."""
+        """End the worker processes; a forked child leaves those of its parent alone."""
+        if self._loader is not None and self._pid != os.getpid():
+            _PARENTS.append(self._loader)
         self._loader = None  # its iterator stops the workers when it goes
 
 

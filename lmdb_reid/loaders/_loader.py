@@ -307,8 +307,11 @@ class Loader:
     def close(self) -> None:
         """Stop the workers. The loader cannot be read again."""
         engine, self._engine = self._engine, None
+        running = self._running() if self._running is not None else None
+        if running is not None:
+            running.forbid("its loader was closed")
         if engine is not None:
-            engine.close()  # first, so that nothing under way is waited for
+            engine.close()  # before the pass, so that nothing under way is waited for
         _end(self._running, "its loader was closed", wait=False)
 
     def _end_pass(self, why: str) -> None:

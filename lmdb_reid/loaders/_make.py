@@ -232,16 +232,17 @@ def _distributed() -> tuple[int, int]:
     return 0, 1
 
 
-def _batch_size(given: Any, of_sampler: int | None) -> int:
-    if given is not None and (not isinstance(given, numbers.Integral) or given < 1):
-        raise UsageError(f"batch_size must be a whole number from 1 up; got {given!r}")
+def _batch_size(given: Any, of_sampler: Any) -> int:
+    for where, value in (("", given), (" of the sampler", of_sampler)):
+        if value is not None and (not isinstance(value, numbers.Integral) or value < 1):
+            raise UsageError(f"batch_size{where} must be a whole number from 1 up; got {value!r}")
     if of_sampler is None:
         return _BATCH_SIZE if given is None else int(given)
     if given is not None and given != of_sampler:
         raise UsageError(
             f"batch_size={given} differs from the sampler's own {of_sampler}: leave batch_size out"
         )
-    return of_sampler
+    return int(of_sampler)
 
 
 def _sampler(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 from collections.abc import Callable, Generator, Iterator
@@ -29,6 +28,7 @@ class Pass(Iterator[Batch]):
         self._batches: Generator[Batch, None, None] | None = None
         self._ended = ""  # why, where something ended it
         self._is_done = False  # read to its end
+        self._is_taking = False  # a batch, in its turn
         self._lock = threading.Lock()
         self._pid = os.getpid()
 
@@ -58,7 +58,11 @@ class Pass(Iterator[Batch]):
         self._reader = threading.get_ident()
         try:
             with self._turn:
-                return self._take()
+                self._is_taking = True
+                try:
+                    return self._take()
+                finally:
+                    self._is_taking = False
         finally:
             self._lock.release()
 
@@ -81,22 +85,32 @@ class Pass(Iterator[Batch]):
         except LoaderClosedError:
             raise
         except BaseException as error:
+            if self._ended and isinstance(error, Exception):  # its workers were taken from it
+                raise LoaderClosedError(f"this pass is over: {self._ended}") from error
             self._ended = f"it failed with {type(error).__name__}"
             raise
+
+    def forbid(self, why: str) -> None:
+        """Let `next` say `why`, from now on, and of what fails from now on."""
+        if not self._is_done:
+            self._ended = self._ended or why
 
     def end(self, why: str, *, wait: bool = True) -> None:
         """Let nothing more be read; `why` is what `next` then says.
 
         A batch that another thread is asking for is waited for, unless `wait` is false.
         """
+        self.forbid(why)
         if self._is_done:
             return
-        self._ended = self._ended or why
         # In a forked child whoever has the parent's turn is gone.
-        wait = wait and self._pid == os.getpid()
-        with self._turn if wait else contextlib.nullcontext():
-            if self._batches is not None and self._lock.acquire(blocking=False):
-                try:
+        if wait and self._pid == os.getpid():
+            with self._turn:
+                if self._batches is not None and not self._is_taking:
                     self._batches.close()
-                finally:
-                    self._lock.release()
+        elif self._lock.acquire(blocking=False):
+            try:
+                if self._batches is not None:
+                    self._batches.close()
+            finally:
+                self._lock.release()

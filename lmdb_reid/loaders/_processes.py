@@ -142,6 +142,11 @@ class ProcessesEngine:
                 longest=count,
                 method=self._method,
             )
+        except ChildProcessError as error:  # of multiprocessing, which looks for its own child
+            raise UsageError(
+                "start_method='forkserver' does not work in a forked child whose parent used it:"
+                " give start_method='spawn' or 'fork', or engine='threads'"
+            ) from error
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE):
                 raise

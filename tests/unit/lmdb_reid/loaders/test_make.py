@@ -191,6 +191,47 @@ def test_positions_that_are_none_are_refused(
         list(loader(dataset, sampler=Given(given), resident=resident))
 
 
+@pytest.mark.parametrize("size", [0, 2.5, "4"])
+def test_a_samplers_batch_size_is_a_whole_number(
+    size: Any, dataset: ReIDDataset, loader: MakeLoader
+) -> None:
+    sampler = Given([1, 2])
+    sampler.batch_size = size
+    with pytest.raises(UsageError, match="batch_size of the sampler must be a whole number"):
+        loader(dataset, sampler=sampler)
+
+
+class Flat:
+    """Two pictures whose size and labels are what a test wants."""
+
+    def __init__(self, size: Any, labels: Any = None) -> None:
+        self.size, self._labels = size, labels
+
+    def __len__(self) -> int:
+        return 2
+
+    def read(self, positions: Any, out: Any, damaged: list[int] | None = None) -> None:
+        out[:] = 7
+
+    def names(self, positions: Any) -> list[str]:
+        return [str(position) for position in positions]
+
+    def column(self, name: str) -> Any:
+        return self._labels if name == "label" else None
+
+
+@pytest.mark.parametrize("size", [8, (8,), (8, 4, 3), (0, 4), ("8", "4"), None], ids=str)
+def test_crops_have_a_height_and_a_width(size: Any, loader: MakeLoader) -> None:
+    with pytest.raises(UsageError, match=r"size of Flat must be \(height, width\) in pixels"):
+        loader(Flat(size))
+
+
+@pytest.mark.parametrize("labels", [np.arange(3), np.zeros(2), np.zeros((2, 1), np.int64)], ids=str)
+def test_crops_have_one_label_each(labels: Any, loader: MakeLoader) -> None:
+    with pytest.raises(UsageError, match="must be whole numbers, one for each of 2 pictures"):
+        loader(Flat((8, 4), labels))
+
+
 def test_samplers_that_cannot_be_are_refused(dataset: ReIDDataset, loader: MakeLoader) -> None:
     with pytest.raises(UsageError, match="once for each epoch"):
         loader(dataset, sampler=iter(range(10)))
@@ -280,6 +321,7 @@ class Stream(IterableDataset[Any]):
         (lambda d: TensorDataset(torch.zeros(3)), "a torch TensorDataset: torch's DataLoader"),
         (lambda d: [1, 2], r"a builtins list: give ReIDDataset\(store\), or an object that keeps"),
         (lambda d: None, "a builtins NoneType"),
+        (lambda d: ReIDDataset, "make_loader needs an object, got the class ReIDDataset"),
     ],
     ids=str,
 )
@@ -445,6 +487,9 @@ def test_a_batch_goes_to_a_device_by_hand(path64: Path, loader: MakeLoader) -> N
         "Batch(64 samples: images uint8 [64, 3, 32, 16] on cpu, channels-last, camera)"
     )
     assert Batch(*batch).columns == {}
+    changed = batch._replace(labels=batch.labels + 1)
+    assert changed.columns is batch.columns, "what a named tuple can, a batch can"
+    assert changed.labels.tolist() == (batch.labels + 1).tolist()
 
 
 # -- which engine

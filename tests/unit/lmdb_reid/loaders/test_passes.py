@@ -245,9 +245,11 @@ def test_a_pass_is_read_by_one_thread_at_a_time(loader: MakeLoader) -> None:
 def test_a_newer_pass_waits_for_the_batch_that_another_thread_asks_for(
     engine: str, act: Callable[[Loader], Any], loader: MakeLoader
 ) -> None:
-    gate, kept = Gate(), []
+    gate = Gate()
+    kept: list[Any] = []
     batches = loader(gate, 2, engine=engine, num_workers=int(engine == "threads"))
-    old, found = iter(batches), []
+    old = iter(batches)
+    found: list[Batch] = []
     reader = threading.Thread(target=lambda: found.append(next(old)))
     reader.start()
     assert gate.entered.wait(30)
@@ -261,7 +263,7 @@ def test_a_newer_pass_waits_for_the_batch_that_another_thread_asks_for(
     assert [batch.rows.tolist() for batch in found] == [[0, 1]], "the one that was asked for"
     with pytest.raises(LoaderClosedError, match="this pass is over"):
         next(old)
-    del kept
+    kept.clear()
     assert flat(batches) == [0, 1, 2, 3]
 
 
@@ -287,6 +289,30 @@ def test_threads_that_loop_over_one_loader_end_each_others_passes(
     assert not any(reader.is_alive() for reader in readers)
     assert all(isinstance(error, LoaderClosedError) for error in failures), failures
     assert flat(batches) == list(range(COUNT)), "the loader still works"
+
+
+@pytest.mark.parametrize("engine", ["threads", "processes", "dataloader"])
+def test_a_reader_whose_loader_another_thread_closes_gets_our_error(
+    engine: str, dataset: ReIDDataset, loader: MakeLoader
+) -> None:
+    batches = loader(dataset, 2, engine=engine, num_workers=1)
+    failures: list[BaseException] = []
+    begun = threading.Event()
+
+    def read() -> None:
+        try:
+            while True:
+                for _ in batches:
+                    begun.set()
+        except BaseException as error:
+            failures.append(error)
+
+    reader = threading.Thread(target=read, daemon=True)
+    reader.start()
+    assert begun.wait(20)
+    batches.close()
+    reader.join(20)
+    assert [type(error) for error in failures] == [LoaderClosedError]
 
 
 def test_one_thread_after_another_may_read_it(dataset: ReIDDataset, loader: MakeLoader) -> None:
@@ -317,6 +343,37 @@ def test_a_pass_of_the_parents_is_refused_in_a_forked_child(
     assert in_child(refused) == 0
     assert os.getpid() == parent
     assert flat(running) == list(range(16 if begun else 0, COUNT)), "the parent goes on"
+
+
+@pytest.mark.parametrize("persistent", [True, False])
+def test_a_forked_child_leaves_the_workers_of_torchs_loader_to_its_parent(
+    persistent: bool, dataset: ReIDDataset, loader: MakeLoader, in_child: Callable[..., int]
+) -> None:
+    batches = loader(dataset, 4, engine="dataloader", num_workers=1, persistent_workers=persistent)
+    running = iter(batches)
+    next(running)
+
+    def new_pass_and_close() -> None:
+        assert flat(batches) == list(range(COUNT))
+        batches.close()
+        gc.collect()
+
+    assert in_child(new_pass_and_close) == 0
+    assert flat(running) == list(range(4, COUNT)), "the parent goes on"
+
+
+def test_a_fork_server_is_not_for_forked_children(
+    dataset: ReIDDataset, loader: MakeLoader, in_child: Callable[..., int]
+) -> None:
+    batches = loader(dataset, 16, engine="processes", num_workers=1, start_method="forkserver")
+    assert flat(batches) == list(range(COUNT))
+
+    def refused() -> None:
+        with pytest.raises(UsageError, match="give start_method='spawn' or 'fork'"):
+            next(iter(batches))
+
+    assert in_child(refused) == 0
+    assert flat(batches) == list(range(COUNT))
 
 
 # -- how many

@@ -560,6 +560,7 @@ def test_the_command_merges_and_prints_what_it_wrote(
     printed = capsys.readouterr().out
     assert "parts" in printed
     assert "../mot.lmdb/data.mdb" in printed
+    assert f"merged                 {two[0]}, {two[1]}" in printed
     assert main(["verify", str(out), "--deep"]) == 0
     assert main(["get", str(out), "mot/f1#000", "--json"]) == 0
     assert json.loads(capsys.readouterr().out.partition("\n{")[2].join(["{", ""]))["row"] == 7
