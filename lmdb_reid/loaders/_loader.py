@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
 import weakref
 from collections.abc import Callable, Generator, Iterable
 from typing import Any, Self
@@ -21,7 +20,7 @@ from lmdb_reid.loaders._device import Made, Transfer
 from lmdb_reid.loaders._engine import Engine
 from lmdb_reid.loaders._epochs import BatchSampler
 from lmdb_reid.loaders._job import Job
-from lmdb_reid.loaders._pass import Pass
+from lmdb_reid.loaders._pass import Pass, Turn
 from lmdb_reid.loaders._plan import Plan
 from lmdb_reid.loaders._stats import Clock, Moment
 from lmdb_reid.sampling import Order, Schedule, Task
@@ -67,7 +66,7 @@ class Loader:
         self._at = 0, 0  # (epoch, samples that all ranks together took of it)
         self._next = 0, 0  # where the next pass begins
         self._running: weakref.ref[Pass] | None = None
-        self._turn, self._pid = threading.RLock(), os.getpid()
+        self._turn = Turn()
         self._clock = Clock()
 
     @property
@@ -88,8 +87,8 @@ class Loader:
     def __iter__(self) -> Pass:
         if self._engine is None:
             raise LoaderClosedError("this loader was closed")
-        if self._pid != os.getpid():  # in a forked child another thread may have it for ever
-            self._turn, self._pid = threading.RLock(), os.getpid()
+        if self._turn.pid != os.getpid():  # in a forked child another thread may have it for ever
+            self._turn = Turn()
         running = Pass(self._run, self._turn)
         # Before the older one is waited for, or two threads would begin two passes in its place.
         older, self._running = self._running, weakref.ref(running)

@@ -5,11 +5,29 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Generator, Iterator
-from contextlib import AbstractContextManager
-from typing import Any, Self
+from typing import Self
 
 from lmdb_reid.errors import LoaderClosedError, UsageError
 from lmdb_reid.loaders._batch import Batch
+
+
+class Turn:
+    """The reentrant lock that all passes of a loader share: an engine has one consumer. A copy, as
+    of a loader that is sent to another process, has one of its own.
+    """
+
+    def __init__(self) -> None:
+        self.pid = os.getpid()
+        self._lock = threading.RLock()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *_: object) -> None:
+        self._lock.release()
+
+    def __reduce__(self) -> tuple[type[Turn], tuple[()]]:
+        return Turn, ()
 
 
 class Pass(Iterator[Batch]):
@@ -20,11 +38,9 @@ class Pass(Iterator[Batch]):
     Python next looks for cycles.
     """
 
-    def __init__(
-        self, begin: Callable[[], Generator[Batch, None, None]], turn: AbstractContextManager[Any]
-    ) -> None:
+    def __init__(self, begin: Callable[[], Generator[Batch, None, None]], turn: Turn) -> None:
         self._begin = begin
-        self._turn = turn  # a reentrant lock of all passes of a loader: an engine has one consumer
+        self._turn = turn
         self._batches: Generator[Batch, None, None] | None = None
         self._ended = ""  # why, where something ended it
         self._is_done = False  # read to its end

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import pickle
 import threading
 import weakref
 from collections.abc import Callable, Iterable
@@ -374,6 +375,15 @@ def test_a_fork_server_is_not_for_forked_children(
 
     assert in_child(refused) == 0
     assert flat(batches) == list(range(COUNT))
+
+
+@pytest.mark.parametrize("engine", ["threads", "processes", "dataloader"])
+def test_a_loader_that_has_not_begun_can_be_sent_to_another_process(
+    engine: str, dataset: ReIDDataset, loader: MakeLoader
+) -> None:
+    batches = loader(dataset, 16, engine=engine, num_workers=1, shuffle=True)
+    with pickle.loads(pickle.dumps(batches)) as copy:
+        assert flat(copy) == epoch_of(0, 0)
 
 
 # -- how many
