@@ -181,10 +181,10 @@ class Loader:
         begins before the next batch, begins this epoch anew.
 
         Raises:
-            UsageError: a negative epoch.
+            UsageError: no whole number from 0 up.
         """
-        if epoch < 0:
-            raise UsageError(f"epoch must be 0 or more; got {epoch}")
+        if not isinstance(epoch, int | np.integer) or epoch < 0:
+            raise UsageError(f"epoch must be a whole number from 0 up; got {epoch!r}")
         running = self._running() if self._running is not None else None
         if running is not None and not running.is_over:
             if running.has_begun and epoch == self._at[0]:

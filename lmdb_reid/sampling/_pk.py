@@ -50,15 +50,20 @@ class PKSampler:
                 f" {type(dataset).__name__}"
             )
         labels = np.asarray(labels)
+        for name, value, least in (("p", p, 1), ("k", k, 1), ("seed", seed, 0)):
+            if not isinstance(value, int | np.integer) or value < least:
+                raise UsageError(
+                    f"PKSampler's {name} must be a whole number from {least} up; got {value!r}"
+                )
         self.p, self.k, self.seed = p, k, seed
         known = np.flatnonzero(labels > NO_LABEL)
         identities, numbers, counts = np.unique(
             labels[known], return_inverse=True, return_counts=True
         )
-        if p < 1 or k < 1 or len(identities) < p:
+        if len(identities) < p:
             raise UsageError(
-                f"PKSampler(p={p}, k={k}) of {len(identities)} identities: give p and k from 1 up,"
-                " and no more identities in a batch than there are"
+                f"PKSampler(p={p}, k={k}) of {len(identities)} identities: give no more identities"
+                " in a batch than there are"
             )
         self._positions = known[np.argsort(numbers, kind="stable")]  # grouped by identity
         self._counts = counts

@@ -72,7 +72,7 @@ def test_set_epoch_says_otherwise(dataset: ReIDDataset, loader: MakeLoader) -> N
         batches.set_epoch(epoch)
         assert batches.epoch == epoch
         assert flat(batches) == epoch_of(0, epoch)
-    with pytest.raises(UsageError, match="epoch must be 0 or more; got -1"):
+    with pytest.raises(UsageError, match="epoch must be a whole number from 0 up; got -1"):
         batches.set_epoch(-1)
 
 

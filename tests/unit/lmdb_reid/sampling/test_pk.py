@@ -175,3 +175,16 @@ def test_set_epoch_names_the_next_one_to_be_drawn() -> None:
     assert list(one) == one.positions(8).tolist()
     one.set_epoch(2)
     assert list(one.batches()) == one.positions(2).reshape(-1, 4).tolist()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "name"),
+    [({"p": 2.5}, "p"), ({"p": "2"}, "p"), ({"k": 0}, "k"), ({"seed": -1}, "seed")],
+    ids=str,
+)
+def test_numbers_that_are_none_are_named(arguments: dict[str, Any], name: str) -> None:
+    class Labels:
+        labels = np.array([0, 0, 1, 1])
+
+    with pytest.raises(UsageError, match=f"PKSampler's {name} must be a whole number"):
+        PKSampler(Labels(), **{"p": 2, "k": 2, **arguments})
