@@ -195,8 +195,11 @@ def make_folder(path: Path, *, new: bool = False) -> None:
 
     Raises:
         FileExistsError: a file has the name, or `new` asks that nothing has it.
+        NotADirectoryError: what should be above it is a file.
     """
     if not path.parent.is_dir() and path.parent != path:
+        if path.parent.exists():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
         make_folder(path.parent)
     if new or not path.is_dir():
         _tell("mkdir", path)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lmdb_reid.progress import Progress
-from lmdb_reid.store import Store, resident_bytes
+from lmdb_reid.store import read_manifest, resident_bytes
 
 _CHUNK = 8 << 20  # bytes read at once: far over what a disk needs to reach its rate
 
@@ -39,8 +39,10 @@ class ReadIn:
 
 def store_files(path: Path) -> list[Path]:
     """The files of a store, columns and all, and the data files of its parts, in a fixed order."""
-    with Store(path) as store:
-        return store.files()
+    # By the manifest alone: opening LMDB would read a small data file into the cache.
+    own = {file for file in path.rglob("*") if file.is_file()}
+    parts = {(path / part.path).resolve() for part in read_manifest(path).parts}
+    return sorted({file.resolve() for file in own} | {file for file in parts if file.is_file()})
 
 
 def held(path: Path) -> Pages:

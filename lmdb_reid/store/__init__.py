@@ -5,7 +5,7 @@ and sealed.
 from lmdb_reid.store._columns import Columns
 from lmdb_reid.store._copy import copy_whole
 from lmdb_reid.store._ids import Ids
-from lmdb_reid.store._manifest import Manifest
+from lmdb_reid.store._manifest import Manifest, read_manifest
 from lmdb_reid.store._merge import merge
 from lmdb_reid.store._pagecache import resident_bytes
 from lmdb_reid.store._parts import PartRows
@@ -34,5 +34,6 @@ __all__ = [
     "View",
     "copy_whole",
     "merge",
+    "read_manifest",
     "resident_bytes",
 ]

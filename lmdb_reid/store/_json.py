@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 MAX_DEPTH = 32
 """How deep lists and maps may be nested."""
-_OPEN = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
+_OPEN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 def read_limited(file: Path, limit: int) -> bytes:
@@ -24,7 +24,7 @@ def read_limited(file: Path, limit: int) -> bytes:
         OSError: it cannot be read.
         ValueError: it is no regular file, or has more bytes.
     """
-    descriptor = os.open(file, _OPEN)
+    descriptor = os.open(file, os.O_RDONLY | _OPEN)
     with open(descriptor, "rb", buffering=0) as opened:  # noqa: PTH123  # from a descriptor
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):
             raise ValueError("it is no regular file")

@@ -164,7 +164,8 @@ def test_what_was_skipped_before_it_died_is_in_the_report(
     assert done.code == 0, done.err
     assert first.name not in done.opened
     told = json.loads((tmp_path / "k.lmdb" / "report.json").read_bytes())
-    assert [row["line"] for row in told["skipped"]] == list(range(2, 12))
+    lines = [f"train_meta.csv line {number}" for number in range(2, 12)]
+    assert [row["where"] for row in told["skipped"]] == lines
     assert told["kinds"]["person"] == own_game.boxes - 10
 
 

@@ -14,9 +14,6 @@ from lmdb_reid.dataset import ReIDDataset, Selection, Transform
 from lmdb_reid.schema import Rows, Size
 from lmdb_reid.store import Store
 
-_ORDER = "src_order"
-_FRAME = ("quarter", "angle", "session", "frame")
-
 
 @runtime_checkable
 class Samples(Protocol):
@@ -119,13 +116,6 @@ class StoreSamples:
 def source_order(store: Store) -> Rows:
     """All rows of a store in its source's own order, int64 [N]; rows that the source does not list
     (negatives) come last.
-
-    A store without that column is taken in the order of a csv sorted by frame: key order is another
-    where frame numbers differ in length ("...__100" stands before "...__99").
     """
-    columns = store.columns
-    if _ORDER in columns:
-        order = columns[_ORDER]
-        return np.lexsort([np.arange(len(store)), order, order < 0]).astype(np.int64)
-    keys = [columns[name] for name in reversed(_FRAME) if name in columns]
-    return np.lexsort([np.arange(len(store)), *keys]).astype(np.int64)
+    order = store.columns["src_order"]
+    return np.lexsort([np.arange(len(store)), order, order < 0]).astype(np.int64)

@@ -8,11 +8,11 @@ own package alone: `PlayerReIDModule` is for `lightning.pytorch.Trainer`, `Playe
 from typing import TYPE_CHECKING
 
 from lmdb_reid._lazy import lazy_names
-from training.module._steps import Predicted
 
 if TYPE_CHECKING:
     from training.module._lightning import PlayerReIDModule
     from training.module._pytorch_lightning import PlayerReIDModulePL
+    from training.module._steps import Predicted
 
 __all__ = ["PlayerReIDModule", "PlayerReIDModulePL", "Predicted"]
 
@@ -21,5 +21,6 @@ __getattr__, __dir__ = lazy_names(
     {
         "PlayerReIDModule": "training.module._lightning",
         "PlayerReIDModulePL": "training.module._pytorch_lightning",
+        "Predicted": "training.module._steps",
     },
 )

@@ -428,7 +428,8 @@ def test_what_changes_the_disk_is_recognised() -> None:
 
 @pytest.mark.parametrize("package", ["lmdb_reid/store", "lmdb_reid/cache", "builders", "training"])
 def test_nothing_else_changes_the_disk(package: str) -> None:
-    files = sorted((ROOT / package).rglob("*.py"))
+    # What ships as a test makes its own folders.
+    files = sorted(f for f in (ROOT / package).rglob("*.py") if f.name != "testing.py")
     assert files
     found = {
         str(file.relative_to(ROOT)): calls

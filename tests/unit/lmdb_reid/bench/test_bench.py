@@ -89,7 +89,9 @@ def test_what_is_dropped_is_no_longer_in_memory(store: Path) -> None:
     assert pages.drop(store)
     if pages.held(store).share == 1.0:
         pytest.skip("this file system lies in memory")
-    assert pages.held(store).resident == 0
+    # Nothing is left but the manifest, which is read to know the files.
+    resident = pages.held(store).resident
+    assert resident is not None and resident <= (store / "manifest.json").stat().st_size
     pages.read_in(store)
     assert pages.held(store).share == 1.0
 

@@ -274,17 +274,15 @@ def test_rows_of_other_kinds_are_in_neither_part(tmp_path: Path, split: Split) -
     assert sorted([*found.known, *found.unknown]) == [0, 1, 2, 3, 4, 5, 8]
 
 
-def test_source_order_counts_frames(data: Data) -> None:
+def test_source_order_is_the_csvs_and_negatives_come_last(data: Data) -> None:
     with Store(data.store) as store:
         order = source_order(store)
-        columns = store.columns
-        moments = [
-            tuple(int(columns[name][row]) for name in ("quarter", "angle", "session", "frame"))
-            for row in order
-        ]
-    assert moments == sorted(moments)
+        stood = store.columns["src_order"][order].tolist()
+        persons = int((store.columns["kind"] == Kind.PERSON).sum())
     assert sorted(order.tolist()) == list(range(len(order)))
     assert order.tolist() != sorted(order.tolist())
+    assert stood[:persons] == sorted(stood[:persons]) and min(stood[:persons]) >= 0
+    assert set(stood[persons:]) == {-1}
 
 
 # -- what later versions of the guide's code ask for -----------------------------------------------
