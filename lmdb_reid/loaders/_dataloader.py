@@ -60,14 +60,17 @@ class DataLoaderEngine:
             self._loader = DataLoader(
                 _Batches(self._job), batch_size=None, sampler=self._tasks, **self._settings
             )
-        iterator, pid = iter(self._loader), self._pid
+        iterator, pid = self._begun(self._loader), self._pid
         try:
             for result in iterator:
                 if isinstance(result, LmdbReidError):
                     raise result
                 yield result
                 del result  # or its memory could not go while the next is waited for
-        except LmdbReidError:
+        except (LmdbReidError, GeneratorExit):
+            raise
+        except KeyboardInterrupt:
+            self._loader = None  # it may have been cut anywhere inside torch
             raise
         except (OSError, RuntimeError, EOFError) as error:
             if "Too many open files" in str(error):
@@ -88,6 +91,18 @@ class DataLoaderEngine:
             if pid != os.getpid():
                 _PARENTS.append(iterator)
             del iterator  # a traceback may keep this frame
+
+    def _begun(
+        self, loader: DataLoader[BatchResult | LmdbReidError]
+    ) -> Iterator[BatchResult | LmdbReidError]:
+        """A pass of torch's loader. Where an interrupt cuts its beginning, workers and consumer no
+        longer agree on what comes next: the next pass makes new ones.
+        """
+        try:
+            return iter(loader)
+        except BaseException:
+            self._loader = None
+            raise
 
     def footprint(self, batch_size: int) -> Footprint:
         """See `Engine`: torch makes each batch anew."""

@@ -463,3 +463,22 @@ def test_a_loader_and_its_store_go_when_nobody_needs_them(
         assert [reference() for reference in gone] == [None, None]
     finally:
         gc.enable()
+
+
+def test_torchs_loader_begins_anew_after_an_interrupt_inside_it(
+    dataset: ReIDDataset, loader: MakeLoader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Here between what a new pass asks of its workers and their answer."""
+    batches = loader(dataset, 4, engine="dataloader", num_workers=1)
+    wanted = flat(batches)
+
+    def cut(*_: Any) -> Any:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        inner = torch.utils.data.dataloader._MultiProcessingDataLoaderIter
+        patch.setattr(inner, "_get_data", cut)
+        with pytest.raises(KeyboardInterrupt):
+            flat(batches)
+    for _ in range(2):
+        assert flat(batches) == wanted
