@@ -476,3 +476,21 @@ def test_damaged_sources_raise_nothing_but_image_errors(kind: str, data: st.Data
             assert codec.read_source(damaged, info).shape == (info.height, info.width, 3)
     except ImageError:
         pass
+
+
+def test_a_head_that_was_seen_before_says_the_same_and_no_other_does() -> None:
+    pictures = [np.full((16, 8, 3), shade, np.uint8) for shade in (9, 200)]
+    first, second = (codec.encode(picture, quality=90) for picture in pictures)
+    assert codec.probe(first) == codec.probe(second) == codec.probe(first)
+    other = codec.encode(np.zeros((24, 8, 3), np.uint8), quality=90)
+    assert (codec.probe(other).height, codec.probe(first).height) == (24, 16)
+    with pytest.raises(ImageError):
+        codec.probe(first[:100])
+    codec.probe(first)
+    turned = (
+        first[:2]
+        + b"\xff\xe1\x00\x22Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
+        + first[2:]
+    )
+    assert codec.probe(turned).orientation == 6
+    assert codec.probe(first).orientation == 1
