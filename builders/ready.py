@@ -34,7 +34,7 @@ def ready_store(source: Source, settings: BuildSettings, folder: str | os.PathLi
     are.
 
     The source is read once. Any number of processes may call it at the same time: one builds, the
-    others wait for it. A build that was stopped is gone on with. Frames that were exchanged under
+    others wait for it. A build that was stopped is resumed. Frames that were exchanged under
     unchanged names are not noticed: delete the store then.
 
     Args:

@@ -56,7 +56,7 @@ def thresholded(
 
 
 def tuned_threshold(predicted: torch.Tensor, scores: torch.Tensor, labels: torch.Tensor) -> Tuned:
-    """The threshold of the best macro F1 over samples of which some are nobody known (-1).
+    """The threshold of the best macro F1 over samples some of unknown identity (-1).
 
     Tried are the borders between neighbouring scores (of many, 200 evenly spread over the samples),
     and one below all of them; of equally good ones the lowest is taken. The F1 is that of the same
@@ -65,7 +65,7 @@ def tuned_threshold(predicted: torch.Tensor, scores: torch.Tensor, labels: torch
     Args:
         predicted: int64 [N], the best known label of each sample.
         scores: float [N], how much it looks like that; without NaN.
-        labels: int64 [N], -1 for samples that are nobody known.
+        labels: int64 [N], -1 for samples of unknown identity.
 
     Raises:
         UsageError: as `macro_f1`.

@@ -28,6 +28,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--json and -o - both want standard output: give one of them")
     with Store(args.store) as store:
         sample = store[args.id]
+    # Of a store of parts, labels are numbered over all of them; a record has its own part's.
+    record = dict(sample.record) | {"label": sample.label}
     if args.output == "-":
         sys.stdout.buffer.write(sample.jpeg)
         return 0
@@ -38,12 +40,12 @@ def run(args: argparse.Namespace) -> int:
             "id": sample.id,
             "row": sample.row,
             "bytes": len(sample.jpeg),
-            "record": dict(sample.record),
+            "record": record,
         }
         print(json.dumps(known, ensure_ascii=False, default=repr))
     else:
         print(sample)
-        print("\n".join(f"  {name:<12} {value}" for name, value in sample.record.items()))
+        print("\n".join(f"  {name:<12} {value}" for name, value in record.items()))
         if args.output:
             print(f"written to {args.output}")
     return 0

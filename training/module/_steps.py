@@ -27,7 +27,7 @@ class Predicted(NamedTuple):
     """What the model makes of a batch."""
 
     labels: torch.Tensor
-    """int64 [B], as the csv has them; -1 is nobody known."""
+    """int64 [B], as the csv has them; -1 is unknown."""
     scores: torch.Tensor
     """float [B], -1..1: how much each looks like the best known label."""
     rows: torch.Tensor
@@ -48,7 +48,7 @@ class Steps(LightningModule):
 
     Batches are `Batch(images, labels, rows)`, images floats; training labels are places in
     `classes`, validation labels too, or -1. Each validation tunes the threshold under which a
-    sample is nobody known, keeps it (it is saved with the weights) and logs `val_f1`,
+    sample is unknown, keeps it (it is saved with the weights) and logs `val_f1`,
     `val_threshold`; training logs `train_loss`, a test `test_f1`.
 
     Args:

@@ -75,7 +75,7 @@ def write_submission(path: PathLike, labels: npt.ArrayLike) -> None:
 
     Args:
         path: the csv; a file of that name is replaced once the new one is complete.
-        labels: int [N], -1 for nobody known.
+        labels: int [N], -1 for unknown.
 
     Raises:
         UsageError: no labels, not integers, or below -1.

@@ -72,7 +72,7 @@ class Columns(NamedTuple):
     """`Entries` as arrays that fit each other."""
 
     identities: Rows
-    """int64 [N], the label; -1 for what is nobody, or nobody known."""
+    """int64 [N], the label; -1 for nobody, or for an unknown person."""
     cameras: Rows | None
     groups: Rows | None
     is_ignored: npt.NDArray[np.bool_]

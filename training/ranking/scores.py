@@ -35,7 +35,7 @@ class RankScores:
     queries: int
     """Queries that have a right answer: those that count."""
     left_out: int
-    """Queries without any right answer in the gallery, or of nobody known."""
+    """Queries without any right answer in the gallery, or of unknown people."""
     tied: int
     """Queries with a wrong answer exactly as far away as a right one."""
     gallery: int

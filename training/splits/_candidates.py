@@ -19,7 +19,7 @@ class Candidates:
     """The samples that a rule deals out to parts, by their position."""
 
     labels: Rows
-    """int64 [N]; below 0 is nobody known."""
+    """int64 [N]; below 0 is unknown."""
     order: Rows | None = None
     """All positions, int64 [N], in the order of the source; None is the order they have."""
     columns: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)

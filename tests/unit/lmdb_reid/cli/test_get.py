@@ -1,0 +1,30 @@
+"""`lmdb-reid get`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lmdb_reid import Store, StoreWriter
+from lmdb_reid.cli.main import main
+from lmdb_reid.store import merge
+
+
+def test_a_sample_of_a_part_has_the_label_of_the_whole(
+    tmp_path: Path, jpeg: Callable[..., bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, first in (("a", 0), ("b", 50)):
+        with StoreWriter(tmp_path / f"{name}.lmdb") as writer:
+            for number in range(3):
+                writer.put(f"f{number}", jpeg(first + number), {"label": number})
+            writer.seal()
+    both = merge([tmp_path / "a.lmdb", tmp_path / "b.lmdb"], tmp_path / "ab.lmdb")
+    label = Store(both)["b/f1"].label
+    assert label != 1
+    assert main(["get", str(both), "b/f1"]) == 0
+    assert f"label        {label}" in capsys.readouterr().out
+    assert main(["get", str(both), "b/f1", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["record"]["label"] == label
