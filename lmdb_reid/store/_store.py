@@ -113,11 +113,6 @@ class Store:
         """Which columns say who a sample shows, where and when."""
         return self.manifest.roles
 
-    def files(self) -> list[Path]:
-        """Every file of the store, in a fixed order: its own, and the data of parts elsewhere."""
-        own = [file for file in self.path.rglob("*") if file.is_file()]
-        return sorted({*own, *(part.file for part in self._parts if part.file.is_file())})
-
     def part_files(self) -> list[Path]:
         """The data file of each part, in the manifest's order."""
         return [part.file for part in self._parts]

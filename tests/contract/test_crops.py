@@ -25,7 +25,7 @@ from lmdb_reid import (
 )
 from lmdb_reid.crops import Cached, Crops, FileCrops, StoreCrops
 from lmdb_reid.errors import CorruptSampleError, UsageError
-from lmdb_reid.loaders import Loader, _choice, _device_decode
+from lmdb_reid.loaders import Loader, _choice
 from lmdb_reid.sampling import Sampler, Sequential, Shuffled, TorchSampler
 from lmdb_reid.schema import Kind, Pixels, Rows, Size
 from lmdb_reid.testing import CropsContract, SamplerContract
@@ -216,7 +216,6 @@ def test_device_decoding_and_resident_pixels_are_the_stores(on_device: None, fol
             (batch,) = loader
             assert batch.rows.tolist() == [7, 1, 4]
             assert torch.equal(batch.images, wanted)
-    assert isinstance(_device_decode.Decoder, object)
 
 
 class Failing(Stripes):
