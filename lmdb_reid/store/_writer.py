@@ -10,20 +10,15 @@ States of a build, from each of which a killed one can be resumed:
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Self
 
-import lmdb
-
 from lmdb_reid import _disk
 from lmdb_reid.errors import (
     InvalidSampleError,
-    LmdbReidError,
     ResourceError,
     ResumeError,
     StoreClosedError,
@@ -33,7 +28,7 @@ from lmdb_reid.errors import (
     UsageError,
 )
 from lmdb_reid.schema import Roles
-from lmdb_reid.store import _format, _growing, _places, _sealing
+from lmdb_reid.store import _format, _places, _sealing
 from lmdb_reid.store._manifest import Manifest, read_manifest
 from lmdb_reid.store._prepared import (
     Given,
@@ -46,12 +41,19 @@ from lmdb_reid.store._prepared import (
 from lmdb_reid.store._specs import check_roles
 from lmdb_reid.store._store import Store
 from lmdb_reid.store._unfinished import Unfinished
+from lmdb_reid.store._write_failures import writing
 
 _SETTINGS, _JOURNAL = "settings.json", "journal.mdb"
 
 
 class StoreWriter:
-    """Writes one store. Nobody sees it under its own name before `seal` has finished.
+    """Writes one store. Nobody sees it under its own name before it is sealed.
+
+    >>> with StoreWriter("games.lmdb") as writer:  # doctest: +SKIP
+    ...     writer.put("frame1#000", jpeg, {"label": 7})
+
+    The end of a `with` block seals the store. After an exception, or after `close` inside the
+    block, what was committed stays as an unfinished build that `resume=True` continues.
 
     Args:
         path: where the store will be. `path` + ".partial" is used until then.
@@ -96,8 +98,9 @@ class StoreWriter:
         self._roles = roles or Roles()
         self._attached: dict[str, bytes] = {}
         self._build: Unfinished | None = None
+        self._is_over = False  # sealed, closed, or sealing failed
         self._claim = contextlib.ExitStack()
-        with _writing(self.path):
+        with writing(self.path):
             _places.settle(self.path)
             claim = _places.claimed(self.path, resume=resume, overwrite=overwrite)
             found, self._overwrite = self._claim.enter_context(claim)
@@ -126,9 +129,11 @@ class StoreWriter:
         return self
 
     def __exit__(self, kind: object, error: object, trace: object) -> None:
-        if kind is None and self._build is not None:
-            self.commit()
-        self.close()
+        try:
+            if kind is None and not self._is_over:
+                self.seal()
+        finally:
+            self.close()
 
     def put(
         self,
@@ -191,6 +196,8 @@ class StoreWriter:
     def seal(self) -> Path:
         """Write columns and manifest, sync all of it, and give the store its name.
 
+        The end of a `with` block calls it, unless this was done, or tried, inside the block.
+
         Returns:
             The path of the sealed store.
 
@@ -198,6 +205,7 @@ class StoreWriter:
             InvalidSampleError: nothing was put.
             StoreWriteError: as `put`; the unfinished build stays and can be resumed.
         """
+        self._is_over = True
         with self._writing():
             for name, data in self._attached.items():
                 self._write(name, data)
@@ -212,7 +220,10 @@ class StoreWriter:
         return self.path
 
     def close(self) -> None:
-        """Stop without sealing. What was committed stays in the unfinished build."""
+        """Stop without sealing, also at the end of a `with` block. What was committed stays in the
+        unfinished build.
+        """
+        self._is_over = True
         self._close_build()
         self._claim.close()
 
@@ -297,7 +308,7 @@ class StoreWriter:
     def _writing(self) -> Iterator[None]:
         """After a failure of the disk nothing more is taken: what was lost would go unnoticed."""
         try:
-            with _writing(self.path):
+            with writing(self.path):
                 yield
         except StoreWriteError:
             self.close()
@@ -314,30 +325,3 @@ class StoreWriter:
         if self._build is not None:
             self._build.close()
         self._build = None
-
-
-def _free_bytes(path: Path) -> int:
-    there = next(folder for folder in path.parents if folder.exists())
-    return shutil.disk_usage(there).free
-
-
-@contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Name what failed, and what to do, in errors of the disk and of LMDB."""
-    advice = (
-        f"What is done so far stays in {_format.partial_of(path)}: free some space, then build"
-        " again with --resume"
-    )
-    try:
-        yield
-    except lmdb.Error as error:
-        why = str(error)
-        if "Input/output error" in why and (free := _free_bytes(path)) < _growing.COMMIT_BYTES:
-            why = f"No space left on its disk ({free:,} bytes are free)"  # LMDB's short write
-        raise StoreWriteError(f"writing {path} failed: {why}. {advice}", path=path) from error
-    except LmdbReidError:
-        raise
-    except OSError as error:
-        message = f"writing {path} failed: {error.strerror or error} ({error.filename or path})"
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        raise StoreWriteError(f"{message}. {advice}" if full else message, path=path) from error

@@ -738,6 +738,7 @@ def test_resuming_over_a_frame_that_still_cannot_be_read(own_game: Game, tmp_pat
         build(source_of(own_game), out, SMALL, max_skipped=0.1)
     with StoreWriter(out, settings=_settings_of(out), resume=True) as writer:
         writer.commit()
+        writer.close()
     last.write_bytes(kept)
     report = build(source_of(own_game), out, SMALL, resume=True, max_skipped=0.1)
     assert len(report.skipped) == 10

@@ -218,6 +218,8 @@ def test_an_overwrite_that_is_cut_at_any_call_of_its_begin_is_resumed(
         if left:  # an unfinished build of other settings is to be discarded
             with StoreWriter(path, settings={"seed": 0}, overwrite=True) as writer:
                 writer.put("b", jpeg(3), {})
+                writer.commit()
+                writer.close()
         there = (tmp_path / "a.lmdb.partial").exists()
         monkeypatch.setattr(_disk, "watch", fail_at(cut, KeyboardInterrupt()))
         try:

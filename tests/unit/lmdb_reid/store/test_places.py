@@ -54,7 +54,7 @@ def test_an_unfinished_build_stays_where_locks_are_gone(
 
 
 def test_a_lock_that_somebody_holds_is_no_missing_lock(tmp_path: Path) -> None:
-    with StoreWriter(tmp_path / "games.lmdb"), pytest.raises(StoreBusyError):
+    with pytest.raises(StoreBusyError), StoreWriter(tmp_path / "games.lmdb"):
         StoreWriter(tmp_path / "games.lmdb", resume=True)
 
 

@@ -69,6 +69,12 @@ def build(path: Path, groups: list[Group], **arguments: Any) -> str:
     return Store(path).digest
 
 
+def leave(writer: StoreWriter) -> None:
+    """End a build without sealing it, all of it on the disk."""
+    writer.commit()
+    writer.close()
+
+
 def names(folder: Path) -> list[str]:
     return sorted(entry.name for entry in folder.iterdir())
 
@@ -127,19 +133,75 @@ def test_ids_of_any_script_and_length(sample_id: str, tmp_path: Path, jpeg: Jpeg
     assert store.ids[store.row(sample_id)] == sample_id
 
 
+# -- how a block ends
+
+
+def test_a_block_that_ends_well_seals(tmp_path: Path, jpeg: Jpegs) -> None:
+    with StoreWriter(tmp_path / "a.lmdb") as writer:
+        writer.put("a", jpeg(1), {"label": 7})
+        writer.attach("notes.txt", b"mine")
+    assert names(tmp_path) == ["a.lmdb"]
+    assert (tmp_path / "a.lmdb" / "notes.txt").read_bytes() == b"mine"
+    assert Store(tmp_path / "a.lmdb")["a"].label == 7
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt, SystemExit])
+def test_a_block_that_an_exception_ends_leaves_what_can_be_resumed(
+    error: type[BaseException], tmp_path: Path, jpeg: Jpegs
+) -> None:
+    with pytest.raises(error), StoreWriter(tmp_path / "a.lmdb") as writer:
+        writer.put("a", jpeg(1), {})
+        writer.commit()
+        raise error
+    assert names(tmp_path) == ["a.lmdb.partial"]
+    with StoreWriter(tmp_path / "a.lmdb", resume=True) as writer:
+        writer.put("b", jpeg(2), {})
+    assert list(Store(tmp_path / "a.lmdb")) == ["a", "b"]
+
+
+def test_a_block_whose_writer_was_closed_does_not_seal(tmp_path: Path, jpeg: Jpegs) -> None:
+    with StoreWriter(tmp_path / "a.lmdb") as writer:
+        writer.put("a", jpeg(1), {})
+        leave(writer)
+    assert names(tmp_path) == ["a.lmdb.partial"]
+
+
+def test_a_block_that_puts_nothing_says_so(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSampleError, match="nothing was put"):
+        with StoreWriter(tmp_path / "a.lmdb"):
+            pass
+    assert names(tmp_path) == ["a.lmdb.partial"]
+
+
+def test_a_block_seals_what_an_earlier_run_left_whole(
+    tmp_path: Path, groups: list[Group], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.lmdb"
+    with monkeypatch.context() as patch:
+        patch.setattr(_places, "give_name", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            build(path, groups)
+    with StoreWriter(path, settings=SETTINGS, resume=True) as writer:
+        assert writer.complete
+    assert len(Store(path)) == 15
+
+
 # -- what cannot go in
 
 
 @pytest.mark.parametrize("sample_id", ["", "x" * 512, "é" * 256, "a\n", "\0", "\x7f", "\ud800"])
 def test_ids_that_cannot_be(sample_id: str, tmp_path: Path, jpeg: Jpegs) -> None:
-    with StoreWriter(tmp_path / "a.lmdb") as writer, pytest.raises(InvalidSampleError):
+    with (
+        pytest.raises(InvalidSampleError, match="sample id"),
+        StoreWriter(tmp_path / "a.lmdb") as writer,
+    ):
         writer.put(sample_id, jpeg(), {})
 
 
 @pytest.mark.parametrize("image", [b"", b"\x89PNG", b"\xff\xd8\xff\xd9", b"GIF89a"])
 def test_images_that_are_no_jpeg(image: bytes, tmp_path: Path) -> None:
-    with StoreWriter(tmp_path / "a.lmdb") as writer:
-        with pytest.raises(InvalidSampleError, match=r"f#1: a store holds JPEG only"):
+    with pytest.raises(InvalidSampleError, match=r"f#1: a store holds JPEG only"):
+        with StoreWriter(tmp_path / "a.lmdb") as writer:
             writer.put("f#1", image, {})
 
 
@@ -226,8 +288,9 @@ def test_a_duplicate_leaves_nothing_of_its_group(tmp_path: Path, jpeg: Jpegs) ->
 def test_a_duplicate_is_found_in_an_earlier_run_too(tmp_path: Path, jpeg: Jpegs) -> None:
     with StoreWriter(tmp_path / "a.lmdb") as writer:
         writer.put("a", jpeg(1), {})
-    with StoreWriter(tmp_path / "a.lmdb", resume=True) as writer:
-        with pytest.raises(DuplicateSampleError):
+        leave(writer)
+    with pytest.raises(DuplicateSampleError):
+        with StoreWriter(tmp_path / "a.lmdb", resume=True) as writer:
             writer.put("a", jpeg(1), {})
 
 
@@ -275,7 +338,7 @@ def test_a_closed_writer_says_so(tmp_path: Path, jpeg: Jpegs) -> None:
     ["", "a/b", "../a", "manifest.json", "data.mdb", "columns", "work", "replaces", ".", ".."],
 )
 def test_names_that_cannot_be_attached(name: str, tmp_path: Path) -> None:
-    with StoreWriter(tmp_path / "a.lmdb") as writer, pytest.raises(UsageError):
+    with pytest.raises(UsageError), StoreWriter(tmp_path / "a.lmdb") as writer:
         writer.attach(name, b"")
 
 
@@ -435,9 +498,8 @@ def test_any_history_of_a_build_ends_in_whole_frames(
                 writer.commit()
             elif event in ("end", "crash"):
                 if event == "end":
-                    writer.__exit__(None, None, None)
-                else:
-                    writer.close()
+                    writer.commit()
+                writer.close()
                 writer = StoreWriter(path, resume=True)
         writer.put_group("last", [("last", jpeg(99), {})])
         marks = set(writer.marks()) - {"last"}
@@ -469,6 +531,7 @@ def test_nothing_is_written_through_a_map(tmp_path: Path, jpeg: Jpegs) -> None:
             mine = [line for line in maps.read_text().splitlines() if str(tmp_path) in line]
             assert mine
             assert not [line for line in mine if "w" in line.split()[1]]
+        leave(writer)
 
 
 def test_everything_is_synced_before_the_rename(
@@ -579,6 +642,7 @@ def test_the_claim_goes_with_the_writer(tmp_path: Path, jpeg: Jpegs) -> None:
         writer.put("a", jpeg(), {})
         with pytest.raises(StoreBusyError):
             StoreWriter(tmp_path / "a.lmdb", resume=True)
+        leave(writer)
     with StoreWriter(tmp_path / "a.lmdb", resume=True) as writer:
         assert writer.seal()
 
@@ -590,12 +654,15 @@ def test_an_unfinished_build_is_not_touched_unasked(tmp_path: Path, groups: list
     path = tmp_path / "a.lmdb"
     with StoreWriter(path, settings=SETTINGS) as writer:
         writer.put_group(*groups[0])
+        leave(writer)
     with pytest.raises(StoreExistsError, match=r"--resume.*--overwrite"):
         StoreWriter(path, settings=SETTINGS)
     with StoreWriter(path, settings=SETTINGS, resume=True) as writer:
         assert writer.marks() == {"f0": None}
+        leave(writer)
     with StoreWriter(path, settings=SETTINGS, overwrite=True) as writer:
         assert writer.marks() == {}
+        leave(writer)
 
 
 def test_resuming_nothing_begins(tmp_path: Path, groups: list[Group]) -> None:
@@ -606,6 +673,7 @@ def test_resuming_with_other_settings_names_what_differs(tmp_path: Path, jpeg: J
     path = tmp_path / "a.lmdb"
     with StoreWriter(path, settings={"size": (32, 16), "quality": 95, "seed": 0}) as writer:
         writer.put("a", jpeg(), {})
+        leave(writer)
     with pytest.raises(ResumeError) as caught:
         StoreWriter(path, settings={"size": (32, 16), "quality": 90, "expand": 1.2}, resume=True)
     told = str(caught.value)
@@ -621,6 +689,7 @@ def test_resuming_with_other_settings_names_what_differs(tmp_path: Path, jpeg: J
 def test_where_it_comes_from_is_not_compared(tmp_path: Path, jpeg: Jpegs) -> None:
     with StoreWriter(tmp_path / "a.lmdb", source={"date": "monday"}) as writer:
         writer.put("a", jpeg(), {})
+        leave(writer)
     with StoreWriter(tmp_path / "a.lmdb", source={"date": "friday"}, resume=True) as writer:
         writer.seal()
     assert Store(tmp_path / "a.lmdb").manifest.source["date"] == "friday"
@@ -635,6 +704,7 @@ def test_what_an_error_left_can_be_resumed(tmp_path: Path, groups: list[Group]) 
         raise ZeroDivisionError
     with StoreWriter(path, settings=SETTINGS, resume=True) as writer:
         assert set(writer.marks()) == {"f0"}
+        leave(writer)
     assert build(path, groups, resume=True) == build(tmp_path / "b.lmdb", groups)
 
 
@@ -664,6 +734,7 @@ def test_torn_settings_are_written_anew(tmp_path: Path, jpeg: Jpegs) -> None:
     settings.write_bytes(b"")  # as a crash of the machine leaves it
     with StoreWriter(path, settings={"seed": 1}, resume=True) as writer:
         writer.put("a", jpeg(), {})
+        leave(writer)
     with pytest.raises(ResumeError, match="seed was 1, is now 2"):
         StoreWriter(path, settings={"seed": 2}, resume=True)
 
@@ -983,8 +1054,8 @@ def test_numpys_scalars_are_plain_numbers(tmp_path: Path, groups: list[Group]) -
 @pytest.mark.parametrize(("image", "record"), [("text", {}), (None, {}), (b"", None), (b"", [1])])
 def test_what_is_no_image_or_record(image: Any, record: Any, tmp_path: Path) -> None:
     with (
-        StoreWriter(tmp_path / "a.lmdb") as writer,
         pytest.raises(InvalidSampleError, match=r"^a: "),
+        StoreWriter(tmp_path / "a.lmdb") as writer,
     ):
         writer.put("a", image, record)
 
@@ -1014,6 +1085,8 @@ def test_samples_have_the_order_of_putting_unless_one_is_given(
         if not resumed:
             writer.put_group("two", [(name, jpeg(), {}) for name in names[3:]])
             writer.seal()
+        else:
+            leave(writer)
     if resumed:
         with StoreWriter(path, resume=True) as writer:
             writer.put_group("two", [(name, jpeg(), {}) for name in names[3:]])
@@ -1082,6 +1155,7 @@ def test_a_record_nested_too_deep_is_refused(tmp_path: Path, jpeg: Jpegs) -> Non
         for record in (endless, {"x": deep}):
             with pytest.raises(InvalidSampleError, match="nested at most 100 deep"):
                 writer.put("a", jpeg(), record)
+        writer.close()
 
 
 @pytest.mark.parametrize("kind", ["CMYK", "rotated", "PNG"])
@@ -1096,6 +1170,6 @@ def test_pictures_that_no_store_holds_are_refused(kind: str, tmp_path: Path) -> 
         image.new("CMYK" if kind == "CMYK" else "RGB", (8, 16)).save(
             data, "JPEG" if kind == "CMYK" else "PNG"
         )
-    with StoreWriter(tmp_path / "a.lmdb") as writer:
-        with pytest.raises(InvalidSampleError, match="a store holds JPEG only"):
+    with pytest.raises(InvalidSampleError, match="a store holds JPEG only"):
+        with StoreWriter(tmp_path / "a.lmdb") as writer:
             writer.put("a", data.getvalue(), {})
