@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
@@ -21,13 +22,21 @@ from training.data._deal import Chosen, deal, label_column
 from training.data._lightning import DataModule
 from training.data._loading import Loading, SamplerOf
 from training.data._samples import Samples, StoreSamples
-from training.splits import Rule, Split, load_split, save_split
+from training.splits import (
+    Rule,
+    Split,
+    load_split,
+    picture_keys,
+    save_split,
+    shared_between_parts,
+)
 
 SPLIT_CSV = "split.csv"
 """In the folder of a trainer's run: which sample is in which part."""
 
 Place = str | os.PathLike[str]
 _RANKED = ("query", "gallery")
+_SHOWN = 3  # pairs of samples that a warning names
 _Known = TypeVar("_Known")
 
 
@@ -105,6 +114,8 @@ class StoreData(DataModule):
     def setup(self, stage: str | None = None) -> None:
         """Open the store and split; in a trainer's run, save the split into its folder.
 
+        Warns of samples that show the same picture, byte for byte, in two parts of the split.
+
         Raises:
             StoreError: the store cannot be opened.
             UsageError: there is nothing to split so.
@@ -113,6 +124,7 @@ class StoreData(DataModule):
             samples = self._open()
             self._split = self._deal(samples)
             self._samples = samples
+            _warn_of_same_pictures(samples, self._split)
         if stage == "fit" and self.trainer is not None and self.trainer.loggers:
             folder = self.trainer.log_dir  # asks all ranks
             if folder is not None and self.trainer.is_global_zero:
@@ -205,3 +217,20 @@ def _after_setup(value: _Known | None) -> _Known:
     if value is None:
         raise UsageError("nothing is split yet: call setup() first, or let a trainer do it")
     return value
+
+
+def _warn_of_same_pictures(samples: Samples, split: Split) -> None:
+    """Data that was copied makes scores too good: what is validated on was trained on."""
+    crc32, image_size = samples.column("crc32"), samples.column("image_size")
+    if crc32 is None or image_size is None:
+        return
+    for shared in shared_between_parts(split, picture_keys(crc32, image_size)):
+        pairs = zip(shared.rows[:_SHOWN].tolist(), shared.others[:_SHOWN].tolist(), strict=True)
+        shown = ", ".join(f"{samples.ids[row]} is {samples.ids[other]}" for row, other in pairs)
+        more = ", ..." if len(shared.rows) > _SHOWN else ""
+        warnings.warn(
+            f"{len(shared.rows):,} of {len(split[shared.part]):,} samples of {shared.part} show the"
+            f" same picture as one of {shared.other}, byte for byte: {shown}{more}. Leave one of"
+            " each out (rows=), or split by what keeps them together (by_group)",
+            stacklevel=3,
+        )

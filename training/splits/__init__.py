@@ -8,6 +8,7 @@ the labels of a split.
 """
 
 from training.splits._candidates import Candidates, Rule
+from training.splits._duplicates import Keys, Shared, picture_keys, shared_between_parts
 from training.splits._file import load_split, save_split
 from training.splits._open_set import (
     SEED,
@@ -27,8 +28,10 @@ __all__ = [
     "SEED",
     "TRAIN_RATIO",
     "Candidates",
+    "Keys",
     "Labels",
     "Rule",
+    "Shared",
     "Split",
     "by_group",
     "by_identity",
@@ -36,9 +39,11 @@ __all__ = [
     "given",
     "load_split",
     "open_set",
+    "picture_keys",
     "ratio_labels",
     "rows_with",
     "save_split",
+    "shared_between_parts",
     "split_samples",
     "stratified",
     "unknown_rows",
