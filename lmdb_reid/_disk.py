@@ -64,11 +64,11 @@ def write(path: Path, data: bytes) -> None:
 
 
 @contextlib.contextmanager
-def whole_text(path: str | os.PathLike[str]) -> Iterator[TextIO]:
-    """A utf-8 file to write, which takes the name `path` when the block ends well.
+def whole_file(path: str | os.PathLike[str]) -> Iterator[io.BufferedWriter]:
+    """A file to write, which takes the name `path` when the block ends well.
 
     Until then, and where the block fails, whatever had that name stays as it was. Folders above it
-    are made; lines end as they are written.
+    are made.
 
     Raises:
         WriteError: the disk or its permissions stand in the way, or `path` is no regular file.
@@ -81,9 +81,7 @@ def whole_text(path: str | os.PathLike[str]) -> Iterator[TextIO]:
             )
         make_folder(path.parent)
         with _whole(path) as file:
-            text = io.TextIOWrapper(file, encoding="utf-8", newline="")
-            yield text
-            text.detach()
+            yield file
         sync(path.parent)
     except WriteError:
         raise
@@ -91,6 +89,15 @@ def whole_text(path: str | os.PathLike[str]) -> Iterator[TextIO]:
         raise WriteError(
             f"{path} cannot be written: {error.strerror or error}", path=path
         ) from None
+
+
+@contextlib.contextmanager
+def whole_text(path: str | os.PathLike[str]) -> Iterator[TextIO]:
+    """`whole_file` of utf-8 text; lines end as they are written."""
+    with whole_file(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", newline="")
+        yield text
+        text.detach()
 
 
 @contextlib.contextmanager

@@ -17,6 +17,9 @@
     │   ├── StoreWriteError (WriteError)            the same of a store's files
     │   ├── ResumeError (ValueError)                not the settings or inputs it was begun with
     │   └── UnknownColumnError (KeyError)
+    ├── FeaturesError (ValueError)           numbers kept beside a store that cannot be used
+    │   ├── FeaturesNotFoundError (FileNotFoundError)
+    │   └── StaleFeaturesError (RuntimeError)       of another store, or of another order of it
     ├── SampleError
     │   ├── UnknownSampleError (KeyError)
     │   ├── UnknownRowError (IndexError)
@@ -148,6 +151,18 @@ class ResumeError(StoreError, ValueError):
 
 class UnknownColumnError(StoreError, KeyError):
     """The store has no column of this name."""
+
+
+class FeaturesError(LmdbReidError, ValueError):
+    """A file of features cannot be used: it is damaged, or has not the rows that are needed."""
+
+
+class FeaturesNotFoundError(FeaturesError, FileNotFoundError):
+    """No features of this name beside the store."""
+
+
+class StaleFeaturesError(FeaturesError, RuntimeError):
+    """Features were made of another store, in another order, or by something else."""
 
 
 class SampleError(LmdbReidError):

@@ -10,6 +10,7 @@ from lmdb_reid._lazy import lazy_names
 if TYPE_CHECKING:
     from builders.samples import BoxSample
     from training.data import Loading, StoreData
+    from training.features import Features
     from training.guide._crops import get_cache_stats, prepare_cropped_cache
     from training.guide._data import PlayerReIDDataModule, PlayerReIDDataModuleCV
     from training.guide._dataset import PlayerReIDDataset
@@ -47,6 +48,7 @@ __all__ = [
     "BBoxSample",
     "BoxSample",
     "Candidates",
+    "Features",
     "Loading",
     "MultiViewPlayerReIDDataset",
     "OpenSet",
@@ -87,6 +89,7 @@ _MODULES = {
     "BBoxSample": "training.guide._tracks",
     "BoxSample": "builders.samples",
     "Candidates": "training.splits",
+    "Features": "training.features",
     "Loading": "training.data",
     "MultiViewPlayerReIDDataset": "training.guide._pairs",
     "OpenSet": "training.guide._open_set",

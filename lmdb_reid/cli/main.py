@@ -50,6 +50,8 @@ SUMMARIES = {
     "warm": "read a store into memory before training, or decode it once for all runs",
     "bench": "how long an epoch of loading takes here, and what to change first",
     "train": "train a small model on one fold of a store, its best weights kept",
+    "embed": "features of a store's samples, by a trained model, kept beside the store",
+    "rank": "score features: mAP, CMC and the open set, and draw the best and worst rank lists",
     "doctor": "what this machine and installation would make slow or break",
 }
 

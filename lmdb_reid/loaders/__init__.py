@@ -11,7 +11,7 @@ sampler ─► Order ─► Schedule ─► tasks
 """
 
 from lmdb_reid.loaders._batch import Batch, BatchResult, Damaged, Timings
-from lmdb_reid.loaders._config import DeviceConfig, LoaderConfig
+from lmdb_reid.loaders._config import DeviceConfig, LoaderConfig, Normalize
 from lmdb_reid.loaders._engine import Engine
 from lmdb_reid.loaders._loader import Loader
 from lmdb_reid.loaders._make import make_loader
@@ -27,6 +27,7 @@ __all__ = [
     "Loader",
     "LoaderConfig",
     "Moment",
+    "Normalize",
     "Plan",
     "Timings",
     "make_loader",

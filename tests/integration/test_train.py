@@ -6,6 +6,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -104,6 +105,30 @@ def test_a_run_leaves_logs_settings_fold_and_checkpoints(
     assert told is not None
     assert float(told[1]) == pytest.approx(float(best["val_f1"]), abs=1e-4)
     assert int(told[3]) == int(best["epoch"]) + 1
+
+
+def test_its_checkpoint_makes_features_that_are_ranked(
+    trained: tuple[Path, subprocess.CompletedProcess[str]],
+    store: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = trained[0] / "runs" / "fold0"
+    own = shutil.copytree(store, tmp_path / "own.lmdb")
+    words = ["rank", str(own), "--ckpt", str(run / "checkpoints" / "best.ckpt")]
+    words += ["--split", str(run / "version_0" / "split.csv"), "--json"]
+    assert main(words) == 0
+    found: dict[str, Any] = json.loads(capsys.readouterr().out)
+    made_by = found["features"]["made_by"]
+    assert made_by["checkpoint"] == "best.ckpt"
+    assert (made_by["size"], made_by["normalize"]) == ([64, 32], [[0.5] * 3, [0.25] * 3])
+    assert {side: part["name"] for side, part in found["parts"].items()} == {
+        "query": "val",
+        "gallery": "train",
+    }
+    assert found["metric"] == "cosine"
+    assert found["cmc"]["1"] > 0.5  # eight players: by chance 0.125
+    assert found["open_set"]["unknown"] > 20
 
 
 def test_a_csv_and_frames_train_too_and_leave_a_store(drawn: Game, tmp_path: Path) -> None:

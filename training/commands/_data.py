@@ -6,6 +6,8 @@ import dataclasses
 import os
 from typing import Any
 
+import numpy as np
+
 from builders.tracks import BboxMode
 from lmdb_reid.augment import resolve
 from lmdb_reid.loaders import Loader
@@ -107,6 +109,11 @@ class TrainData(PlayerReIDDataModuleCV):
             val_unknown=True,
             saved_split=saved_split,
         )
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a checkpoint keeps: how images are read, for whoever uses its model."""
+        crops = self.samples.select(self.split["train"][:1], np.zeros(1, np.int64), None).crops
+        return {"size": list(crops.size), "normalize": self.normalize}
 
     def _view(self, loaders: Loader | list[Loader]) -> Any:
         return loaders

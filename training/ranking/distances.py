@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
@@ -205,15 +206,29 @@ def block_rows(columns: int) -> int:
     return max(1, min(_MAX_BLOCK, BLOCK_BYTES // (4 * max(1, columns))))
 
 
+def check_finite(values: Block, name: str) -> None:
+    """Refuse features [N, D] that are no finite numbers; they are looked at in pieces.
+
+    Raises:
+        UsageError: NaN or infinity; the message has `name` and the rows.
+    """
+    for chunk in _chunks(values):
+        _check_finite(values[chunk], name, np.arange(chunk.start, chunk.stop))
+
+
+def _chunks(features: Block) -> Iterator[slice]:
+    step = max(1, _CHUNK // features.shape[1])
+    for first in range(0, len(features), step):
+        yield slice(first, min(first + step, len(features)))
+
+
 def _squares(features: Block, name: str) -> npt.NDArray[np.float64]:
     """Squared norms [N], checked."""
     found = np.empty(len(features), np.float64)
-    step = max(1, _CHUNK // features.shape[1])
-    for first in range(0, len(features), step):
-        chunk = features[first : first + step]
-        _check_finite(chunk, f"{name} feature", np.arange(first, first + len(chunk)))
-        wide = chunk.astype(np.float64)
-        found[first : first + step] = np.einsum("nd,nd->n", wide, wide)
+    for chunk in _chunks(features):
+        _check_finite(features[chunk], f"{name} feature", np.arange(chunk.start, chunk.stop))
+        wide = features[chunk].astype(np.float64)
+        found[chunk] = np.einsum("nd,nd->n", wide, wide)
     large = np.flatnonzero(~(found <= _MAX_SQUARE))
     if len(large):
         raise UsageError(

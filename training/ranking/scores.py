@@ -23,6 +23,9 @@ from training.ranking.rules import (
     compared,
 )
 
+RANKS = (1, 5, 10)
+"""Of CMC-k, unless others are given."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class RankScores:
@@ -77,7 +80,7 @@ def rank(
     gallery: Entries,
     *,
     rules: Rules = MARKET1501,
-    ranks: Sequence[int] = (1, 5, 10),
+    ranks: Sequence[int] | None = None,
 ) -> RankScores:
     """Score how near the right gallery entries are to their queries.
 
@@ -104,7 +107,8 @@ def rank(
         query: of the Q queries.
         gallery: of the G gallery entries.
         rules: which entries are right, wrong or left out.
-        ranks: the k of CMC-k, ascending or not.
+        ranks: the k of CMC-k, ascending or not; 1, 5 and 10, as far as the gallery has so many,
+            unless given.
 
     Raises:
         UsageError: columns that do not fit the distances or each other, a rank over the number of
@@ -115,7 +119,8 @@ def rank(
     right = columns_of(gallery, source.shape[1], "gallery", rules.ignored)
     check_sides(left, right, rules)
     same_camera = rules.same_camera and left.cameras is not None
-    _check_gallery(right, rules, ranks)
+    size = _gallery_size(right, rules)
+    ranks = _ranks(ranks, size)
     if not same_camera:
         left, right = left._replace(cameras=None), right._replace(cameras=None)
     found = _score_queries(source, left, right, rules)
@@ -164,7 +169,8 @@ def _score_queries(
     return scores
 
 
-def _check_gallery(gallery: Columns, rules: Rules, ranks: Sequence[int]) -> None:
+def _gallery_size(gallery: Columns, rules: Rules) -> int:
+    """How long the longest list is."""
     identities = gallery.identities[~gallery.is_ignored]
     people = np.unique(identities[identities >= 0])
     nobodies = int((identities < 0).sum())
@@ -178,9 +184,15 @@ def _check_gallery(gallery: Columns, rules: Rules, ranks: Sequence[int]) -> None
             f"the gallery must have wrong answers, got identity {people[0]} only: every ranking"
             " would be perfect"
         )
-    size = len(people) + nobodies if rules.single_shot else len(identities)
+    return len(people) + nobodies if rules.single_shot else len(identities)
+
+
+def _ranks(ranks: Sequence[int] | None, size: int) -> Sequence[int]:
+    if ranks is None:
+        return [rank for rank in RANKS if rank <= size]
     if not ranks or min(ranks) < 1 or max(ranks) > size:
         raise UsageError(f"ranks must be 1 to {size}, what the gallery has, got {tuple(ranks)}")
+    return ranks
 
 
 def _numbers(rules: Rules, count: int) -> list[npt.NDArray[np.float64]]:

@@ -19,6 +19,7 @@ def draw_strips(
     query_image: Callable[[int], Pixels],
     gallery_image: Callable[[int], Pixels],
     *,
+    captions: Callable[[RankList], Sequence[str]] | None = None,
     cell: Size = (160, 88),
 ) -> Picture:
     """One strip below another: a query, then what it found, right in green and wrong in red.
@@ -27,6 +28,8 @@ def draw_strips(
         lists: of `rank_lists`, one for each strip.
         query_image: uint8 [H, W, 3], RGB, of a row of the query side; of any size.
         gallery_image: the same of a row of the gallery.
+        captions: of a list: one for its query, then one for each entry; rows and distances, unless
+            given.
         cell: (height, width) of the space for each picture, in pixels.
 
     Raises:
@@ -36,18 +39,22 @@ def draw_strips(
     if not lists:
         raise UsageError("lists must be one or more, got none")
     columns = 1 + max(len(one.rows) for one in lists)
-    images, captions = [], []
+    images: list[Pixels] = []
+    words: list[str] = []
     for one in lists:
         images.append(_framed(query_image(one.query), _QUERY, cell))
-        captions.append(f"query {one.query}")
-        found = zip(one.rows.tolist(), one.distances.tolist(), one.is_right.tolist(), strict=True)
-        for row, distance, is_right in found:
+        for row, is_right in zip(one.rows.tolist(), one.is_right.tolist(), strict=True):
             images.append(_framed(gallery_image(row), _RIGHT if is_right else _WRONG, cell))
-            captions.append(f"{row}: {distance:.3f}")
+        words += (captions or _rows_and_distances)(one)
         for _ in range(columns - 1 - len(one.rows)):
             images.append(np.full((1, 1, 3), _PAPER, np.uint8))
-            captions.append("")
-    return contact_sheet(images, captions, columns=columns, cell=cell)
+            words.append("")
+    return contact_sheet(images, words, columns=columns, cell=cell)
+
+
+def _rows_and_distances(one: RankList) -> list[str]:
+    found = zip(one.rows.tolist(), one.distances.tolist(), strict=True)
+    return [f"query {one.query}", *(f"{row}: {distance:.3f}" for row, distance in found)]
 
 
 def _framed(image: Pixels, colour: tuple[int, int, int], cell: Size) -> Pixels:

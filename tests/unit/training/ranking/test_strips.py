@@ -32,6 +32,20 @@ def test_a_strip_is_a_query_and_its_list_framed_by_right_and_wrong() -> None:
     assert (picture == 107).all(2).any()
 
 
+def test_captions_may_be_one_s_own() -> None:
+    one = RankList(3, np.array([7, 1]), np.array([0.1, 0.25]), np.array([True, False]))
+    plain, same, other = (
+        draw_strips([one], grey, grey, captions=captions).image
+        for captions in (
+            None,
+            lambda _: ["query 3", "7: 0.100", "1: 0.250"],
+            lambda _: ["who", "this", "that"],
+        )
+    )
+    assert np.array_equal(plain, same)
+    assert not np.array_equal(plain, other)
+
+
 def test_no_lists_make_no_picture() -> None:
     with pytest.raises(UsageError, match="lists must be one or more"):
         draw_strips([], grey, grey)
