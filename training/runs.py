@@ -14,13 +14,14 @@ from typing import Any
 import torch
 from jsonargparse import ArgumentError
 from lightning.fabric.utilities.exceptions import MisconfigurationException
-from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch import Trainer
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from lmdb_reid.errors import UsageError
 from training.data import DataModule
 from training.module import PlayerReIDModule
+from training.progress import EpochProgress
 
 # Where both packages are loaded, Lightning logs under the name of the one that came last.
 _LOGGERS = ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric")
@@ -48,7 +49,7 @@ def fit_fold(
 ) -> Best | None:
     """Train as a command line of LightningCLI says.
 
-    An epoch is told on stderr where stdout is no terminal.
+    Each epoch is a line on stderr; on a terminal it also has a bar while it runs.
 
     Args:
         words: the command line, sections trainer, model and data.
@@ -107,26 +108,6 @@ class _Cli(LightningCLI):
             raise UsageError(f"{error} (lmdb-reid train -- --help lists the settings)") from None
 
 
-class _EpochLines(Callback):
-    """A line for each epoch, where there is no progress bar."""
-
-    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if not trainer.is_global_zero or trainer.progress_bar_callback is not None:
-            return
-        found = {name: float(value) for name, value in trainer.callback_metrics.items()}
-        values = "".join(
-            f", {title} {found[name]:.4f}"
-            for name, title in (
-                ("train_loss", "loss"),
-                ("val_f1", "macro F1"),
-                ("val_threshold", "threshold"),
-            )
-            if name in found
-        )
-        epoch = f"epoch {trainer.current_epoch + 1} of {trainer.max_epochs}"
-        print(f"{epoch}{values}", file=sys.stderr, flush=True)
-
-
 def _trainer_defaults(checkpoints: Path) -> dict[str, Any]:
     kept = ModelCheckpoint(
         checkpoints, monitor="val_f1", mode="max", filename="best", save_last=True
@@ -136,8 +117,8 @@ def _trainer_defaults(checkpoints: Path) -> dict[str, Any]:
         "deterministic": True,
         "log_every_n_steps": 1,  # only epochs are logged; more than their steps would be warned of
         "enable_model_summary": False,
-        "enable_progress_bar": sys.stdout.isatty(),
-        "callbacks": [kept, _EpochLines()],
+        "enable_progress_bar": False,  # EpochProgress is ours
+        "callbacks": [kept, EpochProgress()],
     }
 
 

@@ -17,6 +17,7 @@ from lmdb_reid.errors import (
     UnknownSampleError,
     UsageError,
 )
+from lmdb_reid.progress import Progress
 from lmdb_reid.schema import Kind, Roles, Rows, Size
 from lmdb_reid.store import _format, _places, _tables
 from lmdb_reid.store._column_files import ColumnFiles
@@ -244,11 +245,11 @@ class Store:
         ]
         return pictures.contact_sheet([s.image for s in chosen], captions, columns=columns)
 
-    def verify(self, *, deep: bool = False) -> Verification:
+    def verify(self, *, deep: bool = False, progress: Progress | None = None) -> Verification:
         """Check every checksum of the store; with `deep`, decode every image too. See
-        `Verification`.
+        `Verification`. `progress` is called with the samples that were checked.
         """
-        return verify(self, self._files, self._parts, deep=deep)
+        return verify(self, self._files, self._parts, deep=deep, progress=progress)
 
     def __repr__(self) -> str:
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in self.kinds.items())

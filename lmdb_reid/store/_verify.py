@@ -11,6 +11,7 @@ import lmdb.verify
 
 from lmdb_reid import codec
 from lmdb_reid.errors import CorruptSampleError, ImageError, LmdbReidError, StoreError
+from lmdb_reid.progress import Progress
 from lmdb_reid.schema import Size
 from lmdb_reid.store import _format, _sealing
 from lmdb_reid.store._column_files import ColumnFiles
@@ -67,7 +68,14 @@ def structure_problems(data: Path) -> list[str]:
         return [str(error)]
 
 
-def verify(store: Sealed, files: ColumnFiles, parts: Parts, *, deep: bool) -> Verification:
+def verify(
+    store: Sealed,
+    files: ColumnFiles,
+    parts: Parts,
+    *,
+    deep: bool,
+    progress: Progress | None = None,
+) -> Verification:
     """Every column, record, image and data file against its checksum; LMDB's structure; with
     `deep` the content digests too, every record against the columns, and every image decoded.
     Nothing is raised for damage: it is listed.
@@ -85,7 +93,7 @@ def verify(store: Sealed, files: ColumnFiles, parts: Parts, *, deep: bool) -> Ve
         _verify_counts(store, found)
         for part in parts:
             before = found.count
-            _verify_samples(store, part, found, deep=deep)
+            _verify_samples(store, part, found, deep=deep, progress=progress)
             if found.count == before:
                 _verify_file(part, found)
     return found
@@ -128,7 +136,9 @@ def _verify_counts(store: Sealed, found: Verification) -> None:
             found.add(f"the manifest says {name} {said}; the columns say {counted_now}")
 
 
-def _verify_samples(store: Sealed, part: Part, found: Verification, *, deep: bool) -> None:
+def _verify_samples(
+    store: Sealed, part: Part, found: Verification, *, deep: bool, progress: Progress | None
+) -> None:
     digest, before = _format.ContentDigest(), found.count
     first, end, cut = part.spec.first, part.spec.first + part.spec.count, len(part.prefix)
     agreement = _Agreement(store, part)
@@ -146,6 +156,8 @@ def _verify_samples(store: Sealed, part: Part, found: Verification, *, deep: boo
                     found.add(str(error).partition("; lmdb-reid verify")[0])
                 except StoreError as error:
                     found.add(str(error))
+        if progress is not None:
+            progress(min(start + _AT_ONCE, end), len(store), 0)
     if deep and found.count == before and digest.hex() != part.spec.digest:
         found.add(
             f"the content digest of {part.spec.path} is {digest.hex()}; the manifest says"
