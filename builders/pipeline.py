@@ -16,11 +16,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from builders.columns import Texts
 from builders.cutting import FrameCutter, FrameResult
-from builders.estimate import Estimate
+from builders.estimate import Estimate, cut_some
+from builders.finished import check_finished, is_sealed
 from builders.job import Job, job_of
 from builders.media import Medium
 from builders.report import MAX_SKIPPED, Report, Tally
@@ -99,6 +101,9 @@ def build_job(
     """`build` of a source that was read already."""
     num_workers = worker_count(num_workers)
     began = time.perf_counter()
+    if resume and not overwrite and is_sealed(out):
+        check_finished(job, out)
+        return _report_of(Path(out), began, was_complete=True)
     tally = Tally(job.listing, strict=strict, max_skipped=max_skipped)
     stamps = job.stamps()
     report = None
@@ -126,11 +131,20 @@ def build_job(
                 " give --overwrite"
             )
         path = writer.seal()
+    return _report_of(path, began, report)
+
+
+def _report_of(
+    path: Path, began: float, report: Report | None = None, *, was_complete: bool = False
+) -> Report:
+    """The report of a sealed store; `report` unless an earlier run made it."""
     report = report or Report.from_json((path / _REPORT).read_bytes())
     return replace(
         report,
+        out=str(path),
         seconds=time.perf_counter() - began,
         size_bytes=sum(file.stat().st_size for file in path.rglob("*") if file.is_file()),
+        was_complete=was_complete,
     )
 
 
@@ -143,7 +157,8 @@ def plan(
     negatives: str | os.PathLike[str] | None = None,
     progress: Progress | None = None,
 ) -> Report:
-    """The report that a build would end with, from headers alone; size and time are estimates.
+    """The report that a build would end with, from headers alone; size and time are estimates, in
+    proportion to some frames that are cut for it.
 
     Damage behind an image's header is not seen. Nothing is written, and any number of rows may be
     skipped: `builders.report.check_skipped` says whether a build would go on.
@@ -164,6 +179,7 @@ def plan(
         total=len(job.listing.frames),
         progress=progress,
     )
+    estimate.measure(*cut_some(job, cutter, num_workers))
     report = tally.report(out=os.fspath(out), seconds=estimate.seconds(num_workers))
     return replace(report, size_bytes=estimate.size_bytes(), dry_run=True)
 
@@ -296,7 +312,7 @@ def _in_order(
 
 def _check_samples(report: Report) -> None:
     if not report.samples:
-        raise SourceError(f"none of {report.rows:,} rows gives a sample: there is nothing to store")
+        raise SourceError(f"no usable row (0 of {report.rows:,}): there is nothing to build")
 
 
 @contextlib.contextmanager
@@ -306,8 +322,8 @@ def _advice(partial: str) -> Iterator[None]:
     try:
         yield
     except SourceReadError as error:
-        raise SourceReadError(f"{error}. {kept}: --resume goes on") from None
+        raise SourceReadError(f"{error}. {kept}: use --resume to continue") from None
     except SourceError as error:
         raise type(error)(
-            f"{error}. {kept}: mend the source and give --overwrite, which discards it"
+            f"{error}. {kept}: fix the source and use --overwrite, which discards it"
         ) from None

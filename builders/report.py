@@ -47,6 +47,8 @@ class Report:
     size_bytes: int = 0
     """Size on disk; of a dry run, an estimate."""
     dry_run: bool = False
+    was_complete: bool = False
+    """Whether the store was finished before, and nothing was left to build."""
 
     @property
     def samples(self) -> int:
@@ -62,6 +64,7 @@ class Report:
         """The report as a file; at most 10,000 rows of each list, with the true counts beside."""
         fields = self.as_json()
         del fields["size_bytes"]  # known when the store is sealed, this file in it
+        del fields["was_complete"]
         for name in ("skipped", "dropped"):
             rows: Sequence[Rejected] = getattr(self, name)
             fields[name] = rejected_json(rows[:_LISTED])
@@ -80,6 +83,8 @@ class Report:
 
     def lines(self) -> list[str]:
         """The summary that the command prints."""
+        if self.was_complete:
+            return [f"{self.out} is complete ({self.samples:,} samples): nothing is left to build"]
         kinds = ", ".join(f"{count:,} {kind}" for kind, count in self.kinds.items())
         lines = [
             f"{'would write' if self.dry_run else 'wrote'} {self.out}",

@@ -40,19 +40,23 @@ class BuildSettings:
             len(self.size) != 2
             or not all(isinstance(side, int) and 1 <= side <= 16_384 for side in self.size)
         ):
-            raise UsageError(f"size {self.size}: give (height, width), each 1 to 16,384 pixels")
+            raise UsageError(
+                f"size must be (height, width), each 1 to 16,384 pixels, got {self.size}"
+            )
         for name in ("quality", "num_bg_per_frame", "num_partial_per_box", "seed"):
             if not isinstance(getattr(self, name), int):
-                raise UsageError(f"{name} {getattr(self, name)!r}: give a whole number")
+                raise UsageError(f"{name} must be a whole number, got {getattr(self, name)!r}")
         if not 1.0 <= self.expand <= 10.0:
-            raise UsageError(f"expand {self.expand}: give 1.0 (the box as it is) to 10.0")
+            raise UsageError(f"expand must be 1.0 (the box as it is) to 10.0, got {self.expand}")
         if not 0 <= self.max_person_share <= 1:
-            raise UsageError(f"max_person_share {self.max_person_share}: give a share from 0 to 1")
+            raise UsageError(
+                f"max_person_share must be a share from 0 to 1, got {self.max_person_share}"
+            )
         if not 1 <= self.quality <= 100:
-            raise UsageError(f"quality {self.quality}: give 1 to 100")
+            raise UsageError(f"quality must be 1 to 100, got {self.quality}")
         for name in ("num_bg_per_frame", "num_partial_per_box"):
             if not 0 <= getattr(self, name) <= 1000:
-                raise UsageError(f"{name} {getattr(self, name)}: give 0 to 1000")
+                raise UsageError(f"{name} must be 0 to 1000, got {getattr(self, name)}")
 
     def as_json(self) -> dict[str, Any]:
         """The settings as JSON values, for the manifest."""
@@ -73,5 +77,5 @@ def worker_count(num_workers: int | None) -> int:
     if num_workers is None:
         return available_cores()
     if not isinstance(num_workers, int) or num_workers < 1:
-        raise UsageError(f"workers {num_workers!r}: give 1 or more")
+        raise UsageError(f"num_workers must be at least 1, got {num_workers!r}")
     return num_workers

@@ -4,21 +4,30 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from builders.derived import DERIVED_NAMES
 from builders.registry import AUTO, recognised, source_class, source_names
 from builders.settings import BuildSettings
+from lmdb_reid.cli.output import print_json
 from lmdb_reid.errors import UsageError
+from lmdb_reid.progress import say, shown
 from lmdb_reid.schema import DEFAULT_SIZE, parse_size
 
 if TYPE_CHECKING:
     from builders.report import Report
     from builders.sources import Source
+
+
+TIPS = {
+    "--width": "--size HEIGHTxWIDTH sets both sides",
+    "--height": "--size HEIGHTxWIDTH sets both sides",
+    "--format": "lmdb-reid build --format auto --root DIR recognises the layout of a folder",
+}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -29,34 +38,42 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--format",
         required=True,
         metavar="FORMAT",
-        help=f"the layout of the input: {', '.join(source_names())}; or {AUTO}: look at --root",
+        help=f"read this layout: {', '.join(source_names())}; or {AUTO}: recognise --root",
     )
-    add("--out", required=True, metavar="STORE", help="where the store will be")
+    add("--out", required=True, metavar="STORE", help="write the store to this directory")
     add(
         "--size",
         default="x".join(map(str, DEFAULT_SIZE)),
-        help="HEIGHTxWIDTH of the stored crops, or native (default: %(default)s)",
+        metavar="HxW",
+        help="resize crops to HEIGHTxWIDTH, or native: keep their sizes (default: %(default)s)",
     )
     add(
         "--expand",
         type=float,
         default=defaults.expand,
-        help="multiply the sides of each box by this, 1.0 to 10.0 (default: %(default)s)",
+        metavar="FACTOR",
+        help="multiply the sides of each box by 1.0 to 10.0 (default: %(default)s)",
     )
-    add("--quality", type=int, default=defaults.quality, help="JPEG quality (default: %(default)s)")
+    add(
+        "--quality",
+        type=int,
+        default=defaults.quality,
+        metavar="N",
+        help="JPEG quality, 1 to 100 (default: %(default)s)",
+    )
     add(
         "--num-bg-per-frame",
         type=int,
         default=1,
         metavar="N",
-        help="background negatives (default: 1)",
+        help="cut N background negatives out of each frame (default: 1)",
     )
     add(
         "--num-partial-per-box",
         type=int,
         default=1,
         metavar="N",
-        help="partial negatives (default: 1)",
+        help="cut N partial negatives around each box (default: 1)",
     )
     add(
         "--max-person-share",
@@ -64,17 +81,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=defaults.max_person_share,
         metavar="SHARE",
         help=(
-            "most of a person's box that a background may show, or a partial of another's; 1: all"
-            " of it (default: %(default)s)"
+            "refuse a background that shows more than this share of a person's box, and a partial"
+            " that shows more of another person's; 1: no limit (default: %(default)s)"
         ),
     )
-    add("--seed", type=int, default=0, help="of the negatives (default: 0)")
+    add("--seed", type=int, default=0, metavar="N", help="random seed for negatives (default: 0)")
     add(
         "--negatives",
         metavar="CSV",
         help=(
-            "take the negatives from here, as lmdb-reid negatives wrote them, instead of drawing"
-            " them: the four settings above then decide nothing"
+            "use the negatives of this csv, as lmdb-reid negatives writes it, instead of generating"
+            " them (ignores the four options above)"
         ),
     )
     add(
@@ -82,52 +99,73 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default="",
         metavar="NAMES",
         help=(
-            "columns to compute from each crop, separated by commas:"
+            "compute these columns from each crop, separated by commas:"
             f" {', '.join(DERIVED_NAMES)} (default: none)"
         ),
     )
-    add("--num-workers", type=int, metavar="N", help="threads (default: one for each core)")
-    add("--strict", action="store_true", help="a row that cannot be used is an error")
+    add(
+        "--num-workers", type=int, metavar="N", help="cut in N threads (default: one for each core)"
+    )
+    add("--strict", action="store_true", help="fail on any unusable row")
     add(
         "--max-skipped",
         type=float,
         default=0.05,
         metavar="SHARE",
-        help="most such rows (default: 0.05)",
+        help="fail if more than this share of rows is unusable (default: 0.05)",
     )
     add(
         "--dry-run",
         action="store_true",
-        help="read the csv and image headers only, and tell what would be built",
+        help="report what would be built, from image headers and a sample of frames",
     )
     again = parser.add_mutually_exclusive_group()
-    again.add_argument("--resume", action="store_true", help="go on with an unfinished build")
+    again.add_argument(
+        "--resume", action="store_true", help="continue an unfinished build of the same settings"
+    )
     again.add_argument(
         "--overwrite", action="store_true", help="replace a store once the new one is finished"
     )
     add("--json", action="store_true", help="print the report as JSON")
     parser.set_defaults(found_format=None)
     parser.epilog = (
-        "Each format has options of its own: lmdb-reid build --format FORMAT --help shows them.\n\n"
-        "example:\n"
+        "Each format has its own options. List them with lmdb-reid build --format FORMAT --help."
+        "\n\n"
+        "examples:\n"
         "  lmdb-reid build --format atmacup --train-meta train_meta.csv --img-root images"
         " --out games.lmdb\n  lmdb-reid build --format csv --root images --csv boxes.csv --columns"
         " image=file,x=left,y=top,w=width,h=height,label=player --out games.lmdb"
     )
 
 
+def complete(parser: argparse.ArgumentParser) -> None:
+    """Add what a shell completes beyond `configure`: the formats, and the options of them all."""
+    known: set[str] = set()
+    for action in parser._actions:
+        known.update(action.option_strings)
+        if action.dest == "format":
+            action.choices = [*source_names(), AUTO]
+    for name in source_names():
+        one = argparse.ArgumentParser(add_help=False)
+        source_class(name).configure(one.add_argument_group())
+        for action in one._actions:
+            if not known & {*action.option_strings}:
+                known.update(action.option_strings)
+                parser._add_action(action)
+
+
 def extend(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
-    """Add the options of the format that is given, if one is."""
+    """Add the options of the format in `words`, if there is one."""
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--format")
     first.add_argument("--root")
-    with contextlib.suppress(argparse.ArgumentError):  # told when all of it is parsed
+    with contextlib.suppress(argparse.ArgumentError):  # an error when all of it is parsed
         given = first.parse_known_args(words)[0]
         if given.format == AUTO:
             if not given.root:
                 raise UsageError(f"--format {AUTO} needs --root DIR")
             given.format, why = recognised(Path(given.root))
-            print(f"format {given.format}: {why}", file=sys.stderr)
+            say(f"format {given.format}: {why}")
             parser.set_defaults(found_format=given.format)
         if given.format is not None:
             _add_options(parser, given.format)
@@ -147,8 +185,8 @@ def run(args: argparse.Namespace) -> int:
     # Here, so that --help needs nothing that building takes.
     from builders.pipeline import build, plan
     from builders.report import check_skipped
-    from lmdb_reid.progress import shown
 
+    began = time.perf_counter()
     settings = BuildSettings(
         size=parse_size(args.size),
         expand=args.expand,
@@ -159,11 +197,11 @@ def run(args: argparse.Namespace) -> int:
         seed=args.seed,
     )
     if not 0 <= args.max_skipped <= 1:
-        raise UsageError(f"--max-skipped {args.max_skipped}: give a share from 0 to 1")
+        raise UsageError(f"--max-skipped must be a share from 0 to 1, got {args.max_skipped:g}")
     source: Source = source_class(args.found_format or args.format).from_args(args)
     derive = [name for name in args.derive.split(",") if name]
     if args.dry_run and Path(args.out).exists() and not args.overwrite:
-        print(f"note: {args.out} is there already: building needs --overwrite", file=sys.stderr)
+        say(f"{args.out} already exists: building needs --overwrite")
     with (
         shown(
             "reading headers" if args.dry_run else "cutting", "frames", things="crops"
@@ -193,7 +231,10 @@ def run(args: argparse.Namespace) -> int:
                 derive=derive,
                 progress=progress,
             )
-    _print(report, as_json=args.json)
+    if args.json:
+        print_json(_facts(report, time.perf_counter() - began))
+    else:
+        print("\n".join(report.lines()))
     if args.dry_run:
         check_skipped(report.skipped, report.rows, strict=args.strict, max_skipped=args.max_skipped)
     return 0
@@ -201,17 +242,21 @@ def run(args: argparse.Namespace) -> int:
 
 @contextlib.contextmanager
 def _resume_hint(args: argparse.Namespace) -> Iterator[None]:
-    """Say after Ctrl-C what is left, and how to go on."""
+    """Say after Ctrl-C what is left, and how to continue."""
     try:
         yield
     except KeyboardInterrupt:
         if not args.dry_run and Path(f"{args.out}.partial").exists():
-            print(f"{args.out}.partial has what is done: --resume goes on", file=sys.stderr)
+            print(f"{args.out}.partial has what is done: --resume continues", file=sys.stderr)
         raise
 
 
-def _print(report: Report, *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(report.as_json(), ensure_ascii=False))
-    else:
-        print("\n".join(report.lines()))
+def _facts(report: Report, seconds: float) -> dict[str, Any]:
+    """The report as JSON values; `seconds` is what this command took."""
+    facts = report.as_json()
+    store, size = facts.pop("out"), facts.pop("size_bytes")
+    if not report.dry_run:
+        return {"store": store, **facts, "bytes": size}
+    estimates = {"estimated_seconds": facts["seconds"], "estimated_bytes": size}
+    del facts["crops_per_second"]
+    return {"store": store, **facts, "seconds": seconds, **estimates}

@@ -66,7 +66,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         choices=BBOX_MODES,
         help=BBOX_MODE_HELP,
     )
-    add("--seed", type=int, help=f"(default: {defaults.seed})")
+    add("--seed", type=int, metavar="N", help="random seed (default: 0)")
     add("--num-workers", type=int, metavar="N", help="threads (default: one for each core)")
     add("--strict", action="store_true", help="a row that cannot be used is an error")
     add(

@@ -978,7 +978,7 @@ def test_a_file_that_may_not_grow(game: Game, tmp_path: Path, small: str) -> Non
         )
         assert done.returncode == 1, (limit, done.stderr)
         (told,) = done.stderr.splitlines()
-        assert told.startswith(f"lmdb-reid build: writing {out} failed: ")
+        assert told.startswith(f"lmdb-reid build: error: writing {out} failed: ")
         assert "File too large" in told or "Input/output error" in told
         assert not out.exists()
     build(source_of(game), out, SMALL, resume=True)

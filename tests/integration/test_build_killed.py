@@ -177,7 +177,7 @@ def test_interrupted_from_the_keyboard(
     stopped = watched(*words, **options, stop_at=9, signal=signal.SIGINT)
     assert stopped.code == 130
     assert stopped.err.splitlines() == [
-        f"{tmp_path / 'k.lmdb'}.partial has what is done: --resume goes on",
+        f"{tmp_path / 'k.lmdb'}.partial has what is done: --resume continues",
         "lmdb-reid build: interrupted",
     ]
     assert [path.name for path in tmp_path.glob("k.lmdb*")] == ["k.lmdb.partial"]

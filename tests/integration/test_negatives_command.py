@@ -261,11 +261,11 @@ def test_frames_that_cannot_be_read_are_told_and_counted(
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (["--num-bg-per-frame", "-1"], "num_bg_per_frame -1: give 0 to 1000"),
+        (["--num-bg-per-frame", "-1"], "num_bg_per_frame must be 0 to 1000, got -1"),
         (["--num-partial-per-box", "1001"], "num_partial_per_box 1001"),
         (["--max-iou-partial", "0"], "max_iou"),
         (["--max-skipped", "2"], "--max-skipped 2.0: give a share from 0 to 1"),
-        (["--num-workers", "0"], "workers 0: give 1 or more"),
+        (["--num-workers", "0"], "num_workers must be at least 1, got 0"),
         (["--from", "s.lmdb"], "leave out --train-meta"),
         (["--from", "s.lmdb", "--max-iou-partial", "0.3"], "--train-meta, --max-iou-partial"),
     ],

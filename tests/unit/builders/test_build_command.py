@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -70,8 +72,10 @@ def test_json_is_the_report(game: Game, tmp_path: Path, capsys: Any) -> None:
     told = json.loads(capsys.readouterr().out)
     assert told["kinds"]["person"] == game.boxes
     assert told["samples"] == sum(told["kinds"].values())
-    assert told["out"] == str(tmp_path / "o.lmdb")
+    assert told["store"] == str(tmp_path / "o.lmdb")
     assert told["skipped"] == []
+    assert told["bytes"] == sum(f.stat().st_size for f in (tmp_path / "o.lmdb").rglob("*.*"))
+    assert not {"out", "size_bytes"} & told.keys()
 
 
 def test_a_dry_run(game: Game, tmp_path: Path, capsys: Any) -> None:
@@ -79,7 +83,10 @@ def test_a_dry_run(game: Game, tmp_path: Path, capsys: Any) -> None:
     assert capsys.readouterr().out.startswith(f"would write {tmp_path / 'o.lmdb'}\n")
     assert list(tmp_path.iterdir()) == []
     assert main(words(game, tmp_path / "o.lmdb", "--dry-run", "--json")) == 0
-    assert json.loads(capsys.readouterr().out)["dry_run"] is True
+    told = json.loads(capsys.readouterr().out)
+    assert told["dry_run"] is True
+    assert min(told["seconds"], told["estimated_seconds"], told["estimated_bytes"]) > 0
+    assert "crops_per_second" not in told
 
 
 @pytest.mark.parametrize(("more", "told"), [([], "--max-skipped"), (["--strict"], "--strict")])
@@ -107,30 +114,68 @@ def test_the_word_for_an_existing_store(game: Game, tmp_path: Path, capsys: Any)
     capsys.readouterr()
     assert main(words(game, out)) == 1
     (told,) = capsys.readouterr().err.splitlines()
-    assert told.startswith("lmdb-reid build: ")
+    assert told.startswith("lmdb-reid build: error: ")
     assert "--overwrite" in told
     assert main(words(game, out, "--overwrite", "--seed", "3")) == 0
     with Store(out) as store:
         assert store.manifest.build["seed"] == 3
 
 
+def test_resume_of_a_finished_store_has_nothing_to_do(
+    game: Game, tmp_path: Path, capsys: Any
+) -> None:
+    out = tmp_path / "o.lmdb"
+    assert main(words(game, out, "--resume")) == 0
+    before = {path: path.stat().st_mtime_ns for path in out.rglob("*")}
+    wrote = capsys.readouterr().out
+    assert wrote.startswith(f"wrote {out}\n")
+    assert main(words(game, out, "--resume")) == 0
+    with Store(out) as store:
+        count = len(store)
+    shown = capsys.readouterr().out
+    assert shown == f"{out} is complete ({count} samples): nothing is left to build\n"
+    assert main(words(game, out, "--resume", "--json")) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert (told["was_complete"], told["samples"], told["store"]) == (True, count, str(out))
+    assert {path: path.stat().st_mtime_ns for path in out.rglob("*")} == before
+
+
+def test_resume_refuses_a_finished_store_of_something_else(
+    game: Game, tmp_path: Path, capsys: Any
+) -> None:
+    out = tmp_path / "o.lmdb"
+    assert main(words(game, out)) == 0
+    assert main(words(game, out, "--resume", "--quality", "80", "--seed", "3")) == 1
+    err = capsys.readouterr().err
+    assert "is complete, but was built from other quality, seed. Use --overwrite" in err
+    frames = sorted(game.img_root.iterdir())
+    stamp = frames[0].stat()
+    os.utime(frames[0], ns=(stamp.st_atime_ns, stamp.st_mtime_ns + 1_000_000))
+    try:
+        assert main(words(game, out, "--resume")) == 1
+        assert "was built from other frames" in capsys.readouterr().err
+    finally:
+        os.utime(frames[0], ns=(stamp.st_atime_ns, stamp.st_mtime_ns))
+    assert main(words(game, out, "--resume")) == 0
+
+
 @pytest.mark.parametrize(
     ("more", "told"),
     [
-        (["--size", "256"], "give HEIGHTxWIDTH"),
-        (["--size", "0x128"], "give HEIGHTxWIDTH"),
+        (["--size", "256"], "must be HEIGHTxWIDTH"),
+        (["--size", "0x128"], "must be HEIGHTxWIDTH"),
         (["--size", "99999x1"], "16,384"),
-        (["--expand", "0.5"], "expand 0.5"),
-        (["--expand", "nan"], "expand nan"),
-        (["--quality", "101"], "quality 101"),
-        (["--num-workers", "0"], "workers 0: give 1 or more"),
-        (["--num-workers", "0", "--dry-run"], "workers 0: give 1 or more"),
-        (["--num-workers", "two"], "invalid int value: 'two'"),
-        (["--num-bg-per-frame", "-1"], "num_bg_per_frame -1"),
-        (["--max-skipped", "1.5"], "give a share from 0 to 1"),
-        (["--bbox-mode", "median"], "invalid choice: 'median'"),
-        (["--resume", "--overwrite"], "not allowed with argument"),
-        (["--no-such-option"], "unrecognized arguments"),
+        (["--expand", "0.5"], "to 10.0, got 0.5"),
+        (["--expand", "nan"], "to 10.0, got nan"),
+        (["--quality", "101"], "quality must be 1 to 100, got 101"),
+        (["--num-workers", "0"], "num_workers must be at least 1, got 0"),
+        (["--num-workers", "0", "--dry-run"], "num_workers must be at least 1, got 0"),
+        (["--num-workers", "two"], "--num-workers must be a whole number, got 'two'"),
+        (["--num-bg-per-frame", "-1"], "num_bg_per_frame must be 0 to 1000, got -1"),
+        (["--max-skipped", "1.5"], "must be a share from 0 to 1, got 1.5"),
+        (["--bbox-mode", "median"], "--bbox-mode must be one of drop, interp, keep, got 'median'"),
+        (["--resume", "--overwrite"], "--overwrite and --resume exclude each other"),
+        (["--no-such-option"], "unknown option --no-such-option"),
     ],
 )
 def test_wrong_use(game: Game, tmp_path: Path, capsys: Any, more: list[str], told: str) -> None:
@@ -152,7 +197,7 @@ def test_the_layout_needs_both_places(
 def test_help_has_an_example(capsys: Any) -> None:
     assert main(["build", "--help"]) == 0
     told = capsys.readouterr().out
-    assert "example:" in told
+    assert "examples:" in told
     assert "--train-meta train_meta.csv" in told
 
 
@@ -178,5 +223,5 @@ def test_a_bar_on_a_terminal(game: Game, tmp_path: Path, monkeypatch: Any) -> No
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setattr(progress, "_REDRAWN_EVERY", 0.0)
     assert main(words(game, tmp_path / "o.lmdb")) == 0
-    assert "\r\x1b[Kcutting: 4 of 4 frames, " in terminal.getvalue()
+    assert re.search(r"\r\x1b\[Kcutting: (\[#+\] )?4 of 4 frames, ", terminal.getvalue())
     assert terminal.getvalue().endswith("\r\x1b[K")  # gone when the build is done

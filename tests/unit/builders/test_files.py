@@ -65,7 +65,9 @@ def test_a_passing_error_ends_the_build_and_resume_goes_on(
             build(source, tmp_path / "o", SMALL, num_workers=1)
         assert failed
     assert "Q1-000__top__00__03.jpg cannot be read: " in str(caught.value)
-    assert str(caught.value).endswith(f"stays in {tmp_path / 'o'}.partial: --resume goes on")
+    assert str(caught.value).endswith(
+        f"stays in {tmp_path / 'o'}.partial: use --resume to continue"
+    )
     assert not (tmp_path / "o").exists()
     if method == "read_bytes":
         report = build(source, tmp_path / "o", SMALL, resume=True)

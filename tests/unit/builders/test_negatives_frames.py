@@ -131,5 +131,5 @@ def test_a_frame_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 
 
 def test_a_number_of_workers_that_cannot_be_meant(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="workers 0: give 1 or more"):
+    with pytest.raises(UsageError, match="num_workers must be at least 1, got 0"):
         list_negatives(listing(tmp_path), random_negatives(BuildSettings()), num_workers=0)

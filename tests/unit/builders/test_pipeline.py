@@ -179,7 +179,7 @@ def test_no_frames_are_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize("num_workers", [0, -1])
 def test_workers_are_at_least_one(tmp_path: Path, num_workers: int) -> None:
     for call in (build, plan):
-        with pytest.raises(UsageError, match=f"workers {num_workers}: give 1 or more"):
+        with pytest.raises(UsageError, match=f"num_workers must be at least 1, got {num_workers}"):
             call(Given([], tmp_path), tmp_path / "o", num_workers=num_workers)  # type: ignore[operator]
     assert list(tmp_path.iterdir()) == []
 

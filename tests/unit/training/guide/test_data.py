@@ -129,7 +129,7 @@ def test_takes_the_guides_arguments_with_its_defaults(module: Any, arguments: An
         ({"store": "s.lmdb", "prefetch_factor": 0}, "prefetch must be .* got 0"),
         ({"store": "s.lmdb", "batch_size": 0}, "batch_size must be .* got 0"),
         ({"store": "s.lmdb", "image_size": 0}, "size"),
-        ({"store": "s.lmdb", "expand_ratio": 0.5}, "expand 0.5"),
+        ({"store": "s.lmdb", "expand_ratio": 0.5}, "expand must be 1.0 .* to 10.0, got 0.5"),
     ],
 )
 def test_arguments_that_cannot_be_meant_are_refused(arguments: Any, told: str) -> None:
