@@ -21,6 +21,7 @@ EXTRAS = {
         "jsonargparse": "jsonargparse",
         "torchmetrics": "lightning",  # which needs it
     },
+    "completion": {"shtab": "shtab"},
 }
 """{extra: {module: the package that brings it}}; `notebook` has what resize and build have."""
 EXTRA_OF_MODULE = {module: extra for extra, modules in EXTRAS.items() for module in modules}

@@ -217,7 +217,7 @@ def parse_size(text: str) -> Size | None:
         return None
     match = re.fullmatch(r"(\d{1,5})x(\d{1,5})", text)
     if not match or not all(int(side) for side in match.groups()):
-        raise UsageError(f'size {text!r}: give HEIGHTxWIDTH, such as 256x128, or "native"')
+        raise UsageError(f'size must be HEIGHTxWIDTH, such as 256x128, or "native", got {text!r}')
     return int(match[1]), int(match[2])
 
 

@@ -200,7 +200,7 @@ def _imported(name: str) -> Any:
     if not colon:
         module, _, attribute = name.rpartition(".")
     if not module or not attribute:
-        raise UsageError(f"{name!r}: give package.module:name")
+        raise UsageError(f"a transform must be package.module:name, got {name!r}")
     here = os.fspath(Path.cwd())
     if here not in sys.path:
         sys.path.append(here)  # last, so that nothing here hides what is installed
@@ -219,12 +219,14 @@ def _listed(file: Path) -> list[Any]:
     except (OSError, ValueError) as error:
         raise UsageError(f"{file} cannot be read as JSON: {error}") from error
     if not isinstance(entries, list) or not entries:
-        raise UsageError(f'{file}: give a list of {{"class_path": ..., "init_args": ...}}')
+        raise UsageError(f'{file} must be a list of {{"class_path": ..., "init_args": ...}}')
     return entries
 
 
 def _configured(entry: Any) -> Stage:
     if not isinstance(entry, dict) or not isinstance(entry.get("class_path"), str):
-        raise UsageError(f'{entry!r}: give {{"class_path": ..., "init_args": {{...}}}}')
+        raise UsageError(
+            f'a transform must be {{"class_path": ..., "init_args": {{...}}}}, got {entry!r}'
+        )
     made: Stage = _imported(entry["class_path"])(**entry.get("init_args", {}))
     return made

@@ -3,266 +3,116 @@
 from __future__ import annotations
 
 import argparse
-import json
-import pickle
-import sys
-from collections.abc import Iterator, Sequence
+import time
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from lmdb_reid.bench import loading, pages
-from lmdb_reid.bench.advice import Findings, advise, break_even_ms
-from lmdb_reid.bench.loading import Cold, Reading, Setup
-from lmdb_reid.bench.timeline import timeline
-from lmdb_reid.bench.transforms import Pipeline, PipelineCost, load_pipeline, pipeline_cost
-from lmdb_reid.dataset import ReIDDataset, Transform
+from lmdb_reid.cli.output import print_json
 from lmdb_reid.errors import UsageError
-from lmdb_reid.machine import free_memory, size_in_words
 from lmdb_reid.schema import parse_size
 from lmdb_reid.store import Store
+
+ENGINES = ("auto", "threads", "processes", "dataloader")
+"""make_loader's, listed here because asking it would import torch."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add = parser.add_argument
     add("store", metavar="STORE", help="the store's directory")
-    add("--batch-size", type=int, default=256, metavar="N", help="default: %(default)s")
+    add(
+        "--batch-size", type=int, default=256, metavar="N", help="samples in a batch (default: 256)"
+    )
     add(
         "--num-workers",
         type=_counts,
         metavar="N,N,...",
         help="numbers of workers to try (default: 1, 2, 4, ... up to the cores)",
     )
-    add("--engine", default="auto", help="as make_loader's (default: auto)")
-    add("--size", default="native", help="HEIGHTxWIDTH to read at (default: the store's own)")
+    add(
+        "--engine",
+        choices=ENGINES,
+        default="auto",
+        metavar="ENGINE",
+        help=f"make_loader's engine: {', '.join(ENGINES)} (default: auto)",
+    )
+    add(
+        "--size",
+        default="native",
+        metavar="HxW",
+        help="read images at this size (default: the store's own)",
+    )
     add(
         "--step-ms",
         type=float,
         metavar="MS",
-        help="your training step's time for a batch: shows how long it waits for the next one",
+        help="show how long a training step of this time waits for its next batch",
     )
     add(
         "--transform",
         metavar="MODULE:NAME",
-        help="your pipeline: a callable, a list of them or a Compose; NAME() calls it first; or a"
-        " .json list of class_path and init_args",
+        help="measure your pipeline too: a callable, a list of them or a Compose; NAME() calls it"
+        " first; or a .json list of class_path and init_args",
     )
-    add("--pil", action="store_true", help="give the pipeline PIL images, not uint8 tensors")
-    add("--seconds", type=float, default=30.0, help="most time to take (default: %(default)g)")
+    add("--pil", action="store_true", help="pass PIL images to the pipeline, not uint8 tensors")
+    add(
+        "--seconds",
+        type=float,
+        default=30.0,
+        metavar="S",
+        help="measure for at most this long (default: %(default)g)",
+    )
     add("--no-cold", action="store_true", help="leave the store in the page cache")
     add("--plot", metavar="PNG", help="draw an epoch's timeline: waits, batches ready, work")
-    add("--json", action="store_true", help="print one JSON object")
+    add("--json", action="store_true", help="print the findings as JSON")
     parser.epilog = """example:
   lmdb-reid bench games.lmdb --num-workers 1,2,4 --step-ms 80 --transform my.pipeline:train
 
-The cold epoch comes after the store's files were let go from the page cache
-(posix_fadvise DONTNEED): nobody else should be training on it. The step is waited
-for, as for a GPU; a step on the CPU takes cores from the loader too."""
+Before the cold epoch the store's files are dropped from the page cache (posix_fadvise
+DONTNEED), so nobody else should be training on it. The step is a pause, as a GPU's step
+is for the CPU; a step on the CPU takes cores from the loader too."""
 
 
 def run(args: argparse.Namespace) -> int:
     """Measure, print, advise."""
-    if args.batch_size < 1 or args.seconds <= 0 or (args.step_ms is not None and args.step_ms <= 0):
-        raise UsageError("--batch-size, --seconds and --step-ms: give numbers above 0")
-    if args.plot and Path(args.plot).suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise UsageError(f"--plot {args.plot}: give a name that ends in .png or .jpg")
-    if args.plot and not Path(args.plot).absolute().parent.is_dir():
-        raise UsageError(f"--plot {args.plot}: there is no folder {Path(args.plot).parent}")
-    if args.pil and not args.transform:
-        raise UsageError("--pil says what --transform is given: give that too")
-    pipeline = Pipeline(load_pipeline(args.transform), pil=args.pil) if args.transform else None
-    setup = Setup(
-        store=Path(args.store),
-        batch_size=args.batch_size,
-        engine=args.engine,
-        size=parse_size(args.size),
-        transform=_transform(pipeline),
-    )
-    if pipeline is not None:
-        _check_pipeline(setup, pipeline)
-    found = _measured(setup, pipeline, args)
-    if args.plot:
-        _plot(setup, found, args)
-    if args.json:
-        even = [break_even_ms(reading, found.batch_size) for reading in found.warm]
-        print(
-            json.dumps(asdict(found) | {"break_even_ms": even, "advice": advise(found)}, indent=1)
-        )
-    else:
-        print("\n".join(lines(found)))
+    _check(args)
+    began = time.perf_counter()
+    Store(args.store).close()  # refuses what is no store, before torch is imported
+    from lmdb_reid.bench.advice import advise, break_even_ms
+    from lmdb_reid.cli import _bench
+
+    found = _bench.find_out(args)
+    if not args.json:
+        print("\n".join(_bench.lines(found)))
+        return 0
+    even = [break_even_ms(reading, found.batch_size) for reading in found.warm]
+    seconds = time.perf_counter() - began
+    more = {"seconds": seconds, "break_even_ms": even, "advice": advise(found)}
+    print_json(asdict(found) | more)
     return 0
 
 
-def lines(found: Findings) -> Iterator[str]:
-    """The findings for people: a table for each, then the advice."""
-    free = "unknown" if found.free_bytes is None else size_in_words(found.free_bytes)
-    yield f"{found.store}: {found.samples:,} samples, batches of {found.batch_size}"
-    disk, decoded = size_in_words(found.store_bytes), size_in_words(found.decoded_bytes)
-    yield f"  on disk {disk}, decoded {decoded};"
-    yield f"  memory free {free}; cores {found.cores}; {found.engine}"
-    yield ""
-    yield from _table(
-        ("epoch", "workers", "seconds", "samples/s", "first batch ms", "wait ms p50", "p99"),
-        _epochs(found),
-    )
-    if any(not reading.whole for _, reading in _readings(found)):
-        yield "  ~ in proportion, from as much of the epoch as there was time for"
-    if found.cold is not None and not found.cold.is_cold:
-        yield _not_cold(found.cold)
-    last = found.warm[-1]
-    even = break_even_ms(last, found.batch_size)
-    yield (
-        f"  a step of {even:.1f} ms or more for a batch hides loading with"
-        f" num_workers={last.num_workers}"
-    )
-    if found.step is not None:
-        yield ""
-        yield from _table(
-            ("step ms", "workers", "wait ms p50", "p99", "waiting"), [_step(found.step)]
-        )
-    if found.pipeline is not None:
-        yield ""
-        yield from _table(("transform", "ms an image", "share"), _stages(found.pipeline))
-    yield ""
-    yield f"advice: {advise(found)}"
-
-
-def _measured(setup: Setup, pipeline: Pipeline | None, args: argparse.Namespace) -> Findings:
-    """All measurements, the cold one first, while no store is open."""
-    with Store(setup.store) as store:
-        samples, size = len(store), ReIDDataset(store, size=setup.size).size
-    del store  # with its column files mapped, they could not leave the page cache
-    counts = args.num_workers or loading.usual_workers()
-    parts = len(counts) + (not args.no_cold) + bool(args.step_ms) + (pipeline is not None)
-    limit_s = args.seconds / (parts + 1)  # one for starting workers and reading in
-    most, cold, step, cost = counts[-1], None, None, None
-    if not args.no_cold:
-        _say(f"measuring a cold epoch, {limit_s:.1f} s at most")
-        cold = loading.cold_epoch(setup, num_workers=most, limit_s=limit_s)
-    pages.read_in(setup.store, limit_s=limit_s)
-    warm = []
-    for num_workers in counts:
-        _say(f"measuring warm epochs with num_workers={num_workers}, {limit_s:.1f} s at most")
-        warm.append(loading.warm_epoch(setup, num_workers=num_workers, limit_s=limit_s))
-    if args.step_ms:
-        _say(f"measuring epochs with steps of {args.step_ms:g} ms, {limit_s:.1f} s at most")
-        step = loading.warm_epoch(
-            setup, num_workers=most, limit_s=limit_s, step_s=args.step_ms / 1e3
-        )
-    if pipeline is not None:
-        _say(f"measuring each transform, {limit_s:.1f} s at most")
-        cost = pipeline_cost(setup.store, pipeline, size=setup.size, limit_s=limit_s)
-    return Findings(
-        store=str(setup.store),
-        samples=samples,
-        store_bytes=pages.held(setup.store).bytes,
-        decoded_bytes=samples * 3 * size[0] * size[1],
-        free_bytes=free_memory(),
-        cores=loading.usual_workers()[-1],
-        batch_size=setup.batch_size,
-        engine=loading.explained(setup, num_workers=most),
-        cold=cold,
-        warm=tuple(warm),
-        step=step,
-        pipeline=cost,
-    )
-
-
-def _check_pipeline(setup: Setup, pipeline: Pipeline) -> None:
-    """Refuse before anything is measured what would fail in the workers."""
-    pipeline_cost(setup.store, pipeline, size=setup.size, limit_s=0.0)  # names a stage that raises
-    if setup.engine == "threads":
+def _check(args: argparse.Namespace) -> None:
+    """Refuse wrong use before anything is measured, or imported."""
+    for name in ("batch_size", "seconds", "step_ms"):
+        value = getattr(args, name)
+        if value is not None and not value > 0:
+            raise UsageError(f"--{name.replace('_', '-')} must be above 0, got {value:g}")
+    parse_size(args.size)
+    if args.pil and not args.transform:
+        raise UsageError("--pil needs --transform, whose images it is about")
+    if args.plot is None:
         return
-    try:
-        pickle.dumps(setup.transform)
-    except Exception as error:  # pickle raises whatever comes
+    if Path(args.plot).suffix.lower() not in (".png", ".jpg", ".jpeg"):
+        raise UsageError(f"--plot must end in .png or .jpg, got {args.plot}")
+    if not Path(args.plot).absolute().parent.is_dir():
         raise UsageError(
-            f"the pipeline cannot be sent to worker processes ({error}): define its transforms"
-            " with def or class in a module"
-        ) from None
-
-
-def _plot(setup: Setup, found: Findings, args: argparse.Namespace) -> None:
-    """One more epoch, watched and drawn."""
-    num_workers, step_s = found.warm[-1].num_workers, (args.step_ms or 0.0) / 1e3
-    _say("measuring an epoch for the timeline")
-    moments = loading.watched_epoch(
-        setup, num_workers=num_workers, limit_s=args.seconds, step_s=step_s
-    )
-    engine = found.engine.partition(":")[0]
-    title = f"{setup.store.name}: {engine}, {num_workers} workers, batches of {setup.batch_size}"
-    _say(f"drawn: {timeline(moments, title).save(args.plot)}")
-
-
-def _transform(pipeline: Pipeline | None) -> Transform | None:
-    """The pipeline as a dataset takes it; a single transform bare, so that its generator shows."""
-    if pipeline is None:
-        return None
-    return pipeline if pipeline.pil or len(pipeline.stages) > 1 else pipeline.stages[0]
-
-
-def _readings(found: Findings) -> list[tuple[str, Reading]]:
-    cold = [] if found.cold is None else [("cold", found.cold.reading)]
-    return [*cold, *(("warm", reading) for reading in found.warm)]
-
-
-def _epochs(found: Findings) -> Iterator[tuple[str, ...]]:
-    for name, reading in _readings(found):
-        yield (
-            name,
-            str(reading.num_workers),
-            f"{'' if reading.whole else '~'}{reading.epoch_s:,.2f}",
-            f"{reading.samples_per_s:,.0f}",
-            f"{reading.first_batch_ms:,.1f}",
-            f"{reading.wait_ms_p50:,.1f}",
-            f"{reading.wait_ms_p99:,.1f}",
+            f"--plot must be in a folder that exists, got {args.plot}. Create"
+            f" {Path(args.plot).parent} first."
         )
-
-
-def _step(step: Reading) -> tuple[str, ...]:
-    return (
-        f"{step.step_ms:g}",
-        str(step.num_workers),
-        f"{step.wait_ms_p50:,.1f}",
-        f"{step.wait_ms_p99:,.1f}",
-        f"{step.wait_share:.0%}",
-    )
-
-
-def _stages(cost: PipelineCost) -> Iterator[tuple[str, ...]]:
-    for stage in cost.stages:
-        yield stage.name, f"{stage.ms:.3f}", f"{stage.share:.0%}"
-    yield "all", f"{cost.total_ms:.3f}", "100%"
-    yield "(decoding)", f"{cost.decode_ms:.3f}", ""
-
-
-def _not_cold(cold: Cold) -> str:
-    if cold.resident_share is None:
-        return "  cold: the files were let go, but this system cannot tell what stayed in memory"
-    return (
-        f"  not cold: {cold.resident_share:.0%} of the store stayed in memory (another process has"
-        " it open, or this file system keeps it)"
-    )
-
-
-def _table(header: Sequence[str], rows: Iterator[tuple[str, ...]] | list[Any]) -> Iterator[str]:
-    """Aligned columns: the first to the left, numbers to the right."""
-    table = [tuple(header), *rows]
-    widths = [max(len(row[at]) for row in table) for at in range(len(header))]
-    for row in table:
-        first, *rest = (
-            cell.ljust(width) if not at else cell.rjust(width)
-            for at, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        yield "  " + "  ".join([first, *rest]).rstrip()
 
 
 def _counts(text: str) -> list[int]:
     if not all(part.isdecimal() for part in text.split(",")):
-        raise argparse.ArgumentTypeError(f"{text!r}: give numbers such as 1,2,4")
+        raise argparse.ArgumentTypeError(f"must be numbers such as 1,2,4, got {text!r}")
     return sorted({int(part) for part in text.split(",")})
-
-
-def _say(what: str) -> None:
-    print(what, file=sys.stderr, flush=True)

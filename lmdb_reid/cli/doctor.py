@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import json
 from collections.abc import Iterator
 
 from lmdb_reid._lazy import EXTRAS
 from lmdb_reid.cli._survey import Survey, look_around
+from lmdb_reid.cli.output import print_json
 from lmdb_reid.errors import UsageError
 from lmdb_reid.machine import size_in_words
 from lmdb_reid.schema import DEFAULT_SIZE, Size, parse_size
@@ -47,25 +47,44 @@ class CachePlan:
         """Of all processes together."""
         return self.items * self.image_bytes * self.processes
 
+    def fits(self, free: int | None) -> bool | None:
+        """Whether it leaves enough of the free memory; None if that is unknown."""
+        return None if free is None else self.bytes <= ROOM * free
+
+    def __str__(self) -> str:
+        height, width = self.size
+        each = "" if self.processes == 1 else f" in each of {self.processes} processes"
+        return f"{self.items:,} images of {height}x{width}{each}"
+
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the options of `lmdb-reid doctor`."""
     add = parser.add_argument
-    add("--cache-size", type=int, metavar="N", help="does an LRU cache of N images fit in memory?")
-    add("--size", default="256x128", metavar="HxW", help="of these images (default: %(default)s)")
+    add(
+        "--cache-size",
+        type=int,
+        metavar="N",
+        help="check whether an LRU cache of N images fits in memory",
+    )
+    add(
+        "--size",
+        default="256x128",
+        metavar="HxW",
+        help="size of those images (default: %(default)s)",
+    )
     add(
         "--num-workers",
         type=int,
         default=1,
         metavar="N",
-        help="processes with one each (default: 1)",
+        help="worker processes, each with its own cache (default: 1)",
     )
-    add("--json", action="store_true", help="print one JSON object")
+    add("--json", action="store_true", help="print the findings as JSON")
     parser.epilog = """example:
   lmdb-reid doctor
   lmdb-reid doctor --cache-size 10000 --size 224x224 --num-workers 8
 
-exit code: 0 where there is no problem, 1 where there is one; a missing extra is none"""
+Exits with 1 if a problem is found. Missing extras do not count."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -75,9 +94,10 @@ def run(args: argparse.Namespace) -> int:
     findings = list(judge(survey, plan))
     if args.json:
         found = [dataclasses.asdict(finding) for finding in findings]
-        print(json.dumps(dataclasses.asdict(survey) | {"findings": found}, indent=2))
+        cache = None if plan is None else _cache_json(plan, survey.memory_free_bytes)
+        print_json(dataclasses.asdict(survey) | {"cache": cache, "findings": found})
     else:
-        print("\n".join(_lines(survey, findings)))
+        print("\n".join(_lines(survey, findings, plan)))
     return int(any(finding.problem for finding in findings))
 
 
@@ -167,20 +187,15 @@ def _shm_findings(survey: Survey) -> Iterator[Finding]:
 
 
 def _cache_findings(plan: CachePlan, free: int) -> Iterator[Finding]:
-    if plan.bytes <= ROOM * free:
+    if plan.fits(free):
         return
-    height, width = plan.size
-    each = "" if plan.processes == 1 else f" in each of {plan.processes} processes"
     fitting = int(ROOM * free / plan.processes / plan.image_bytes)
     others = (
         "" if plan.processes == 1 else ", or engine='threads', where one cache serves all workers"
     )
     yield Finding(
         problem=True,
-        what=(
-            f"a cache of {plan.items:,} images of {height}x{width}{each} takes {_size(plan.bytes)}:"
-            f" {_size(free)} of memory are free"
-        ),
+        what=(f"a cache of {plan} takes {_size(plan.bytes)}: {_size(free)} of memory are free"),
         change=f"cache_size={fitting} (or LRUCache(bytes={fitting * plan.image_bytes})){others}",
     )
 
@@ -188,20 +203,30 @@ def _cache_findings(plan: CachePlan, free: int) -> Iterator[Finding]:
 def _plan(args: argparse.Namespace) -> CachePlan | None:
     if args.cache_size is None:
         return None
+    for name in ("cache_size", "num_workers"):
+        if getattr(args, name) < 1:
+            option = name.replace("_", "-")
+            raise UsageError(f"--{option} must be at least 1, got {getattr(args, name)}")
     size = parse_size(args.size)
-    if size is None or args.cache_size < 1 or args.num_workers < 1:
-        raise UsageError(
-            "--cache-size and --num-workers: give 1 or more; --size: give HEIGHTxWIDTH"
-        )
+    if size is None:
+        raise UsageError("--size must be HEIGHTxWIDTH, such as 256x128, got 'native'")
     return CachePlan(items=args.cache_size, size=size, processes=args.num_workers)
 
 
-def _lines(survey: Survey, findings: list[Finding]) -> Iterator[str]:
+def _cache_json(plan: CachePlan, free: int | None) -> dict[str, object]:
+    return dataclasses.asdict(plan) | {"bytes": plan.bytes, "fits": plan.fits(free)}
+
+
+def _lines(survey: Survey, findings: list[Finding], plan: CachePlan | None = None) -> Iterator[str]:
     rows = {name: version or "not installed" for name, version in survey.versions.items()}
     rows["codec"] = survey.codec or "none"
     rows["cpu cores"] = str(survey.cpus)
     free = survey.memory_free_bytes
     rows["memory"] = _size(survey.memory_bytes) + ("" if free is None else f", {_size(free)} free")
+    if plan is not None:
+        answer = {True: "fits", False: "does not fit", None: "unknown"}[plan.fits(free)]
+        left = "" if free is None else f" of {_size(free)} free"
+        rows["cache"] = f"{answer}: {_size(plan.bytes)}{left}, for {plan}"
     rows["/dev/shm"] = f"{_size(survey.shm_bytes)}, {_size(survey.shm_free_bytes)} free"
     soft, hard = survey.open_files_soft, survey.open_files_hard
     rows["open files"] = f"{soft or 'unlimited'} soft, {hard or 'unlimited'} hard"

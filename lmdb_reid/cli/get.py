@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from pathlib import Path
 
-from lmdb_reid.errors import UsageError
+from lmdb_reid.cli.output import print_json
+from lmdb_reid.errors import StoreNotFoundError, UsageError
 from lmdb_reid.store import Store
+
+TIPS = {"ID": "lmdb-reid query STORE prints the ids"}
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -16,17 +18,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("store", metavar="STORE", help="the store's directory")
     parser.add_argument("id", metavar="ID", help="the sample's id")
     parser.add_argument(
-        "-o", "--output", metavar="FILE", help="write the stored JPEG there; - is standard output"
+        "-o", "--output", metavar="FILE", help="save the stored JPEG; - is standard output"
     )
-    parser.add_argument("--json", action="store_true", help="what is known of it, as JSON")
+    parser.add_argument("--json", action="store_true", help="print the record as JSON")
     parser.epilog = "example:\n  lmdb-reid get games.lmdb 'Q1-000__side__00__01#003' -o player.jpg"
 
 
 def run(args: argparse.Namespace) -> int:
     """Print what is known of the sample, or write its image."""
     if args.json and args.output == "-":
-        raise UsageError("--json and -o - both want standard output: give one of them")
-    with Store(args.store) as store:
+        raise UsageError("--json and -o - exclude each other: both write to standard output")
+    with _opened(args) as store:
         sample = store[args.id]
     # Of a store of parts, labels are numbered over all of them; a record has its own part's.
     record = dict(sample.record) | {"label": sample.label}
@@ -36,16 +38,31 @@ def run(args: argparse.Namespace) -> int:
     if args.output:
         Path(args.output).write_bytes(sample.jpeg)
     if args.json:
-        known = {
-            "id": sample.id,
-            "row": sample.row,
-            "bytes": len(sample.jpeg),
-            "record": record,
-        }
-        print(json.dumps(known, ensure_ascii=False, default=repr))
+        print_json(
+            {
+                "store": args.store,
+                "id": sample.id,
+                "row": sample.row,
+                "bytes": len(sample.jpeg),
+                "output": args.output,
+                "record": record,
+            }
+        )
     else:
         print(sample)
         print("\n".join(f"  {name:<12} {value}" for name, value in record.items()))
         if args.output:
-            print(f"written to {args.output}")
+            print(f"wrote {args.output}")
     return 0
+
+
+def _opened(args: argparse.Namespace) -> Store:
+    try:
+        return Store(args.store)
+    except StoreNotFoundError:
+        if (Path(args.id) / "manifest.json").is_file():
+            raise UsageError(
+                f"STORE must come before ID, got {args.store!r} first. Write: lmdb-reid get"
+                f" {args.id} {args.store!r}"
+            ) from None
+        raise

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from lmdb_reid.bench import pages
+from lmdb_reid.cli.output import print_json
 from lmdb_reid.machine import size_in_words
 from lmdb_reid.store import Store
 
@@ -20,7 +20,7 @@ _SHOWN = 12
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("store", metavar="STORE", help="the store's directory")
-    parser.add_argument("--json", action="store_true", help="everything, as JSON")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.epilog = "example:\n  lmdb-reid info games.lmdb"
 
 
@@ -28,16 +28,19 @@ def run(args: argparse.Namespace) -> int:
     """Print it."""
     with Store(args.store) as store:
         facts = gather(store)
-    print(json.dumps(facts, indent=1, ensure_ascii=False) if args.json else "\n".join(lines(facts)))
+    if args.json:
+        print_json(facts)
+    else:
+        print("\n".join(lines(facts)))
     return 0
 
 
 def gather(store: Store) -> dict[str, Any]:
-    """Everything that `info` tells, as JSON values."""
+    """Everything that `info` prints, as JSON values."""
     labels, counts = np.unique(store.columns["label"], return_counts=True)
     held = pages.held(store.path)
     return {
-        "path": str(store.path),
+        "store": str(store.path),
         "format": ".".join(map(str, store.manifest.version)),
         "samples": len(store),
         "kinds": store.kinds,
@@ -77,7 +80,7 @@ def lines(facts: dict[str, Any]) -> list[str]:
         "unknown" if cached is None else f"{cached / max(1, facts['bytes']):.0%} in the page cache"
     )
     lines = [
-        f"{facts['path']}  (format {facts['format']})",
+        f"{facts['store']}  (format {facts['format']})",
         f"  samples     {facts['samples']:,}: {kinds}",
         f"  identities  {facts['identities']:,}{_per_identity(facts['labels'])}",
         f"  images      {size}",

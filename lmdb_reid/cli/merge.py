@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
+import time
 from pathlib import Path
 
+from lmdb_reid.cli.output import print_json
 from lmdb_reid.errors import UsageError
 from lmdb_reid.store import Store, copy_whole, merge
 
@@ -13,14 +14,19 @@ from lmdb_reid.store import Store, copy_whole, merge
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add = parser.add_argument
-    add("stores", metavar="STORE", nargs="+", help="two stores or more, in the order of their rows")
-    add("--out", metavar="STORE", required=True, help="the new store's directory")
+    add(
+        "stores",
+        metavar="STORE",
+        nargs="+",
+        help="join these stores, two or more, in the order of their rows",
+    )
+    add("--out", metavar="STORE", required=True, help="write the new store to this directory")
     add(
         "--name",
         metavar="NAME=STORE",
         action="append",
         default=[],
-        help="what to put in front of a store's ids (default: its folder's name without suffix)",
+        help="put NAME in front of a store's ids (default: its folder's name without suffix)",
     )
     add(
         "--no-names",
@@ -30,28 +36,30 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add(
         "--same-identities",
         action="store_true",
-        help="a label means the same person in all stores (default: labels are kept apart)",
+        help="treat equal labels as one person (default: keep the stores' labels apart)",
     )
     add("--copy", action="store_true", help="copy the pictures into one file")
-    add("--absolute", action="store_true", help="note the stores' paths from the root")
+    add("--absolute", action="store_true", help="note absolute paths of the stores")
     add("--overwrite", action="store_true", help="replace a store at --out")
-    add("--json", action="store_true", help="what was written, as JSON")
+    add("--json", action="store_true", help="print the new store as JSON")
     parser.epilog = (
         "example:\n  lmdb-reid merge soccer.lmdb mot17.lmdb --out both.lmdb --name mot=mot17.lmdb"
-        "\n\nthe new store reads the pictures from where they are: keep the stores that it is made"
-        "\nof beside it, or give --copy"
+        "\n\nThe new store reads the pictures from where they are: keep the stores that it is made"
+        "\nof beside it, or use --copy."
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Merge, and print what the new store holds."""
     if args.copy and args.absolute:
-        raise UsageError("--copy and --absolute: a copy notes no paths; give one of them")
+        raise UsageError("--copy and --absolute exclude each other: a copy notes no paths")
+    began = time.perf_counter()
     path = _write(args, _names(args))
     with Store(path) as store:
         facts = {
-            "path": str(path),
+            "store": str(path),
             "samples": len(store),
+            "seconds": time.perf_counter() - began,
             "identities": store.manifest.identities,
             "digest": store.digest,
             "parts": [
@@ -59,7 +67,10 @@ def run(args: argparse.Namespace) -> int:
                 for part in store.manifest.parts
             ],
         }
-        print(json.dumps(facts, indent=1, ensure_ascii=False) if args.json else repr(store))
+        if args.json:
+            print_json(facts)
+        else:
+            print(repr(store))
     return 0
 
 
@@ -82,13 +93,15 @@ def _write(args: argparse.Namespace, names: list[str] | None) -> Path:
 def _names(args: argparse.Namespace) -> list[str] | None:
     if args.no_names:
         if args.name:
-            raise UsageError("--name and --no-names: give one of them")
+            raise UsageError("--name and --no-names exclude each other")
         return [""] * len(args.stores)
     chosen: dict[str, str] = {}
     for given in args.name:
         name, equals, store = given.partition("=")
         if not equals or store not in args.stores:
-            raise UsageError(f"--name must be NAME=STORE of a store that is given, got {given!r}")
+            raise UsageError(
+                f"--name must be NAME=STORE, with a STORE of the command line, got {given!r}"
+            )
         if store in chosen:
             raise UsageError(f"{store} must have one name, got {chosen[store]!r} and {name!r}")
         chosen[store] = name

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
+import time
 from dataclasses import asdict
 
+from lmdb_reid.cli.output import print_json
+from lmdb_reid.progress import shown
 from lmdb_reid.store import Store
 
 _SHOWN = 20
@@ -19,18 +21,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also decode every image and recompute the content digest",
     )
-    parser.add_argument("--json", action="store_true", help="the findings as JSON")
+    parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     parser.epilog = (
-        "example:\n  lmdb-reid verify games.lmdb --deep\n\nexits with 1 if anything is damaged"
+        "example:\n  lmdb-reid verify games.lmdb --deep\n\nExits with 1 if anything is damaged."
     )
 
 
 def run(args: argparse.Namespace) -> int:
     """Check, and list what is wrong."""
-    with Store(args.store, check="structure") as store:
-        findings = store.verify(deep=args.deep)
+    began = time.perf_counter()
+    with Store(args.store, check="structure") as store, shown("checking", "samples") as progress:
+        findings = store.verify(deep=args.deep, progress=progress)
     if args.json:
-        print(json.dumps({"path": str(store.path), "ok": findings.ok} | asdict(findings), indent=1))
+        facts = {"store": str(store.path), "ok": findings.ok}
+        print_json(facts | {"seconds": time.perf_counter() - began} | asdict(findings))
     elif findings.ok:
         how = "every image decoded" if args.deep else "checksums and structure"
         print(f"{store.path}: {findings.samples:,} samples are as they were sealed ({how})")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from lmdb_reid.bench import pages
 from lmdb_reid.cache import DecodedTier
+from lmdb_reid.cli.output import print_json
 from lmdb_reid.errors import UsageError
 from lmdb_reid.machine import free_memory, size_in_words
 from lmdb_reid.progress import shown
@@ -25,6 +25,7 @@ class Warmed:
     """A store that was read. Sizes in bytes."""
 
     store: str
+    samples: int
     bytes: int
     seconds: float
     resident_share: float | None
@@ -54,15 +55,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="decode every image into a tier that all workers, ranks and runs then read",
     )
-    add("--size", metavar="HxW", help="with --decoded: of the images (default: the store's own)")
-    add("--dir", metavar="DIR", help="with --decoded: the tier's place (default: STORE.decoded)")
-    add("--num-workers", type=int, metavar="N", help="with --decoded: threads (default: the cores)")
-    add("--json", action="store_true", help="print one JSON object")
+    add("--size", metavar="HxW", help="decode to this size (default: the store's own)")
+    add("--dir", metavar="DIR", help="keep the decoded images here (default: STORE.decoded)")
+    add("--num-workers", type=int, metavar="N", help="decode in N threads (default: the cores)")
+    add("--json", action="store_true", help="print the result as JSON")
     parser.epilog = """example:
   lmdb-reid warm games.lmdb
   lmdb-reid warm games.lmdb --decoded --dir /dev/shm/games.decoded
 
-exits with 1 where the store does not stay in memory"""
+--size, --dir and --num-workers belong to --decoded.
+Exits with 1 if the store does not stay in memory."""
 
 
 def run(args: argparse.Namespace) -> int:
@@ -70,29 +72,36 @@ def run(args: argparse.Namespace) -> int:
     if not args.decoded:
         for name in ("size", "dir", "num_workers"):
             if getattr(args, name) is not None:
-                raise UsageError(f"--{name} belongs to --decoded")
+                raise UsageError(f"--{name.replace('_', '-')} needs --decoded")
         return _tell_warmed(_warmed(Path(args.store)), as_json=args.json)
     decoded = _decoded(args)
     if args.json:
-        print(json.dumps(asdict(decoded), indent=1))
+        print_json(asdict(decoded))
     else:
         print("\n".join(_decoded_lines(decoded)))
     return 0
 
 
 def _warmed(path: Path) -> Warmed:
-    Store(path).close()  # refuses what is no store, or a damaged one
+    with Store(path) as store:  # refuses what is no store, or a damaged one
+        samples = len(store)
     with shown("reading", "MB", scale=1e6) as progress:
         read = pages.read_in(path, progress=progress)
     share = pages.held(path).share
-    return Warmed(store=str(path), bytes=read.bytes, seconds=read.seconds, resident_share=share)
+    return Warmed(
+        store=str(path),
+        samples=samples,
+        bytes=read.bytes,
+        seconds=read.seconds,
+        resident_share=share,
+    )
 
 
 def _tell_warmed(warmed: Warmed, *, as_json: bool) -> int:
     share = warmed.resident_share
     short = share is not None and share < _WHOLE
     if as_json:
-        print(json.dumps(asdict(warmed), indent=1))
+        print_json(asdict(warmed))
         return int(short)
     rate = size_in_words(warmed.bytes / max(warmed.seconds, 1e-9))
     where = "" if share is None else f", {share:.0%} of it in the page cache"
@@ -103,7 +112,7 @@ def _tell_warmed(warmed: Warmed, *, as_json: bool) -> int:
     if short:
         free = free_memory()
         left = "" if free is None else f" ({size_in_words(free)} are free)"
-        print(f"it does not stay in memory{left}: build it smaller (--size), or give more memory")
+        print(f"it does not stay in memory{left}. Build it smaller (--size), or add memory.")
     return int(short)
 
 

@@ -166,8 +166,8 @@ def test_a_second_demo_in_one_folder_is_refused(demo: Demo) -> None:
     assert done.returncode == 1
     assert done.stdout == ""
     assert done.stderr == (
-        "lmdb-reid demo: an earlier demo is in lmdb_reid_demo: give --overwrite to replace it, or"
-        " another --out\n"
+        "lmdb-reid demo: error: an earlier demo is in lmdb_reid_demo. Use --overwrite to replace"
+        " it, or choose another --out.\n"
     )
     assert content(demo.cwd / "lmdb_reid_demo") == before
 
@@ -181,7 +181,8 @@ def test_a_folder_of_other_things_is_left_alone(
     before = content(tmp_path)
     assert main(["demo", *SMALL, "--out", str(tmp_path), *overwrite]) == 1
     assert capsys.readouterr().err == (
-        f"lmdb-reid demo: no demo made what is in {tmp_path}: it stays; give another --out\n"
+        f"lmdb-reid demo: error: lmdb-reid demo did not create what is in {tmp_path}, so it is not"
+        " overwritten. Choose another --out.\n"
     )
     assert content(tmp_path) == before
 
@@ -220,9 +221,9 @@ def test_overwrite_replaces_what_was_interrupted_and_nothing_else(tmp_path: Path
     ("words", "complaint"),
     [
         (["--overwrite"], "--overwrite needs --out DIR"),
-        (["--quarters", "0"], "'0': give 1 or more"),
-        (["--frames", "-2"], "'-2': give 1 or more"),
-        (["--frames", "many"], "'many': give 1 or more"),
+        (["--quarters", "0"], "--quarters must be at least 1, got '0'"),
+        (["--frames", "-2"], "--frames must be at least 1, got '-2'"),
+        (["--frames", "many"], "--frames must be at least 1, got 'many'"),
     ],
 )
 def test_wrong_use(
@@ -242,7 +243,7 @@ def test_a_place_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFi
     (tmp_path / "file").write_text("")
     assert main(["demo", "--out", str(tmp_path / "file" / "demo")]) == 1
     assert capsys.readouterr().err == (
-        f"lmdb-reid demo: {tmp_path}/file/demo cannot be written: Not a directory\n"
+        f"lmdb-reid demo: error: {tmp_path}/file/demo cannot be written: Not a directory\n"
     )
 
 

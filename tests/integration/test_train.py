@@ -138,7 +138,8 @@ def test_a_csv_and_frames_train_too_and_leave_a_store(drawn: Game, tmp_path: Pat
     done = train(tmp_path, *words, "--max-epochs", "1", "--json", "--out", "run", "--", *few)
     assert done.returncode == 0, done.stderr
     result: dict[str, Any] = json.loads(done.stdout)
-    assert result.keys() == {"macro_f1", "threshold", "epoch", "epochs", "checkpoint"}
+    scores = {"macro_f1", "threshold", "epoch", "epochs", "checkpoint"}
+    assert result.keys() == {"store", "seconds"} | scores
     assert (result["epoch"], result["epochs"]) == (1, 1)
     (path,) = (tmp_path / "cache").glob("*.lmdb")
     with Store(path) as opened:
@@ -149,16 +150,16 @@ def test_a_csv_and_frames_train_too_and_leave_a_store(drawn: Game, tmp_path: Pat
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
-        ([], 2, "give either store, or train_meta_path and img_root"),
+        ([], 2, "--store STORE is required, or --train-meta CSV with"),
         (["--store", "none.lmdb"], 1, "no store at"),
         (["--store", "STORE", "--fold", "5"], 2, "fold 5 of 5"),
         (["--store", "STORE", "--folds", "9"], 2, "there are 10"),
-        (["--store", "STORE", "--max-epochs", "0"], 2, "--max-epochs 0"),
+        (["--store", "STORE", "--max-epochs", "0"], 2, "--max-epochs must be at least 1, got 0"),
         (["--store", "STORE", "--", "--data.nosuch", "1"], 2, "--data.nosuch"),
         (["--store", "STORE", "--", "--model.width", "many"], 2, "model.width"),
         (["--store", "STORE", "--", "--model.lr", "-1"], 2, "lr must be above 0"),
         (["--store", "STORE", "--", "--trainer.accelerator", "gpu"], 2, "gpu"),
-        (["--store", "STORE", "--out", "full"], 2, "not empty"),
+        (["--store", "STORE", "--out", "full"], 2, "must be a new or empty folder, got full"),
         (["--resume", "full"], 2, "no checkpoints/last.ckpt"),
         (["word"], 2, "word"),
     ],
@@ -179,7 +180,7 @@ def test_wrong_use_is_told_in_a_line_and_leaves_nothing(
     monkeypatch.chdir(tmp_path)
     assert main(["train", *(str(store) if word == "STORE" else word for word in words)]) == code
     error = capsys.readouterr().err
-    assert error.startswith("lmdb-reid train: ") and error.count("\n") == 1
+    assert error.startswith("lmdb-reid train: error: ") and error.count("\n") == 1
     assert told in error
     assert [path.name for path in tmp_path.iterdir()] == ["full"]
 

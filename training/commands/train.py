@@ -4,28 +4,47 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import json
 import os
 import sys
+import time
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lmdb_reid import _disk
+from lmdb_reid.cli.output import print_json
 from lmdb_reid.errors import UsageError
 
 if TYPE_CHECKING:
     from training.runs import Best
 
 _EPILOG = """\
-DIR/version_0 holds metrics.csv, split.csv (which sample was in which part) and config.yaml (every
-setting), DIR/checkpoints best.ckpt and last.ckpt. What follows a bare -- are settings of
-LightningCLI, in sections trainer, model and data: lmdb-reid train -- --help lists them.
+DIR/version_0 has metrics.csv, split.csv (which sample was in which part) and config.yaml (every
+setting), DIR/checkpoints has best.ckpt and last.ckpt. Settings of LightningCLI, in the sections
+trainer, model and data, follow a bare --. List them with lmdb-reid train -- --help.
 
 examples:
   lmdb-reid train --store games.lmdb --folds 5 --fold 0 --max-epochs 20
   lmdb-reid train --store games.lmdb --fold 1 -- --model.margin 0.4 --data.engine dataloader
   lmdb-reid train --resume runs/fold0 --max-epochs 40"""
+
+_AFTER_DASHES = "settings of the model, the trainer and the data follow a bare --, as in"
+TIPS = {
+    "--lr": f"{_AFTER_DASHES} -- --model.lr 0.002",
+    "--learning-rate": f"{_AFTER_DASHES} -- --model.lr 0.002",
+    "--weight-decay": f"{_AFTER_DASHES} -- --model.weight_decay 0.05",
+    "--margin": f"{_AFTER_DASHES} -- --model.margin 0.3",
+    "--engine": f"{_AFTER_DASHES} -- --data.engine threads",
+    "--size": f"{_AFTER_DASHES} -- --data.image_size [256,128]",
+    "--devices": f"{_AFTER_DASHES} -- --trainer.devices 2",
+    "--device": f"{_AFTER_DASHES} -- --trainer.accelerator gpu",
+    "--gpus": f"{_AFTER_DASHES} -- --trainer.devices 2",
+    "--precision": f"{_AFTER_DASHES} -- --trainer.precision 16-mixed",
+    "--config": f"{_AFTER_DASHES} -- --config FILE",
+    "--model.": f"{_AFTER_DASHES} -- --model.lr 0.002",
+    "--trainer.": f"{_AFTER_DASHES} -- --trainer.max_time 00:01:00:00",
+    "--data.": f"{_AFTER_DASHES} -- --data.engine threads",
+}
 
 _RUN = "LMDB_REID_RUN"  # the folder, for the processes that Lightning starts
 _LAST = Path("checkpoints", "last.ckpt")
@@ -48,28 +67,39 @@ _SETTINGS = {
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add = parser.add_argument
-    add("--store", help="a sealed store; or, instead:")
+    add("--store", metavar="STORE", help="train on this store; or, instead:")
     add("--train-meta", metavar="CSV", help="a csv of boxes, whose store is built on first use")
     add("--img-root", metavar="FRAMES", help="the folder of its frames")
-    add("--folds", type=int, metavar="N", help="how many folds there are (default: 5)")
-    add("--fold", type=int, metavar="I", help="which of them to train, from 0 (default: 0)")
-    add("--max-epochs", type=int, metavar="N", help="(default: 20)")
-    add("--batch-size", type=int, metavar="N", help="(default: 64)")
-    add("--num-workers", type=int, metavar="N", help="that decode (default: 4)")
-    add("--augment", metavar="RECIPE", help="of training: bot, transreid or guide (default: none)")
-    add("--seed", type=int, metavar="N", help="of weights and order (default: 0)")
+    add("--folds", type=int, metavar="N", help="split into this many folds (default: 5)")
+    add("--fold", type=int, metavar="I", help="train this fold, counted from 0 (default: 0)")
+    add("--max-epochs", type=int, metavar="N", help="train this many epochs (default: 20)")
+    add("--batch-size", type=int, metavar="N", help="samples in a batch (default: 64)")
+    add("--num-workers", type=int, metavar="N", help="decoding workers (default: cores, at most 4)")
+    add(
+        "--augment",
+        metavar="RECIPE",
+        help="augment training batches: bot, transreid or guide (default: none)",
+    )
+    add("--seed", type=int, metavar="N", help="random seed for weights and order (default: 0)")
     where = parser.add_mutually_exclusive_group().add_argument
-    where("--out", metavar="DIR", help="a new or empty folder (default: runs/fold<I>, or _2, ...)")
-    where("--resume", metavar="DIR", help="go on with the run of this folder, as it was set")
+    where(
+        "--out",
+        metavar="DIR",
+        help="write into this new or empty folder (default: runs/fold<I>, or _2, ...)",
+    )
+    where("--resume", metavar="DIR", help="continue the run of this folder, with its settings")
     add("--json", action="store_true", help="print the result as JSON")
-    add("settings", nargs="*", metavar="-- SETTING", help="of LightningCLI, as below")
+    add("settings", nargs="*", metavar="-- SETTING", help="settings of LightningCLI, as below")
     parser.epilog = _EPILOG
 
 
 def run(args: argparse.Namespace) -> int:
     """Train, and print what came of it."""
     if args.max_epochs is not None and args.max_epochs < 1:
-        raise UsageError(f"--max-epochs {args.max_epochs}: give 1 or more")
+        raise UsageError(f"--max-epochs must be at least 1, got {args.max_epochs}")
+    if not (args.store or args.resume or args.settings or (args.train_meta and args.img_root)):
+        raise UsageError("--store STORE is required, or --train-meta CSV with --img-root FRAMES")
+    began = time.perf_counter()
     folder = _resumed(args.resume) if args.resume else _new(args.out, args.fold or 0)
     words = _words(args, folder)
     # Here, so that --help and wrong use need not wait seconds for torch and Lightning.
@@ -87,7 +117,7 @@ def run(args: argparse.Namespace) -> int:
         _give_up(folder, is_named=bool(args.out or args.resume))
         raise
     if best is not None:
-        _print(best, as_json=args.json)
+        _print(best, args, time.perf_counter() - began)
     return 0
 
 
@@ -113,7 +143,7 @@ def _new(out: str | None, fold: int) -> Path:
     else:
         folder = Path(out)
         if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-            raise UsageError(f"--out {out} is there and not empty: choose another name")
+            raise UsageError(f"--out must be a new or empty folder, got {out}. Choose another.")
     os.environ[_RUN] = os.fspath(folder)
     return folder
 
@@ -136,13 +166,13 @@ def _give_up(folder: Path, *, is_named: bool) -> None:
         if not is_named:
             _disk.remove_folder(folder.parent)
     if (folder / _LAST).is_file():
-        print(f"lmdb-reid train --resume {folder} goes on with this run", file=sys.stderr)
+        print(f"lmdb-reid train --resume {folder} continues this run", file=sys.stderr)
 
 
 def _resumed(run: str) -> Path:
-    """The folder of a run that can be gone on with."""
+    """The folder of a run that can be continued."""
     if not (Path(run) / _LAST).is_file():
-        raise UsageError(f"--resume {run}: there is no {_LAST} in it to go on from")
+        raise UsageError(f"--resume must be the folder of a run, got {run}: it has no {_LAST}")
     return Path(run)
 
 
@@ -150,13 +180,15 @@ def _config(folder: Path) -> Path:
     """The settings that a run had last."""
     found = sorted(folder.glob("version_*/config.yaml"), key=lambda path: path.stat().st_mtime_ns)
     if not found:
-        raise UsageError(f"--resume {folder}: there is no version_0/config.yaml in it")
+        raise UsageError(
+            f"--resume must be the folder of a run, got {folder}: it has no version_0/config.yaml"
+        )
     return found[-1]
 
 
-def _print(best: Best, *, as_json: bool) -> None:
-    if as_json:
-        print(json.dumps(asdict(best), ensure_ascii=False))
+def _print(best: Best, args: argparse.Namespace, seconds: float) -> None:
+    if args.json:
+        print_json({"store": args.store, "seconds": seconds} | asdict(best))
         return
     print(
         f"macro F1 {best.macro_f1:.4f} at threshold {best.threshold:.4f}, epoch {best.epoch} of"

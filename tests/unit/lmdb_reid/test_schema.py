@@ -134,7 +134,7 @@ def test_sizes_as_the_command_line_gives_them() -> None:
     "text", ["", "256", "256X128", "0x128", "256x0", "-1x5", "256x128x3", " 256x128", "256x123456"]
 )
 def test_sizes_that_are_none(text: str) -> None:
-    with pytest.raises(UsageError, match=r"give HEIGHTxWIDTH"):
+    with pytest.raises(UsageError, match=r"must be HEIGHTxWIDTH"):
         parse_size(text)
 
 

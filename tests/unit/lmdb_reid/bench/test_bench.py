@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -21,10 +21,12 @@ from lmdb_reid.bench.advice import Findings, advise, break_even_ms
 from lmdb_reid.bench.loading import Cold, Reading, Setup
 from lmdb_reid.bench.timeline import _STAGES, timeline
 from lmdb_reid.bench.transforms import Pipeline, PipelineCost, StageCost, load_pipeline
-from lmdb_reid.cli import bench
+from lmdb_reid.cli import _bench, bench
+from lmdb_reid.cli.main import main
 from lmdb_reid.codec import encode
 from lmdb_reid.errors import StoreNotFoundError, UsageError
 from lmdb_reid.loaders import Moment, Timings
+from lmdb_reid.loaders._config import EngineName
 from lmdb_reid.machine import available_cores
 from lmdb_reid.store import StoreWriter
 
@@ -519,8 +521,8 @@ def test_the_command_prints_its_tables_and_one_advice(
 def test_a_pipeline_that_cannot_work_is_told_before_anything_is_measured(
     store: Path, monkeypatch: pytest.MonkeyPatch, transform: Any, told: str
 ) -> None:
-    monkeypatch.setattr(bench, "load_pipeline", lambda spec: [transform])
-    monkeypatch.setattr(bench, "_measured", lambda *_: pytest.fail("it measured"))
+    monkeypatch.setattr(_bench, "load_pipeline", lambda spec: [transform])
+    monkeypatch.setattr(_bench, "_measured", lambda *_: pytest.fail("it measured"))
     with pytest.raises(UsageError, match=told):
         bench.run(parsed(store, "--transform", "my:own", "--seconds", "1"))
 
@@ -603,7 +605,6 @@ def test_it_takes_about_as_long_as_it_may(store: Path) -> None:
         ["--step-ms", "-1"],
         ["--pil"],
         ["--size", "256"],
-        ["--engine", "no-such-engine"],
         ["--plot", "epoch.gif"],
         ["--plot", "nowhere/epoch.png"],
     ],
@@ -619,6 +620,28 @@ def test_workers_are_numbers(store: Path, num_workers: str) -> None:
         parsed(store, f"--num-workers={num_workers}")
 
 
+def test_an_engine_is_checked_before_anything_is_measured(
+    store: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["bench", str(store), "--engine", "thread"]) == 2
+    shown = capsys.readouterr()
+    assert shown.err.startswith(
+        "lmdb-reid bench: error: --engine must be one of auto, threads, processes, dataloader, got"
+        " 'thread'\ntip: a similar value exists: threads. "
+    )
+    assert shown.out == ""
+
+
+def test_the_engines_are_those_of_make_loader() -> None:
+    assert get_args(EngineName) == bench.ENGINES
+
+
+def test_its_help_needs_no_torch(run_python: Callable[..., str]) -> None:
+    script = "import sys; sys.modules['torch'] = None; from lmdb_reid.cli.main import main"
+    shown = run_python(f"{script}; main(['bench', '--help'])")
+    assert "--step-ms MS" in shown and "example:" in shown
+
+
 def test_no_store(tmp_path: Path) -> None:
     with pytest.raises(StoreNotFoundError):
         bench.run(parsed(tmp_path))
@@ -626,6 +649,6 @@ def test_no_store(tmp_path: Path) -> None:
 
 def test_a_store_that_stays_in_memory_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     kept = Cold(reading=reading(), resident_share=0.62)
-    told = "\n".join(bench.lines(replace(DECODING_IS_THE_LIMIT, cold=kept)))
+    told = "\n".join(_bench.lines(replace(DECODING_IS_THE_LIMIT, cold=kept)))
     assert "not cold: 62% of the store stayed in memory" in told
-    assert "not cold" not in "\n".join(bench.lines(DECODING_IS_THE_LIMIT))
+    assert "not cold" not in "\n".join(_bench.lines(DECODING_IS_THE_LIMIT))

@@ -29,6 +29,7 @@ HEALTHY = Survey(
         "pandas": "3.0",
         "pillow": "12.0",
         "jsonargparse": "4.40",
+        "shtab": "1.13",
         "torch": "2.13.0",
         "lightning": "2.6",
     },
@@ -211,7 +212,35 @@ def test_json_has_the_survey_and_the_findings(
     (finding,) = shown.pop("findings")
     assert finding["problem"] is True
     assert "ulimit -n 4096" in finding["change"]
+    assert shown.pop("cache") is None
     assert Survey(**shown) == survey
+
+
+@pytest.mark.parametrize(
+    ("free", "code", "line"),
+    [
+        (24, 0, "fits: 12.04 GB of 25.77 GB free, for"),
+        (12, 1, "does not fit: 12.04 GB of 12.88 GB free, for"),
+        (None, 0, "unknown: 12.04 GB, for"),
+    ],
+)
+def test_what_was_asked_of_a_cache_is_answered(
+    free: int | None,
+    code: int,
+    line: str,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bytes_free = None if free is None else free * GIB
+    survey = dataclasses.replace(HEALTHY, memory_free_bytes=bytes_free)
+    monkeypatch.setattr(doctor, "look_around", lambda: survey)
+    words = ["--cache-size", "10000", "--size", "224x224", "--num-workers", "8"]
+    assert doctor.run(parsed(*words)) == code
+    (found,) = [row for row in capsys.readouterr().out.splitlines() if row.startswith("cache ")]
+    assert found.split(maxsplit=1)[1] == f"{line} 10,000 images of 224x224 in each of 8 processes"
+    assert doctor.run(parsed(*words, "--json")) == code
+    cache = json.loads(capsys.readouterr().out)["cache"]
+    assert (cache["bytes"], cache["fits"]) == (12_042_240_000, None if free is None else not code)
 
 
 @pytest.mark.parametrize(

@@ -121,7 +121,7 @@ def test_a_damaged_image_ends_it_by_name(store: Path) -> None:
 
 @pytest.mark.parametrize("words", [["--size", "8x4"], ["--dir", "x"], ["--num-workers", "2"]])
 def test_what_belongs_to_decoded(store: Path, words: list[str]) -> None:
-    with pytest.raises(UsageError, match="belongs to --decoded"):
+    with pytest.raises(UsageError, match="needs --decoded"):
         warm.run(parsed(store, *words))
 
 
@@ -156,8 +156,9 @@ def test_progress_tells_the_rate_and_the_time_left(
         now = 10.0
         told(20_000_000, 100_000_000, 0)
     shown = capsys.readouterr().err
-    text = "reading: 20 of 100 MB, 2 MB/s, 40 s left"
-    assert shown == (f"\r\x1b[K{text}\r\x1b[K" if terminal else f"{text}\n")
+    text = "20 of 100 MB, 2 MB/s, 42 s left"
+    drawn = f"\r\x1b[Kreading: [####................] {text}\r\x1b[K"
+    assert shown == (drawn if terminal else f"reading: {text}\n")
 
 
 def test_clearing_a_tier_leaves_what_is_not_its_own(store: Path, tmp_path: Path) -> None:

@@ -1,0 +1,55 @@
+"""What `--json` prints: one object, the same shape from every command (docs/cli.md).
+
+The store is `store`, its samples are `samples`, times are in `seconds`, sizes in bytes. What is no
+number is null, never NaN.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+# JSON allows these in a text, and a terminal takes some of them for commands.
+_UNSEEN = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+_CONTROL = re.compile(f"[\x00-\x1f]|{_UNSEEN.pattern}")
+
+
+def print_json(facts: Mapping[str, Any]) -> None:
+    """Print an object on standard output, indented by two.
+
+    Args:
+        facts: JSON values, tuples, paths and NumPy's numbers; other values are printed as repr.
+    """
+    sys.stdout.write(as_json(facts) + "\n")
+
+
+def as_json(facts: Mapping[str, Any]) -> str:
+    """The text that `print_json` prints. No character of it is a control character."""
+    text = json.dumps(_plain(facts), indent=2, ensure_ascii=False, allow_nan=False)
+    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def visible(text: str) -> str:
+    """A text without control characters: what a terminal would obey is written as an escape."""
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(name): _plain(inner) for name, inner in value.items()}
+    if isinstance(value, str):
+        return str(value)
+    if isinstance(value, Sequence) and not isinstance(value, (bytes, bytearray)):
+        return [_plain(inner) for inner in value]
+    if hasattr(value, "tolist"):  # NumPy's
+        return _plain(value.tolist())
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if value is None or isinstance(value, (bool, int)):
+        return value
+    return os.fspath(value) if isinstance(value, os.PathLike) else repr(value)
