@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lmdb_reid.cli.output import print_json
 from lmdb_reid.errors import UsageError
 from lmdb_reid.progress import shown
 from lmdb_reid.schema import Rows, parse_size
@@ -23,12 +23,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add = parser.add_argument
     add("store", metavar="STORE", help="the store's directory")
-    add("--ckpt", metavar="FILE", required=True, help="a checkpoint of lmdb-reid train")
-    add("-o", "--output", metavar="NAME", help="what to call them (default: the checkpoint's name)")
-    add("--query", metavar="EXPR", help='of these samples alone, such as "kind == 0"')
+    add("--ckpt", metavar="FILE", required=True, help="use this checkpoint of lmdb-reid train")
+    add(
+        "-o",
+        "--output",
+        metavar="NAME",
+        help="keep the features under this name (default: the checkpoint's)",
+    )
+    add("--query", metavar="EXPR", help='embed the samples that match alone, such as "kind == 0"')
     add("--half", action="store_true", help="keep them as float16, in half the space")
     add_reading(parser)
-    add("--json", action="store_true", help="print one JSON object")
+    add("--json", action="store_true", help="print the result as JSON")
     parser.epilog = """Features stand in STORE.features/NAME.npy, a row for each sample, and are
 bound to the store: those of another one are refused.
 
@@ -39,16 +44,16 @@ example:
 def add_reading(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that say how a checkpoint's model is used."""
     add = parser.add_argument
-    add("--size", metavar="HxW", help="of images, where the checkpoint does not say")
+    add("--size", metavar="HxW", help="size of images, if the checkpoint does not say")
     add(
         "--normalize",
         metavar="MOMENTS",
-        help="where the checkpoint does not say: imagenet, or three means and three deviations of"
-        " pixels in 0..1, such as .5,.5,.5,.25,.25,.25",
+        help="normalise so, if the checkpoint does not say: imagenet, or three means and three"
+        " deviations of pixels in 0..1, such as .5,.5,.5,.25,.25,.25",
     )
-    add("--batch-size", type=int, default=256, metavar="N", help="(default: 256)")
-    add("--num-workers", type=int, metavar="N", help="threads that decode (default: the cores)")
-    add("--device", metavar="DEVICE", help="cpu or cuda (default: a GPU where there is one)")
+    add("--batch-size", type=int, default=256, metavar="N", help="images in a batch (default: 256)")
+    add("--num-workers", type=int, metavar="N", help="decode in N threads (default: the cores)")
+    add("--device", metavar="DEVICE", help="run on cpu or cuda (default: a GPU, if there is one)")
 
 
 def run(args: argparse.Namespace) -> int:
@@ -61,7 +66,7 @@ def run(args: argparse.Namespace) -> int:
     with Store(args.store) as store:
         rows = None if args.query is None else store.query(args.query)
         if rows is not None and not len(rows):
-            raise UsageError(f"no sample fits {args.query!r}")
+            raise UsageError(f"no sample matches {args.query!r}")
         # A name that cannot be is refused before the work is done.
         Features.check_name(name)
         features = embed_store(store, checkpoint, name, args, rows=rows, half=args.half)
@@ -69,6 +74,7 @@ def run(args: argparse.Namespace) -> int:
     count, length = features.array.shape
     if args.json:
         found = {
+            "store": args.store,
             "features": str(features.path),
             "samples": count,
             "numbers": length,
@@ -76,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
             "made_by": dict(features.made_by),
             "seconds": seconds,
         }
-        print(json.dumps(found, ensure_ascii=False))
+        print_json(found)
     else:
         print(
             f"{features.path}: {length} numbers ({features.array.dtype}) for each of {count:,}"

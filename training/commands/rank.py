@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from lmdb_reid.cli.output import print_json
 from lmdb_reid.errors import FeaturesError, UsageError
 from lmdb_reid.store import Store
 from training.commands.embed import add_reading, embed_store, read_checkpoint
@@ -29,37 +29,41 @@ def configure(parser: argparse.ArgumentParser) -> None:
     of(
         "--features",
         metavar="NAME",
-        help="features beside the store, or the path of a .npy with a row for each sample of it",
+        help="rank these features beside the store, or a .npy with a row for each of its samples",
     )
-    of("--ckpt", metavar="FILE", help="make them with this checkpoint, unless they are there")
+    of(
+        "--ckpt",
+        metavar="FILE",
+        help="compute the features with this checkpoint, unless they exist",
+    )
     add(
         "--split",
         metavar="FILE",
-        help="a .json or .csv of lmdb-reid split or train (default: the store's own column)",
+        help="use this .json or .csv of lmdb-reid split or train (default: the store's own column)",
     )
     add(
         "--parts",
         nargs=2,
         metavar=("QUERY", "GALLERY"),
-        help="which parts are ranked (default: query and gallery, or val and train)",
+        help="rank these parts of the split (default: query and gallery, or val and train)",
     )
-    add("--metric", choices=_METRICS, help="(default: what made the features says, or euclidean)")
+    add("--metric", choices=_METRICS, help="distance (default: the features' own, or euclidean)")
     add(
         "--rules",
         choices=_RULES,
         default="market1501",
-        help="whose protocol (default: market1501): docs/ranking.md",
+        help="protocol to rank by (default: market1501): docs/ranking.md",
     )
     add("--rerank", action="store_true", help="re-rank by k-reciprocal neighbours")
     add("--strips", metavar="FILE", help="draw the best and the worst rank lists, .jpg or .png")
     add(
         "--ranking",
         metavar="FILE",
-        help="with --rules soccernet: write SoccerNet-ReID's ranking json, of the column bbox",
+        help="write SoccerNet-ReID's ranking json, of the column bbox (needs --rules soccernet)",
     )
-    add("--count", type=int, default=6, metavar="N", help="of each of these (default: 6)")
+    add("--count", type=int, default=6, metavar="N", help="draw N of each (default: 6)")
     add_reading(parser)
-    add("--json", action="store_true", help="print one JSON object")
+    add("--json", action="store_true", help="print the scores as JSON")
     parser.epilog = """examples:
   lmdb-reid rank market.lmdb --ckpt runs/fold0/checkpoints/best.ckpt
   lmdb-reid rank games.lmdb --features fold0 --split split.json --strips lists.jpg"""
@@ -94,7 +98,7 @@ def run(args: argparse.Namespace) -> int:
         if args.ranking:
             _write_ranking(store, found, args.ranking)
     if args.json:
-        print(json.dumps(_summary(args, features, found), ensure_ascii=False))
+        print_json(_summary(args, features, found))
     else:
         print("\n".join(_lines(args, features, found)))
     return 0
