@@ -57,7 +57,7 @@ def write_whole(
         sync(path.parent)
 
 
-def write(path: Path, data: bytes) -> None:
+def write(path: Path, data: bytes | memoryview) -> None:
     """Write a file that a power cut may lose: one of many pictures that can be drawn again."""
     with _file(path) as file:
         file.write(data)

@@ -14,6 +14,7 @@ from lmdb_reid.errors import MissingExtraError
 EXTRAS = {
     "resize": {"cv2": "opencv"},
     "build": {"PIL": "pillow", "pandas": "pandas"},
+    "video": {"av": "av"},
     "train": {
         "torch": "torch",
         "lightning": "lightning",

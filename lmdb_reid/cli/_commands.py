@@ -23,6 +23,7 @@ SUMMARIES = {
     "merge": "join several stores without copying their pictures",
     "query": "print the ids of the samples that match a condition",
     "get": "show or save one sample",
+    "export": "write samples as picture files and a csv",
     "sheet": "save a contact sheet of samples",
     "warm": "preload a store into memory, or decode it once for all runs",
     "bench": "measure loading speed and suggest what to change",

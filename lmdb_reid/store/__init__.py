@@ -2,8 +2,19 @@
 and sealed.
 """
 
+from lmdb_reid.store._cells import cell_text, cell_value
 from lmdb_reid.store._columns import Columns
 from lmdb_reid.store._copy import copy_whole
+from lmdb_reid.store._export import (
+    EXPORT_COLUMNS,
+    EXPORT_CSV,
+    EXPORT_ORDER,
+    FIELD_PREFIX,
+    LAYOUTS,
+    Layout,
+    export,
+    export_roles,
+)
 from lmdb_reid.store._ids import Ids
 from lmdb_reid.store._manifest import Manifest, read_manifest
 from lmdb_reid.store._merge import merge
@@ -19,9 +30,15 @@ from lmdb_reid.store._view import View
 from lmdb_reid.store._writer import StoreWriter
 
 __all__ = [
+    "EXPORT_COLUMNS",
+    "EXPORT_CSV",
+    "EXPORT_ORDER",
+    "FIELD_PREFIX",
+    "LAYOUTS",
     "ColumnSpec",
     "Columns",
     "Ids",
+    "Layout",
     "Manifest",
     "NewSample",
     "PartRows",
@@ -32,7 +49,11 @@ __all__ = [
     "StoreWriter",
     "Verification",
     "View",
+    "cell_text",
+    "cell_value",
     "copy_whole",
+    "export",
+    "export_roles",
     "merge",
     "read_manifest",
     "resident_bytes",

@@ -22,6 +22,7 @@ from lmdb_reid.schema import Kind, Roles, Rows, Size
 from lmdb_reid.store import _format, _places, _tables
 from lmdb_reid.store._column_files import ColumnFiles
 from lmdb_reid.store._columns import Columns
+from lmdb_reid.store._export import export as export_store
 from lmdb_reid.store._ids import Ids
 from lmdb_reid.store._manifest import Manifest
 from lmdb_reid.store._notebook import store_html
@@ -244,6 +245,8 @@ class Store:
             for s in chosen
         ]
         return pictures.contact_sheet([s.image for s in chosen], captions, columns=columns)
+
+    export = export_store
 
     def verify(self, *, deep: bool = False, progress: Progress | None = None) -> Verification:
         """Check every checksum of the store; with `deep`, decode every image too. See

@@ -29,6 +29,7 @@ from lmdb_reid.errors import (
 )
 from lmdb_reid.schema import Roles
 from lmdb_reid.store import _format, _places, _sealing
+from lmdb_reid.store._from_dataset import from_dataset
 from lmdb_reid.store._manifest import Manifest, read_manifest
 from lmdb_reid.store._prepared import (
     Given,
@@ -173,6 +174,8 @@ class StoreWriter:
         packed = packed_mark(mark, note)
         with self._writing():
             build.put(rows, packed)
+
+    from_dataset = from_dataset
 
     def commit(self) -> None:
         """Bring everything put so far to the disk. Called every 16 MB or 2 s, and by `seal`."""

@@ -28,6 +28,7 @@ HEALTHY = Survey(
         "opencv": "5.0",
         "pandas": "3.0",
         "pillow": "12.0",
+        "av": "18.1",
         "jsonargparse": "4.40",
         "shtab": "1.13",
         "torch": "2.13.0",
