@@ -49,23 +49,41 @@ def whole(side: float) -> float:
 
 
 def samples_of(
-    frame: Frame, medium: Medium, boxes: Iterable[tuple[Box, int, Kind, str]]
+    frame: Frame,
+    medium: Medium,
+    boxes: Iterable[tuple[Box, int, Kind, str]],
+    *,
+    by_id: bool = False,
 ) -> list[BoxSample]:
     """(box, label, kind, sample id) of a frame in the atmaCup layout, each as a sample.
 
+    Args:
+        frame: its boxes are in pixels.
+        medium: where its picture is.
+        boxes: as above.
+        by_id: ids name samples of any layout: those of a frame that is not named as the atmaCup
+            layout names frames have no quarter and angle, and their session and frame are -1.
+
     Raises:
-        UsageError: the frame is not named as that layout names frames, or is no file.
+        UsageError: unless `by_id`: the frame is not named so, or is no file.
     """
-    if not isinstance(medium, Files):
+    if isinstance(medium, Files):
+        path = str(medium.path(frame.key))
+    elif by_id:
+        path = medium.name(frame.key)
+    else:
         raise UsageError(f"samples name image files, but {frame.key} is {medium.name(frame.key)}")
     try:
-        quarter, angle, session, number = (frame.fields[name] for name in FRAME_FIELDS)
+        quarter, angle, session, number = (
+            ("", "", -1, -1)
+            if by_id and not {*FRAME_FIELDS} <= frame.fields.keys()
+            else (frame.fields[name] for name in FRAME_FIELDS)
+        )
     except KeyError as error:
         raise UsageError(
             f"frames must have {', '.join(FRAME_FIELDS)}, as --format atmacup has them; {frame.key}"
             f" lacks {error}"
         ) from None
-    path = str(medium.path(frame.key))
     samples = []
     for box, label, kind, name in boxes:
         ints = tuple(map(int, box))

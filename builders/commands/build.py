@@ -10,8 +10,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from builders.commands._format import (
+    add_format,
+    add_format_options,
+    complete_formats,
+    given_source,
+)
 from builders.derived import DERIVED_NAMES
-from builders.registry import AUTO, recognised, source_class, source_names
 from builders.settings import BuildSettings
 from lmdb_reid.cli.output import print_json
 from lmdb_reid.errors import UsageError
@@ -20,7 +25,6 @@ from lmdb_reid.schema import DEFAULT_SIZE, parse_size
 
 if TYPE_CHECKING:
     from builders.report import Report
-    from builders.sources import Source
 
 
 TIPS = {
@@ -34,12 +38,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     defaults = BuildSettings()
     add = parser.add_argument
-    add(
-        "--format",
-        required=True,
-        metavar="FORMAT",
-        help=f"read this layout: {', '.join(source_names())}; or {AUTO}: recognise --root",
-    )
+    add_format(parser)
     add("--out", required=True, metavar="STORE", help="write the store to this directory")
     add(
         "--size",
@@ -127,7 +126,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--overwrite", action="store_true", help="replace a store once the new one is finished"
     )
     add("--json", action="store_true", help="print the report as JSON")
-    parser.set_defaults(found_format=None)
     parser.epilog = (
         "Each format has its own options. List them with lmdb-reid build --format FORMAT --help."
         "\n\n"
@@ -140,44 +138,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def complete(parser: argparse.ArgumentParser) -> None:
     """Add what a shell completes beyond `configure`: the formats, and the options of them all."""
-    known: set[str] = set()
-    for action in parser._actions:
-        known.update(action.option_strings)
-        if action.dest == "format":
-            action.choices = [*source_names(), AUTO]
-    for name in source_names():
-        one = argparse.ArgumentParser(add_help=False)
-        source_class(name).configure(one.add_argument_group())
-        for action in one._actions:
-            if not known & {*action.option_strings}:
-                known.update(action.option_strings)
-                parser._add_action(action)
+    complete_formats(parser)
 
 
 def extend(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
     """Add the options of the format in `words`, if there is one."""
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
-    first.add_argument("--format")
-    first.add_argument("--root")
-    with contextlib.suppress(argparse.ArgumentError):  # an error when all of it is parsed
-        given = first.parse_known_args(words)[0]
-        if given.format == AUTO:
-            if not given.root:
-                raise UsageError(f"--format {AUTO} needs --root DIR")
-            given.format, why = recognised(Path(given.root))
-            say(f"format {given.format}: {why}")
-            parser.set_defaults(found_format=given.format)
-        if given.format is not None:
-            _add_options(parser, given.format)
-
-
-def _add_options(parser: argparse.ArgumentParser, name: str) -> None:
-    try:
-        source_class(name).configure(parser.add_argument_group(f"options of --format {name}"))
-    except argparse.ArgumentError as error:
-        raise UsageError(
-            f"the format {name!r} cannot be used: its options are the command's own ({error})"
-        ) from error
+    add_format_options(parser, words)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -198,7 +164,7 @@ def run(args: argparse.Namespace) -> int:
     )
     if not 0 <= args.max_skipped <= 1:
         raise UsageError(f"--max-skipped must be a share from 0 to 1, got {args.max_skipped:g}")
-    source: Source = source_class(args.found_format or args.format).from_args(args)
+    source = given_source(args)
     derive = [name for name in args.derive.split(",") if name]
     if args.dry_run and Path(args.out).exists() and not args.overwrite:
         say(f"{args.out} already exists: building needs --overwrite")

@@ -8,6 +8,12 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 
+from builders.commands._format import (
+    add_format,
+    add_format_options,
+    complete_formats,
+    given_source,
+)
 from builders.negatives import (
     IMG_ROOT,
     TRAIN_META,
@@ -19,26 +25,19 @@ from builders.negatives import (
 from builders.report import MAX_SKIPPED, check_skipped, in_reading_order, rejected_json
 from builders.samples import BoxSample
 from builders.settings import BuildSettings
-from builders.sources import AtmaCup, Rejected
-from builders.tracks import BBOX_MODE_HELP, BBOX_MODES
+from builders.sources import Rejected
 from lmdb_reid.errors import UsageError
 from lmdb_reid.progress import shown
 from lmdb_reid.store import Store
 
-_SHOWN = 8
+_SHOWN, _DEFAULT = 8, "atmacup"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     defaults = BuildSettings()
     add = parser.add_argument
-    # No defaults here for what --from makes meaningless, so that giving both can be refused.
-    add(
-        "--train-meta",
-        metavar="CSV",
-        help=f"quarter,angle,session,frame,x,y,w,h,label_id (default: {TRAIN_META})",
-    )
-    add("--img-root", metavar="DIR", help=f"the folder of the frames (default: {IMG_ROOT})")
+    add_format(parser, default=_DEFAULT)
     add("--from", dest="store", metavar="STORE", help="write the negatives of this store instead")
     add(
         "--output",
@@ -61,11 +60,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="IOU",
         help="a partial overlaps its box less than this (default: 0.4, as build has it)",
     )
-    add(
-        "--bbox-mode",
-        choices=BBOX_MODES,
-        help=BBOX_MODE_HELP,
-    )
     add("--seed", type=int, metavar="N", help="random seed (default: 0)")
     add("--num-workers", type=int, metavar="N", help="threads (default: one for each core)")
     add("--strict", action="store_true", help="a row that cannot be used is an error")
@@ -81,8 +75,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "Image headers are read, no pixels. The boxes are those that lmdb-reid build makes with the"
         "\nsame settings; its --negatives takes this csv.\n\n"
         "example:\n  lmdb-reid negatives --train-meta train_meta.csv --img-root images --output"
-        " inputs/train_negatives.csv"
+        " inputs/train_negatives.csv\n  lmdb-reid negatives --format mot --root MOT17/train"
+        " --output negatives.csv"
     )
+
+
+def complete(parser: argparse.ArgumentParser) -> None:
+    """Add what a shell completes beyond `configure`: the formats, and the options of them all."""
+    complete_formats(parser)
+
+
+def extend(parser: argparse.ArgumentParser, words: Sequence[str]) -> None:
+    """Add the options of the format, without the defaults of those that --from makes meaningless,
+    so that giving both can be refused.
+    """
+    group = add_format_options(parser, words, default=_DEFAULT)
+    actions = [] if group is None else group._group_actions
+    defaults = {action.dest: action.default for action in actions}
+    parser.set_defaults(**dict.fromkeys(defaults), source_defaults=defaults)
 
 
 def run(args: argparse.Namespace) -> int:
@@ -126,15 +136,21 @@ def _of_frames(args: argparse.Namespace) -> tuple[list[BoxSample], Sequence[Reje
         if args.max_iou_partial is None
         else random_negatives(settings, max_iou_partial=args.max_iou_partial)
     )
-    source = AtmaCup(
-        args.train_meta or TRAIN_META,
-        args.img_root or IMG_ROOT,
-        bbox_mode=args.bbox_mode or "drop",
-    )
+    for name, value in args.source_defaults.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    if args.format == _DEFAULT and not args.root:
+        args.train_meta = args.train_meta or TRAIN_META
+        args.img_root = args.img_root or IMG_ROOT
+    source = given_source(args)
     listing = source.read()
     with shown("reading headers", "frames", things="negatives") as progress:
         samples, unread = list_negatives(
-            listing, negatives, num_workers=args.num_workers, progress=progress
+            listing,
+            negatives,
+            num_workers=args.num_workers,
+            progress=progress,
+            by_id=True,
         )
     skipped = in_reading_order([*listing.skipped, *unread])
     check_skipped(skipped, listing.rows, strict=args.strict, max_skipped=args.max_skipped)
@@ -143,12 +159,11 @@ def _of_frames(args: argparse.Namespace) -> tuple[list[BoxSample], Sequence[Reje
 
 def _of_store(args: argparse.Namespace) -> tuple[list[BoxSample], Sequence[Rejected]]:
     making = (
-        "train_meta",
+        *(name for name in args.source_defaults if name != "img_root"),
         "num_bg_per_frame",
         "num_partial_per_box",
         "max_person_share",
         "max_iou_partial",
-        "bbox_mode",
         "seed",
     )
     meaningless = [name for name in making if getattr(args, name) is not None]
@@ -156,4 +171,4 @@ def _of_store(args: argparse.Namespace) -> tuple[list[BoxSample], Sequence[Rejec
         options = ", ".join("--" + name.replace("_", "-") for name in meaningless)
         raise UsageError(f"--from takes what the store has: leave out {options}")
     with Store(args.store) as store:
-        return store_negatives(store, args.img_root), []
+        return store_negatives(store, getattr(args, "img_root", None)), []

@@ -15,7 +15,12 @@ from builders.negatives._frames import Negative, Negatives, random_negatives
 from builders.samples import FRAME_FIELDS, BoxSample, sample_id
 from builders.settings import BuildSettings
 from builders.sources import Frame, Listing
-from lmdb_reid.errors import DuplicateSampleError, SourceError, UsageError
+from lmdb_reid.errors import (
+    DuplicateSampleError,
+    SourceError,
+    SourceNotFoundError,
+    UsageError,
+)
 from lmdb_reid.schema import Box, Kind, iou
 
 _DECIDED_HERE = ("num_bg_per_frame", "num_partial_per_box", "max_person_share", "seed")
@@ -49,7 +54,7 @@ def csv_negatives(path: str | os.PathLike[str], listing: Listing) -> Negatives:
         SourceNotFoundError: no such file; the message has the command that makes it.
         SourceError: it is no negatives csv, or not one of these frames.
         DuplicateSampleError: two rows have one id.
-        UsageError: the frames are not named as the atmaCup layout names them.
+        UsageError: the csv names frames as the atmaCup layout does, and the source does not.
     """
     found = _by_frame(path, listing)
     undecided = dict.fromkeys(_DECIDED_HERE)
@@ -63,19 +68,34 @@ def csv_negatives(path: str | os.PathLike[str], listing: Listing) -> Negatives:
 
 def _by_frame(path: str | os.PathLike[str], listing: Listing) -> dict[str, list[Negative]]:
     """The negatives of each frame that has any, by its key."""
-    places = {_name(frame): at for at, frame in enumerate(listing.frames)}
+    places: dict[tuple[Hashable, ...], int] = {}
     found: dict[str, list[Negative]] = defaultdict(list)
     lines: dict[str, int] = {}
     inputs = {
         name: listing.places[name] for name in ("train_meta", "img_root") if name in listing.places
     }
-    for line, sample in enumerate(load_negatives_from_csv(path, **inputs), FIRST_LINE):
-        at = places.get((sample.quarter, sample.angle, sample.session, sample.frame))
-        if at is None:
+    layout = listing.settings.get("format", "atmacup")
+    if layout != "atmacup" and not Path(path).exists():
+        raise SourceNotFoundError(
+            f"Negatives CSV not found: {os.fspath(path)}. Make it once: lmdb-reid negatives"
+            f" --format {layout} ... --output {os.fspath(path)}"
+        )
+    for line, sample in enumerate(load_negatives_from_csv(path, **inputs, by_id=True), FIRST_LINE):
+        if sample.quarter:
+            places = places or {_name(frame): at for at, frame in enumerate(listing.frames)}
+            at = places.get((sample.quarter, sample.angle, sample.session, sample.frame), -1)
+        else:
+            at = listing.frames.keys.place(sample.id.rpartition("#")[0])
+        if at < 0:
+            called = f"called {sample.id.rpartition('#')[0]}"
+            if sample.quarter:
+                called = (
+                    f"quarter {sample.quarter}, angle {sample.angle}, session {sample.session},"
+                    f" frame {sample.frame}"
+                )
             raise SourceError(
-                f"{os.fspath(path)}, line {line}: no frame of the source is quarter"
-                f" {sample.quarter}, angle {sample.angle}, session {sample.session}, frame"
-                f" {sample.frame}; lmdb-reid negatives makes a csv that fits"
+                f"{os.fspath(path)}, line {line}: no frame of the source is {called}; lmdb-reid"
+                " negatives makes a csv that fits"
             )
         frame = listing.frames[at]
         earlier = found[frame.key]

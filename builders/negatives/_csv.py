@@ -2,7 +2,8 @@
 
 Its columns are those of a sample: quarter,angle,session,frame,x,y,w,h,label_id,img_path,kind,id.
 `id` keeps the sample id, whose slot numbers cannot be told from the boxes. A csv without `kind` or
-`id`, as other scripts write it, is read too.
+`id`, as other scripts write it, is read too. Of other layouts than atmaCup's the first four are not
+there: then ids name the frames.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from builders.samples import BoxSample
+from builders.samples import FRAME_FIELDS, BoxSample
 from lmdb_reid._disk import whole_text
 from lmdb_reid.errors import SourceError, SourceNotFoundError
 from lmdb_reid.schema import NO_LABEL, Kind
@@ -31,6 +32,7 @@ FIRST_LINE = 2
 
 _COLUMNS = [field.name for field in fields(BoxSample)]
 _NEEDED = _COLUMNS[: _COLUMNS.index("kind")]
+_BY_ID = [name for name in _COLUMNS if name not in FRAME_FIELDS]
 _TEXT = ("quarter", "angle", "img_path", "kind", "id")
 _WHOLE = ("session", "frame", "label_id")
 _SIDES = ("x", "y", "w", "h")
@@ -46,7 +48,8 @@ def write_negatives_csv(path: str | os.PathLike[str], samples: Iterable[BoxSampl
         WriteError: the disk or its permissions stand in the way.
     """
     samples = list(samples)
-    columns = {name: list(map(attrgetter(name), samples)) for name in _COLUMNS}
+    names = _COLUMNS if any(sample.quarter for sample in samples) or not samples else _BY_ID
+    columns = {name: list(map(attrgetter(name), samples)) for name in names}
     titles = {kind: kind.title for kind in Kind}
     columns["kind"] = [titles[kind] for kind in columns["kind"]]
     with whole_text(path) as file:
@@ -60,6 +63,7 @@ def load_negatives_from_csv(
     *,
     train_meta: str | os.PathLike[str] = TRAIN_META,
     img_root: str | os.PathLike[str] = IMG_ROOT,
+    by_id: bool = False,
 ) -> list[BoxSample]:
     """The negatives of a csv, in its order.
 
@@ -68,6 +72,8 @@ def load_negatives_from_csv(
             Where `kind` is missing every sample is a background, where `id` is missing it is "".
         train_meta: what to name in the command that makes a csv which is not there.
         img_root: the same.
+        by_id: the csv may be without quarter, angle, session and frame, if it has ids: then these
+            are "" and -1.
 
     Raises:
         SourceNotFoundError: no such file; the message has the command that makes it.
@@ -93,7 +99,8 @@ def load_negatives_from_csv(
         raise SourceError(f"{path} is no usable csv: {error}") from None
     if not isinstance(table.index, pd.RangeIndex):  # pandas' way with rows longer than the head
         raise SourceError(f"{path} is no usable csv: its rows have more cells than its head")
-    missing = [name for name in _NEEDED if name not in table.columns]
+    needed = _BY_ID if by_id and not {*FRAME_FIELDS} & {*table.columns} else _NEEDED
+    missing = [name for name in needed if name not in table.columns]
     if missing:
         raise SourceError(f"{path} lacks {', '.join(missing)}; it has {', '.join(table.columns)}")
     _check_cells(path, table)
@@ -104,7 +111,8 @@ def load_negatives_from_csv(
 def _column(table: pd.DataFrame, name: str) -> list[Any]:
     """The values that samples take."""
     if name not in table.columns:
-        return [Kind.BACKGROUND if name == "kind" else ""] * len(table)
+        missing = {"kind": Kind.BACKGROUND, "session": -1, "frame": -1}
+        return [missing.get(name, "")] * len(table)
     column = table[name].astype(np.int64) if name in _WHOLE else table[name]
     cells: list[Any] = column.to_list()
     return [_KINDS[text] for text in cells] if name == "kind" else cells
@@ -112,7 +120,7 @@ def _column(table: pd.DataFrame, name: str) -> list[Any]:
 
 def _check_cells(path: Path, table: pd.DataFrame) -> None:
     """Refuse the first cell that is no negative's."""
-    for name in (*_WHOLE, *_SIDES):
+    for name in filter(table.columns.__contains__, (*_WHOLE, *_SIDES)):
         number = pd.to_numeric(table[name], errors="coerce").to_numpy(float)
         usable = np.isfinite(number)
         if name in _WHOLE:

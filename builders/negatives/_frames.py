@@ -149,6 +149,7 @@ def list_negatives(
     *,
     num_workers: int | None = None,
     progress: Callable[[int, int, int], None] | None = None,
+    by_id: bool = False,
 ) -> tuple[list[BoxSample], list[Rejected]]:
     """The negatives of every frame of a listing in the atmaCup layout; no pixel is decoded.
 
@@ -157,6 +158,7 @@ def list_negatives(
         negatives: which of each frame.
         num_workers: threads that read image headers; as many as there are cores unless given.
         progress: called with (frames done, frames in all, negatives so far) after each frame.
+        by_id: of any layout; see `samples_of`.
 
     Returns:
         The negatives in the order of a store's rows, and the listing's rows whose frame cannot be
@@ -169,7 +171,9 @@ def list_negatives(
     for first in range(0, len(frames), _CHUNK):
         few = frames[first : first + _CHUNK]
         chunk = list(zip(few, itertools.islice(sizes, len(few)), strict=True))
-        sized = [(frame, size) for frame, size in chunk if not isinstance(size, str)]
+        sized = [
+            (frame.in_pixels(size), size) for frame, size in chunk if not isinstance(size, str)
+        ]
         found = iter(negatives([frame for frame, _ in sized], [size for _, size in sized]))
         for done, (frame, size) in enumerate(chunk, first + 1):
             if isinstance(size, str):
@@ -177,7 +181,7 @@ def list_negatives(
                 unread += [Rejected(row.where or name, frame.key, size) for row in frame.rows]
             else:
                 boxes = ((one.box, NO_LABEL, one.kind, one.id) for one in next(found))
-                samples += samples_of(frame, listing.medium, boxes)
+                samples += samples_of(frame, listing.medium, boxes, by_id=by_id)
             if progress:
                 progress(done, len(frames), len(samples))
     # As LMDB sorts keys: utf-8 keeps the order of code points.

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from builders.samples import FRAME_FIELDS, BoxSample, whole
-from builders.sources._atmacup import images_by_stem
+from builders.sources._atmacup_pictures import images_by_stem
 from lmdb_reid.errors import SourceError, SourceNotFoundError, UsageError
 from lmdb_reid.schema import NO_LABEL, Box, Kind
 from lmdb_reid.store import Store

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import replace
@@ -134,10 +135,30 @@ def test_two_rows_of_one_id(tmp_path: Path) -> None:
 
 
 def test_frames_of_another_layout(tmp_path: Path) -> None:
-    write_negatives_csv(tmp_path / "n.csv", [])
+    write_negatives_csv(
+        tmp_path / "n.csv", [sample(1, Kind.BACKGROUND, Box(1, 2, 3, 4), "f1#bg001")]
+    )
     nameless = Frame(key="a", fields={"frame": 1}, rows=(), boxes=())
     with pytest.raises(UsageError, match="--negatives needs frames with quarter"):
         csv_negatives(tmp_path / "n.csv", listing(nameless))
+
+
+def test_ids_alone_name_the_frames_of_another_layout(tmp_path: Path) -> None:
+    lines = "x,y,w,h,label_id,img_path,kind,id", "1,2,3,4,-1,a.jpg,background,a#bg000"
+    (tmp_path / "n.csv").write_text("\n".join(lines))
+    nameless = listing(Frame(key="a", fields={"frame": 1}, rows=(), boxes=()))
+    negatives = csv_negatives(tmp_path / "n.csv", nameless)
+    ((found,),) = negatives([*nameless.frames], [(10, 10)])
+    assert (found.id, found.kind, found.box) == ("a#bg000", Kind.BACKGROUND, Box(1, 2, 3, 4))
+    (tmp_path / "n.csv").write_text("\n".join([*lines, lines[1].replace(",a#", ",b#")]))
+    with pytest.raises(SourceError, match="line 3: no frame of the source is called b;"):
+        csv_negatives(tmp_path / "n.csv", nameless)
+    (tmp_path / "n.csv").write_text("\n".join(lines).replace(",id", ",name"))
+    with pytest.raises(SourceError, match="lacks id"):
+        csv_negatives(tmp_path / "n.csv", nameless)
+    of_mot = dataclasses.replace(nameless, settings={"format": "mot"})
+    with pytest.raises(SourceNotFoundError, match="lmdb-reid negatives --format mot"):
+        csv_negatives(tmp_path / "gone.csv", of_mot)
 
 
 def test_no_csv(tmp_path: Path) -> None:
