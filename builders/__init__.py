@@ -9,7 +9,7 @@ from lmdb_reid._lazy import lazy_names
 
 if TYPE_CHECKING:
     from builders.derived import Derived
-    from builders.media import Files, Medium
+    from builders.media import Files, Medium, Videos
     from builders.pipeline import build, plan
     from builders.report import Report
     from builders.settings import BuildSettings
@@ -57,6 +57,7 @@ __all__ = [
     "SoccerNet",
     "Source",
     "TrackFilter",
+    "Videos",
     "build",
     "frames_of",
     "plan",
@@ -87,6 +88,7 @@ __getattr__, __dir__ = lazy_names(
         "SoccerNet": "builders.sources",
         "Source": "builders.sources",
         "TrackFilter": "builders.sources",
+        "Videos": "builders.media",
         "build": "builders.pipeline",
         "frames_of": "builders.sources",
         "plan": "builders.pipeline",

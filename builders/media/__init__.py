@@ -1,7 +1,19 @@
-"""Where the pixels of frames come from: files, or whatever else follows `Medium`."""
+"""Where the pixels of frames come from: files, videos, or whatever else follows `Medium`."""
 
 from builders.media._files import Files, image_names
 from builders.media._headers import frame_sizes
 from builders.media._protocol import Medium, Picture, Stamp
+from builders.media._video import MAX_FRAME, Videos, frame_key, is_video
 
-__all__ = ["Files", "Medium", "Picture", "Stamp", "frame_sizes", "image_names"]
+__all__ = [
+    "MAX_FRAME",
+    "Files",
+    "Medium",
+    "Picture",
+    "Stamp",
+    "Videos",
+    "frame_key",
+    "frame_sizes",
+    "image_names",
+    "is_video",
+]

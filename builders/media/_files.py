@@ -76,7 +76,7 @@ class Files:
     def stamp(self, key: str) -> Stamp:
         """Size in bytes and time of change in nanoseconds."""
         try:
-            with _read_errors(self.path(key)):
+            with read_errors(self.path(key)):
                 status = self.path(key).stat()
         except ImageError:
             return ()
@@ -85,8 +85,8 @@ class Files:
     def size(self, key: str) -> Size:
         """(height, width) from the head of the file."""
         path = self.path(key)
-        with _read_errors(path):
-            _check_regular(path)
+        with read_errors(path):
+            check_regular(path)
             info = codec.probe_file(path)
         return info.height, info.width
 
@@ -97,18 +97,23 @@ class Files:
 
 
 def _read(path: Path) -> bytes:
-    with _read_errors(path):
-        _check_regular(path)
+    with read_errors(path):
+        check_regular(path)
         return path.read_bytes()
 
 
-def _check_regular(path: Path) -> None:
+def check_regular(path: Path) -> None:
+    """Refuse what is no file.
+
+    Raises:
+        ImageError: it is a folder, a pipe, a device.
+    """
     if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for, for ever
         raise ImageError("no regular file")
 
 
 @contextmanager
-def _read_errors(path: Path) -> Iterator[None]:
+def read_errors(path: Path) -> Iterator[None]:
     """Tell what is wrong with a file from what is wrong with the disk."""
     try:
         yield

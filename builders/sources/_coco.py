@@ -25,10 +25,11 @@ from builders.sources._coco_json import (
 )
 from builders.sources._crops import key_of
 from builders.sources._identities import Identities
+from builders.sources._options import add_root, needed_root
 from builders.sources._protocol import Listing, Options
 from builders.sources._rows import Bools, RowTable
 from builders.sources._table import Floats, Reasons
-from builders.sources._tree import needed_root, place_of, some_of
+from builders.sources._tree import place_of, some_of
 from lmdb_reid.errors import SourceError, UsageError
 from lmdb_reid.schema import NO_LABEL, Roles
 
@@ -67,7 +68,7 @@ class Coco:
     def configure(cls, options: Options) -> None:
         """The json, the folder, and what the identity is called."""
         add = options.add_argument
-        add("--root", metavar="DIR", help="the folder that file names begin at")
+        add_root(options, "the folder that file names begin at")
         add("--annotations", metavar="JSON", help="the json; looked for here, then below --root")
         add(
             "--identity",

@@ -10,7 +10,10 @@ from typing import Self
 
 from lmdb_reid.errors import UsageError
 
-_ONE = ("image", "label", "x", "y", "w", "h", "x2", "y2", "camera", "split", "track", "kind")
+_ONE = (
+    *("image", "frame", "label", "x", "y", "w", "h", "x2", "y2"),
+    *("camera", "split", "track", "kind"),
+)
 _MANY = ("group", "time")
 ROLES = (*_ONE, *_MANY)
 _SIDES, _CORNERS = {"x", "y", "w", "h"}, {"x", "y", "x2", "y2"}
@@ -39,7 +42,7 @@ class ColumnRoles:
         time: those of the order in a group, the most significant first.
 
     Raises:
-        UsageError: no image, or a box in part.
+        UsageError: no image and no frame, or a box in part.
     """
 
     one: Mapping[str, str]
@@ -47,8 +50,10 @@ class ColumnRoles:
     time: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if "image" not in self.one:
-            raise UsageError("--columns must name the images' column: image=NAME")
+        if not {*self.one} & {"image", "frame"}:
+            raise UsageError(
+                "--columns must name the images' column, image=NAME, or of one video frame=NAME"
+            )
         box = {*self.one} & (_SIDES | _CORNERS)
         if box not in (set(), _SIDES, _CORNERS):
             raise UsageError(
@@ -91,6 +96,11 @@ class ColumnRoles:
     def names(self) -> list[str]:
         """All of them."""
         return [*self.one.values(), *self.group, *self.time]
+
+    @property
+    def times(self) -> tuple[str, ...]:
+        """What says the order of frames in a group; a video's frames last."""
+        return (*self.time, *([self.one["frame"]] if "frame" in self.one else []))
 
     @property
     def box(self) -> tuple[str, str, str, str] | None:

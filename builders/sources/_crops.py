@@ -111,7 +111,3 @@ def refuse_shared_identities(pairs: Iterable[tuple[int, str]], *, allowed: bool)
                 f"an identity must be in train or in query and gallery, not in both; {split} has"
                 f" {some_of(shared)} of train. Give --shared-identities if that is meant"
             )
-
-
-SHARED_HELP = "accept identities that are in train and in query or gallery too"
-"""What the option `--shared-identities` says."""

@@ -3,19 +3,25 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Literal, Self
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 
-from builders.columns import Coded, Column, cells_of
-from builders.media import Files
+from builders.columns import Coded, Column, Ints, cells_of
+from builders.media import MAX_FRAME, Files, Medium, Videos, frame_key, is_video
 from builders.sources._columns_option import ROLES, ColumnRoles, stored_name
-from builders.sources._crops import SHARED_HELP, key_of, refuse_shared_identities
-from builders.sources._frames import Frames
+from builders.sources._crops import key_of, refuse_shared_identities
+from builders.sources._csv_columns import kinds_of, roles_of
+from builders.sources._exported import exported_listing, is_export
 from builders.sources._identities import Identities
+from builders.sources._options import (
+    add_first_frame,
+    add_root,
+    add_shared_identities,
+    needed_root,
+)
 from builders.sources._protocol import Listing, Options
 from builders.sources._rows import Bools, RowTable
 from builders.sources._table import (
@@ -27,31 +33,34 @@ from builders.sources._table import (
     numbers_of,
     read_table,
 )
-from builders.sources._tree import needed_root, place_of
+from builders.sources._tree import below_root, place_of
+from builders.sources._video_rows import checked_first_frame
 from lmdb_reid.errors import SourceError, UsageError
 from lmdb_reid.schema import NO_LABEL, Kind, Roles
+from lmdb_reid.store import EXPORT_CSV
 
 Unit = Literal["pixels", "normalised"]
 
 _PIXEL = Number(farthest=1 << 31)
 _SHARE = Number(farthest=10)
-_KINDS = {kind.title: int(kind) for kind in Kind} | {str(int(kind)): int(kind) for kind in Kind}
+_FRAME = Number(whole=True, least=0, farthest=MAX_FRAME)
 
 
 class Csv:
-    """A csv whose columns are named by the user, and images below a folder.
+    """A csv whose columns are named by the user, and images, or videos, below a folder.
 
     Labels are the numbers in the label's column, where all of them are whole numbers; else each
     name gets one, in sorted order, and the name stays as a column. An empty cell and -1 are people
     whose identity is unknown. All further columns go into the store.
 
     Args:
-        root: the folder that the csv's image paths begin at.
+        root: the folder that the csv's image paths begin at, or one video.
         csv: the csv; a relative path is also looked for below `root`.
-        columns: which column says what; see `ColumnRoles`.
-        boxes: "normalised": boxes are in shares of the image's width and height. Unless it is
-            given boxes are in pixels, and a csv is refused whose boxes all lie in 0..1.
+        columns: which column says what; see `ColumnRoles`. Without csv and columns, `root` is what
+            `lmdb-reid export` wrote.
+        boxes: "normalised": boxes are in shares of the image's width and height.
         shared_identities: accept identities that are in train and in query or gallery too.
+        first_frame: of videos, the number of the first frame: 0 or 1.
     """
 
     name = "csv"
@@ -60,23 +69,28 @@ class Csv:
     def __init__(
         self,
         root: Path,
-        csv: Path,
-        columns: ColumnRoles,
+        csv: Path | None = None,
+        columns: ColumnRoles | None = None,
         *,
-        boxes: Unit | None = None,
+        boxes: Unit = "pixels",
         shared_identities: bool = False,
+        first_frame: int | None = None,
     ) -> None:
+        if (csv is None) != (columns is None):
+            raise UsageError("a csv needs columns, and columns a csv; only one of them is given")
         self.root = Path(root)
-        self.csv = Path(csv)
-        self.columns = columns
+        self.csv = Path(csv or EXPORT_CSV)
+        self.columns = columns or ColumnRoles({"image": "file"})
         self.boxes = boxes
         self.shared_identities = shared_identities
+        self.first_frame = first_frame
+        self._is_export = csv is None
 
     @classmethod
     def configure(cls, options: Options) -> None:
         """The csv, the folder, and the columns' names."""
         add = options.add_argument
-        add("--root", metavar="DIR", help="the folder that image paths begin at")
+        add_root(options, "the folder that image paths begin at, or one video")
         add("--csv", metavar="CSV", help="the csv; looked for here, then below --root")
         add(
             "--columns",
@@ -86,9 +100,11 @@ class Csv:
         add(
             "--boxes",
             choices=("pixels", "normalised"),
+            default="pixels",
             help="the unit of boxes; normalised: shares of the image's sides (default: pixels)",
         )
-        add("--shared-identities", action="store_true", help=SHARED_HELP)
+        add_first_frame(options)
+        add_shared_identities(options)
 
     @classmethod
     def from_args(cls, args: argparse.Namespace) -> Self:
@@ -98,10 +114,13 @@ class Csv:
             UsageError: an option is missing.
         """
         root = needed_root(cls.name, args.root)
+        if not args.csv and not args.columns and is_export(root):
+            return cls(root)
         if not args.csv or not args.columns:
             raise UsageError(
                 "--format csv needs --csv CSV and --columns, such as --columns"
-                " image=file,x=left,y=top,w=width,h=height,label=player"
+                " image=file,x=left,y=top,w=width,h=height,label=player; without them --root must"
+                f" be what lmdb-reid export wrote, with a {EXPORT_CSV}"
             )
         path = Path(args.csv)
         return cls(
@@ -110,38 +129,47 @@ class Csv:
             ColumnRoles.parse(args.columns),
             boxes=args.boxes,
             shared_identities=args.shared_identities,
+            first_frame=args.first_frame,
         )
 
     @classmethod
     def recognises(cls, root: Path) -> str:
-        """Never: no folder says which columns are meant."""
-        return ""
+        """Whether `lmdb-reid export` wrote it: no other folder says which columns are meant."""
+        return f"{EXPORT_CSV} is what lmdb-reid export writes" if is_export(root) else ""
 
     def read(self) -> Listing:
         """List the images and their boxes; see `Source`.
 
         Raises:
             SourceNotFoundError: no such csv.
-            SourceError: it cannot be read, lacks a column, all boxes lie in 0..1, no image is
-                there, an image has two cameras, or people are in train and query.
+            SourceError: it cannot be read, lacks a column, no image is there, an image has two
+                cameras, people are in train and query, or a video's frames are counted otherwise.
             DuplicateSampleError: two images differ in their suffixes alone.
+            UsageError: images are videos, and nothing says how their frames are counted.
         """
+        if self._is_export:
+            return exported_listing(self.name, self.root)
         csv = read_table(self.csv, self.columns.names, option="--csv")
         reasons: Reasons = np.full(len(csv), "", object)
-        paths = [_below(path) for path in csv.texts(self.columns.one["image"])]
+        paths = self._paths(csv)
         for at, path in enumerate(paths):
             reasons[at] = "" if path else "its image must be a path below --root"
         self._find(paths, reasons)
+        numbers = self._frame_numbers(csv, paths, reasons)
         box = self._boxes(csv, reasons)
         known = reasons == ""
-        table = self._table(csv, paths, box, reasons)
+        keys = [*map(key_of, paths)]
+        if numbers is not None:
+            keys = [*map(frame_key, keys, numbers.tolist())]
+        table = self._table(csv, keys, box, reasons)
         usable = reasons == ""
         self._check(table, usable)
         frames = table.frames(usable, known)
         named = {paths[row] for row in np.flatnonzero(usable).tolist()}
+        counted = {} if numbers is None else {"first_frame": self.first_frame}
         return Listing(
             frames=frames,
-            medium=Files.below(self.root, named),
+            medium=self._medium(named, are_videos=numbers is not None),
             rows=len(csv),
             skipped=table.rejected(reasons),
             inputs={"csv": csv.digest},
@@ -150,11 +178,55 @@ class Csv:
                 "columns": dict(self.columns.one),
                 "group": list(self.columns.group),
                 "time": list(self.columns.time),
-                "boxes": self.boxes or "pixels",
+                "boxes": self.boxes,
+                **counted,
             },
             places={"csv": str(self.csv.absolute()), "root": str(self.root.absolute())},
-            roles=_roles(self.columns, frames),
+            roles=roles_of(self.columns, frames),
         )
+
+    @property
+    def _folder(self) -> Path:
+        """What image paths begin at."""
+        return self.root.parent if self.root.is_file() else self.root
+
+    def _paths(self, csv: Table) -> list[str]:
+        """The image, or the video, of each row below the folder; "" where it leads out of it."""
+        if "image" in self.columns.one:
+            return [below_root(path) for path in csv.texts(self.columns.one["image"])]
+        if not self.root.is_file():
+            raise UsageError(
+                f"--columns must name the videos' column, image=NAME, or --root one video;"
+                f" {self.root} is none"
+            )
+        return [self.root.name] * len(csv)
+
+    def _frame_numbers(self, csv: Table, paths: list[str], reasons: Reasons) -> Ints | None:
+        """The frame of each row's video [N]; None where images are files of their own."""
+        good = [path for path, reason in zip(paths, reasons, strict=True) if not reason]
+        name = self.columns.one.get("frame")
+        if name is None:
+            for path in filter(is_video, good):
+                raise SourceError(
+                    f"{path} is a video: --columns must name the column of its frames too,"
+                    " frame=NAME"
+                )
+            return None
+        for path in good:
+            if not is_video(path):
+                raise SourceError(
+                    f"frame={name} is for videos, and {path} is none. Give time={name} where it is"
+                    " the order of images"
+                )
+        numbers = numbers_of(csv, name, _FRAME, reasons)
+        usable = numbers[reasons == ""].astype(np.int64)
+        checked_first_frame(self.first_frame, usable, f"{self.csv.name}, column {name},")
+        return np.nan_to_num(numbers, nan=-1, posinf=-1, neginf=-1).astype(np.int64)
+
+    def _medium(self, paths: set[str], *, are_videos: bool) -> Medium:
+        if are_videos:
+            return Videos.below(self._folder, paths, self.first_frame or 0)
+        return Files.below(self._folder, paths)
 
     def _find(self, paths: list[str], reasons: Reasons) -> None:
         """Give a reason to rows whose image is not there.
@@ -162,19 +234,20 @@ class Csv:
         Raises:
             SourceError: none is.
         """
-        absent = {path for path in {*paths} if path and not (self.root / path).is_file()}
+        root = self._folder
+        absent = {path for path in {*paths} if path and not (root / path).is_file()}
         if not absent:
             return
         example = min(absent)
-        hint = place_of(self.root, example)
+        hint = place_of(root, example)
         if absent == {*filter(None, paths)}:
             raise SourceError(
-                f"images must be below {self.root} (--root); {example} is not there"
+                f"images must be below {root} (--root); {example} is not there"
                 + (f". {hint}" if hint else "")
             )
         for at, path in enumerate(paths):
             if path in absent:
-                reasons[at] = f"{path} is not in {self.root}"
+                reasons[at] = f"{path} is not in {root}"
 
     def _boxes(self, csv: Table, reasons: Reasons) -> Floats:
         """The box of each row [N, 4], in pixels or shares; NaN where the whole image is meant."""
@@ -186,8 +259,6 @@ class Csv:
         side = rule if corners else Number(above=0, farthest=rule.farthest)
         for at, name in enumerate(self.columns.box):
             box[:, at] = numbers_of(csv, name, rule if at < 2 else side, reasons)
-        if self.boxes is None:
-            self._refuse_shares(box[reasons == ""])
         if corners:
             x, y, x2, y2 = self.columns.box
             box[:, 2:] -= box[:, :2]
@@ -196,24 +267,18 @@ class Csv:
                     reasons[row] = f"its {one} is not above its {other}"
         return box
 
-    def _refuse_shares(self, box: Floats) -> None:
-        if len(box) and box.min() >= 0 and box.max() <= 1:
-            raise SourceError(
-                f"boxes must be in pixels, but all {len(box):,} of {self.csv} lie in 0..1. Give"
-                " --boxes normalised if they are shares of the image's sides, or --boxes pixels"
-            )
-
-    def _table(self, csv: Table, paths: list[str], box: Floats, reasons: Reasons) -> RowTable:
-        codes, keys = pd.factorize(np.array([key_of(path) for path in paths], object))
+    def _table(self, csv: Table, names: list[str], box: Floats, reasons: Reasons) -> RowTable:
+        """All rows, by the keys of their frames."""
+        codes, keys = pd.factorize(np.array(names, object))
         one = self.columns.one
-        kind = _kinds(csv, one["kind"], reasons) if "kind" in one else None
+        kind = kinds_of(csv, one["kind"], reasons) if "kind" in one else None
         label = np.full(len(csv), NO_LABEL, np.int64)
         own = {one[role] for role in ("image", "kind") if role in one}
         own |= {*(self.columns.box or ())}
         if "label" in one:
-            names = [cell.strip() for cell in csv.texts(one["label"])]
-            people = Identities.of(names)
-            label[:] = [people.label(name) for name in names]
+            who = [cell.strip() for cell in csv.texts(one["label"])]
+            people = Identities.of(who)
+            label[:] = [people.label(name) for name in who]
             if people.are_numbers:
                 own.add(one["label"])
         if kind is not None:
@@ -224,7 +289,7 @@ class Csv:
             for name in csv.cells
             if name not in own
         }
-        shared = [*map(stored_name, (*self.columns.group, *self.columns.time))]
+        shared = [*map(stored_name, (*self.columns.group, *self.columns.times))]
         shared += [stored_name(one["camera"])] if "camera" in one else []
         return RowTable(
             keys=keys.tolist(),
@@ -256,44 +321,3 @@ class Csv:
             rows = np.flatnonzero(usable).tolist()
             pairs = ((int(table.label[row]), str(splits[row])) for row in rows)
             refuse_shared_identities(pairs, allowed=self.shared_identities)
-
-
-def _roles(columns: ColumnRoles, frames: Frames) -> Roles:
-    """What the columns say, of those that have a cell."""
-    listed = {**frames.fields, **frames.rows.fields}
-    there = {
-        name for name, cells in listed.items() if any(cell is not None for cell in cells_of(cells))
-    }
-    one = {role: stored_name(name) for role, name in columns.one.items()}
-
-    def role(name: str) -> str | None:
-        return one[name] if one.get(name) in there else None
-
-    return Roles(
-        camera=role("camera"),
-        group=tuple(name for name in map(stored_name, columns.group) if name in there),
-        time=tuple(name for name in map(stored_name, columns.time) if name in there),
-        split=role("split"),
-        track=role("track"),
-    )
-
-
-def _below(path: str) -> str:
-    """A path with slashes and without `.`; "" where it does not stay below its root."""
-    parts = PurePosixPath(path.strip().replace("\\", "/"))
-    if not parts.parts or parts.is_absolute() or ".." in parts.parts:
-        return ""
-    return str(parts)
-
-
-def _kinds(csv: Table, name: str, reasons: Reasons) -> npt.NDArray[np.uint8]:
-    """The kind of each row [N]; an empty cell is a person."""
-    kinds = np.zeros(len(csv), np.uint8)
-    for row, cell in enumerate(csv.texts(name)):
-        text = cell.strip().lower()
-        kind = _KINDS.get(text) if text else int(Kind.PERSON)
-        if kind is None:
-            reasons[row] = reasons[row] or f"{name} must be of {', '.join(_KINDS)}, got {cell!r}"
-        else:
-            kinds[row] = kind
-    return kinds

@@ -13,17 +13,18 @@ from typing import Any, Self
 from builders.sources._crops import (
     GALLERY,
     QUERY,
-    SHARED_HELP,
     TRAIN,
     Crop,
     crops_listing,
     key_of,
     refuse_shared_identities,
 )
+from builders.sources._exported import exported_listing, is_export
 from builders.sources._frame import Rejected
 from builders.sources._identities import Identities
+from builders.sources._options import add_root, add_shared_identities, needed_root
 from builders.sources._protocol import Listing, Options
-from builders.sources._tree import images_below, is_image, needed_root
+from builders.sources._tree import images_below, is_image
 from lmdb_reid.errors import SourceError, UsageError
 from lmdb_reid.schema import Roles
 
@@ -33,7 +34,8 @@ _NO_IDENTITIES = {*_SPLITS, "test", "img1", "images", "bounding_box_train", "bou
 
 class Folder:
     r"""`[{split}/]{identity}/{any name}.jpg`: the folder of an image names its identity, and of
-    those above it the nearest called train, val, valid, query or gallery its split.
+    those above it the nearest called train, val, valid, query or gallery its split. What
+    `lmdb-reid export` wrote is read by its csv, whichever its layout.
 
     Args:
         root: the folder of all.
@@ -64,7 +66,7 @@ class Folder:
     def configure(cls, options: Options) -> None:
         """The folder, and what the names say."""
         add = options.add_argument
-        add("--root", metavar="DIR", help="the folder of [SPLIT/]IDENTITY/IMAGE")
+        add_root(options, "the folder of [SPLIT/]IDENTITY/IMAGE")
         add(
             "--names",
             metavar="REGEX",
@@ -76,7 +78,7 @@ class Folder:
             default="",
             help="folders below the root to leave out, separated by commas; * is any text",
         )
-        add("--shared-identities", action="store_true", help=SHARED_HELP)
+        add_shared_identities(options)
 
     @classmethod
     def from_args(cls, args: argparse.Namespace) -> Self:
@@ -101,7 +103,7 @@ class Folder:
                 identity = first.parent.name
                 return (
                     ""
-                    if identity in _NO_IDENTITIES
+                    if identity in _NO_IDENTITIES or is_export(root)
                     else f"{first.relative_to(root).parent} would be one identity's folder"
                 )
         return ""
@@ -116,6 +118,8 @@ class Folder:
                 query.
             DuplicateSampleError: two files differ in their suffixes alone.
         """
+        if is_export(self.root):
+            return exported_listing(self.name, self.root)
         pattern = _pattern(self.names)
         paths = [path for path in images_below(self.root) if not self._is_left_out(path)]
         _refuse_repeats(self.root, paths)

@@ -6,7 +6,7 @@ Shapes are given in brackets: F frames, R rows to cut, B boxes that are known.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from itertools import repeat
 from typing import Any, overload
@@ -18,6 +18,7 @@ from builders.columns import Coded, Column, Ints, Texts, cells_of, part_of
 from builders.sources._frame import BoxRow, Frame
 from lmdb_reid.errors import UsageError
 from lmdb_reid.schema import Box, Kind
+from lmdb_reid.store import cell_value
 
 _CHUNK = 512  # frames that are objects at the same time
 _KINDS = {int(kind): kind for kind in Kind}
@@ -48,6 +49,10 @@ class BoxRows:
     """[R]; goes with `document`."""
     fields: Mapping[str, Column] = field(default_factory=dict)
     """[R] each."""
+    records: Texts | None = None
+    """[R]: in place of `fields`, those of each row as they are to be stored, under any names: a
+    JSON list of [name, value], read by `lmdb_reid.store.cell_value`.
+    """
 
     def __len__(self) -> int:
         return len(self.label)
@@ -63,6 +68,7 @@ class BoxRows:
             document=None if self.document is None else _coded(self.document, rows),
             entry=None if self.entry is None else self.entry[rows],
             fields={name: part_of(column, rows) for name, column in self.fields.items()},
+            records=None if self.records is None else texts_of(self.records, rows),
         )
 
     def objects(self) -> list[BoxRow]:
@@ -79,7 +85,7 @@ class BoxRows:
                 self.label.tolist(),
                 boxes,
                 kinds,
-                _fields_of(self.fields, many),
+                _fields_of(self.fields, many) if self.records is None else _maps(self.records),
                 repeat("", many) if self.document is None else _texts(self.document),
                 repeat(-1, many) if self.entry is None else self.entry.tolist(),
                 self.order.tolist(),
@@ -109,7 +115,7 @@ class Frames(Sequence[Frame]):
     """Boxes are in shares of the pictures' width and height."""
 
     def __post_init__(self) -> None:
-        of_rows = [
+        of_rows: list[Sized] = [
             self.rows.number,
             self.rows.label,
             self.rows.box,
@@ -118,7 +124,7 @@ class Frames(Sequence[Frame]):
         ]
         of_rows += [
             each
-            for each in (self.rows.kind, self.rows.document, self.rows.entry)
+            for each in (self.rows.kind, self.rows.document, self.rows.entry, self.rows.records)
             if each is not None
         ]
         if (
@@ -205,6 +211,15 @@ def _texts(column: Coded[str]) -> list[str]:
 
 def _coded(column: Coded[str], rows: slice | Ints) -> Coded[str]:
     return Coded(codes=column.codes[rows], categories=column.categories)
+
+
+def texts_of(texts: Texts, rows: slice | Ints) -> Texts:
+    """The texts of some rows."""
+    return texts[rows] if isinstance(rows, slice) else Texts.of(texts[row] for row in rows.tolist())
+
+
+def _maps(records: Texts) -> list[Mapping[str, Any]]:
+    return [dict(cell_value(record)) for record in records]
 
 
 def field_name(name: str) -> str:

@@ -11,18 +11,17 @@ from typing import Literal, Self
 from builders.sources._crops import (
     GALLERY,
     QUERY,
-    SHARED_HELP,
     TRAIN,
     Crop,
     crops_listing,
     refuse_shared_identities,
 )
 from builders.sources._frame import Rejected
+from builders.sources._options import add_root, add_shared_identities, needed_root
 from builders.sources._protocol import Listing, Options
 from builders.sources._tree import (
     images_below,
     is_image,
-    needed_root,
     not_this_layout,
     some_of,
 )
@@ -71,14 +70,14 @@ class Market1501:
     def configure(cls, options: Options) -> None:
         """The folder, and what pid 0 means."""
         add = options.add_argument
-        add("--root", metavar="DIR", help=f"the folder of {', '.join(FOLDERS)}")
+        add_root(options, f"the folder of {', '.join(FOLDERS)}")
         add(
             "--pid-zero",
             choices=("distractor", "person"),
             default="distractor",
             help="what pid 0 is: a distractor, or a person where people are counted from 0",
         )
-        add("--shared-identities", action="store_true", help=SHARED_HELP)
+        add_shared_identities(options)
 
     @classmethod
     def from_args(cls, args: argparse.Namespace) -> Self:

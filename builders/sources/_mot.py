@@ -4,21 +4,25 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Self
 
 import numpy as np
 
-from builders.columns import Coded, Column, Ints, TextMap, column_of
-from builders.media import Files
-from builders.sources._gt import CLASS, FRAME, TRACK, VISIBILITY, H, X
+from builders.columns import Coded, Ints, TextMap
+from builders.media import Files, Medium, Videos, frame_key
+from builders.sources._gt import CLASS, FRAME, TRACK, H, X
+from builders.sources._mot_columns import balls_of, row_columns, shared_columns
+from builders.sources._options import add_first_frame, add_root, needed_root
 from builders.sources._protocol import Listing, Options
 from builders.sources._rows import Bools, RowTable
 from builders.sources._sequence import Sequence, check_numbering, read_sequence, sequences_below
 from builders.sources._table import Floats, Reasons
 from builders.sources._track_filter import TrackFilter
-from builders.sources._tree import needed_root, not_this_layout
+from builders.sources._tree import not_this_layout
+from builders.sources._video_rows import checked_first_frame, videos_at
 from lmdb_reid.errors import SourceError
 from lmdb_reid.schema import NO_LABEL, Roles
 
@@ -31,7 +35,8 @@ class MOT:
     its sequence: labels are given for each (sequence, id).
 
     seqinfo.ini is read for `imDir` and `seqLength`, gameinfo.ini (SoccerNet-Tracking) for what each
-    track is: the ball is left out, others get `role` and `shirt`.
+    track is: the ball is left out, others get `role` and `shirt`. Instead of img1 there may be
+    videos that are called as their sequences.
 
     Args:
         root: one sequence, a folder of them, or a folder of such folders (train, val, test).
@@ -39,6 +44,8 @@ class MOT:
         wanted: which boxes are taken.
         frames_present: leave out boxes of frames that are not there, instead of skipping them.
         frame_offset: what is added to a frame's number in gt.txt to get its image's.
+        img_root: one video, or the folder of `{sequence}.mp4`, instead of images.
+        first_frame: of videos, the number of the first frame: 0 or 1.
     """
 
     name = "mot"
@@ -52,18 +59,22 @@ class MOT:
         wanted: TrackFilter | None = None,
         frames_present: bool = False,
         frame_offset: int = 0,
+        img_root: Path | None = None,
+        first_frame: int | None = None,
     ) -> None:
         self.root = Path(root)
         self.sequences = sequences
         self.wanted = wanted or TrackFilter()
         self.frames_present = frames_present
         self.frame_offset = frame_offset
+        self.img_root = None if img_root is None else Path(img_root)
+        self.first_frame = first_frame
 
     @classmethod
     def configure(cls, options: Options) -> None:
         """The folder, and which boxes are taken."""
         add = options.add_argument
-        add("--root", metavar="DIR", help="a sequence, or a folder of sequences")
+        add_root(options, "a sequence, or a folder of sequences")
         add(
             "--sequences",
             metavar="PATTERN",
@@ -83,6 +94,12 @@ class MOT:
             metavar="N",
             help="an image's number less its frame's in gt.txt (default: 0)",
         )
+        add(
+            "--img-root",
+            metavar="VIDEO",
+            help="a video, or a folder of videos called as their sequences, instead of images",
+        )
+        add_first_frame(options)
 
     @classmethod
     def from_args(cls, args: argparse.Namespace) -> Self:
@@ -97,6 +114,8 @@ class MOT:
             wanted=TrackFilter.from_args(args),
             frames_present=args.frames_present,
             frame_offset=args.frame_offset,
+            img_root=args.img_root,
+            first_frame=args.first_frame,
         )
 
     @classmethod
@@ -114,11 +133,13 @@ class MOT:
         Raises:
             SourceNotFoundError: no such folder.
             SourceError: it has no sequence, gt.txt is another sequence's, or counts frames
-                otherwise than the images.
+                otherwise than the images or the video.
+            UsageError: frames are in videos, and nothing says how they are counted.
         """
+        with_images = self.img_root is None
         found = [
-            read_sequence(split, folder)
-            for split, folder in sequences_below(self.root)
+            read_sequence(split, folder, with_images=with_images)
+            for split, folder in sequences_below(self.root, with_images=with_images)
             if fnmatch(folder.name, self.sequences)
         ]
         if not found:
@@ -132,9 +153,9 @@ class MOT:
         cells = np.concatenate([one.tracks.cells for one in found])
         skipped: Reasons = np.concatenate([one.tracks.faults for one in found])
         dropped = self.wanted.reasons(cells)
-        dropped[_balls(found) & (dropped == "")] = "its track is the ball (gameinfo.ini)"
+        dropped[balls_of(found) & (dropped == "")] = "its track is the ball (gameinfo.ini)"
         is_absent = np.array([key not in names for key in table.keys], np.bool_)[table.frame]
-        absent = "its frame's image is not there"
+        absent = f"its frame's {'image' if self.img_root is None else 'video'} is not there"
         if self.frames_present:
             dropped[is_absent & (dropped == "")] = absent
         else:
@@ -150,7 +171,7 @@ class MOT:
         frames = table.frames((skipped == "") & (dropped == ""), usable)
         return Listing(
             frames=frames,
-            medium=Files(self._base(found[0]), TextMap((key, names[key]) for key in frames.keys)),
+            medium=self._medium(found, frames.keys, names),
             rows=len(table),
             skipped=table.rejected(skipped),
             dropped=table.rejected(dropped),
@@ -161,6 +182,7 @@ class MOT:
                 **self.wanted.as_json(),
                 "frames_present": self.frames_present,
                 "frame_offset": self.frame_offset,
+                **({} if self.first_frame is None else {"first_frame": self.first_frame}),
             },
             places={"root": str(self.root.absolute())},
             roles=Roles(
@@ -171,6 +193,15 @@ class MOT:
             ),
         )
 
+    def _medium(
+        self, found: list[Sequence], keys: Iterable[str], names: Mapping[str, str]
+    ) -> Medium:
+        if self.img_root is None:
+            return Files(self._base(found[0]), TextMap((key, names[key]) for key in keys))
+        folder, _ = videos_at(self.img_root, option="--img-root")
+        videos = {key.rpartition("/")[0]: names[key] for key in keys}
+        return Videos(Files(folder, TextMap(videos.items())), self.first_frame or 0)
+
     def _base(self, one: Sequence) -> Path:
         """The folder that paths of frames begin at: keys have the sequence's name, also where it
         is the only one.
@@ -180,34 +211,58 @@ class MOT:
             base = base.parent
         return base
 
+    def _videos(self, found: list[Sequence]) -> dict[str, str]:
+        """The video of each sequence that has one, by its path."""
+        if self.img_root is None:
+            return {}
+        numbers = np.concatenate(
+            [one.tracks.cells[one.tracks.faults == "", FRAME] for one in found]
+        )
+        checked_first_frame(
+            self.first_frame, numbers.astype(np.int64) + self.frame_offset, "a gt.txt"
+        )
+        _, videos = videos_at(self.img_root, option="--img-root")
+        if self.img_root.is_file():
+            if len(found) > 1:
+                raise SourceError(
+                    f"one video must be of one sequence, and there are {len(found)}. Give"
+                    " --img-root a folder of videos called as their sequences, or --sequences"
+                )
+            return {found[0].path: videos[0]}
+        by_key = {video.rpartition(".")[0]: video for video in videos}
+        of_each = {one.path: by_key.get(one.path, by_key.get(one.folder.name)) for one in found}
+        return {path: video for path, video in of_each.items() if video is not None}
+
     def _table(self, found: list[Sequence]) -> tuple[RowTable, dict[str, str]]:
         """All rows, and the file of each frame that has one, by its key."""
         names: dict[str, str] = {}
         places: dict[str, int] = {}
         frame: list[int] = []
+        videos = self._videos(found)
         for one in found:
             for number in one.tracks.cells[:, FRAME].astype(np.int64).tolist():
                 image = number + self.frame_offset
-                key = f"{one.path}/{one.image_dir}/{image:06d}"
-                file = one.images.get(image)
+                if self.img_root is None:
+                    key, file = one.image(image)
+                else:
+                    key, file = frame_key(one.path, image), videos.get(one.path)
                 if file is not None:
-                    key = f"{one.path}/{one.image_dir}/{file.rpartition('.')[0]}"
-                    names[key] = f"{one.path}/{one.image_dir}/{file}"
+                    names[key] = file
                 frame.append(places.setdefault(key, len(places)))
         which = np.repeat(np.arange(len(found)), [len(one.tracks.lines) for one in found])
         cells = np.concatenate([one.tracks.cells for one in found])
         table = RowTable(
             keys=[*places],
             frame=np.array(frame, np.int64),
-            label=self._labels(which, cells, _balls(found)),
+            label=self._labels(which, cells, balls_of(found)),
             box=cells[:, X : H + 1],
             document=Coded(
                 codes=which.astype(np.int32),
                 categories=tuple(f"{one.path}/gt/gt.txt line" for one in found),
             ),
             entry=np.concatenate([one.tracks.lines for one in found]),
-            shared=_shared(found, which, cells),
-            fields=_fields(found, which, cells),
+            shared=shared_columns(found, which, cells),
+            fields=row_columns(found, which, cells),
         )
         return table, names
 
@@ -218,51 +273,6 @@ class MOT:
         labels = np.full(len(cells), NO_LABEL, np.int64)
         labels[labelled] = np.unique(pairs[labelled], axis=0, return_inverse=True)[1].ravel()
         return labels
-
-
-def _shared(found: list[Sequence], which: Ints, cells: Floats) -> dict[str, Column]:
-    codes = which.astype(np.int32)
-    columns: dict[str, Column] = {
-        "sequence": Coded(codes=codes, categories=tuple(one.folder.name for one in found)),
-        "frame": cells[:, FRAME].astype(np.int64),
-    }
-    if any(one.split for one in found):
-        splits = column_of([one.split or None for one in found])
-        assert isinstance(splits, Coded)
-        columns["split"] = Coded(codes=splits.codes[which], categories=splits.categories)
-    return columns
-
-
-def _fields(found: list[Sequence], which: Ints, cells: Floats) -> dict[str, Column]:
-    """Columns of the rows: the track, and what is said of it."""
-    pairs = [*zip(which.tolist(), cells[:, TRACK].astype(np.int64).tolist(), strict=True)]
-    columns: dict[str, Column] = {
-        "track": column_of(
-            [f"{found[at].path}/{track}" if track >= 0 else None for at, track in pairs]
-        )
-    }
-    if (cells[:, CLASS] >= 0).any():
-        columns["class"] = cells[:, CLASS].astype(np.int64)
-    if (cells[:, VISIBILITY] >= 0).any():
-        columns["visibility"] = cells[:, VISIBILITY]
-    for name, at_what in (("role", 0), ("shirt", 1)):
-        texts = [found[at].game.get(track, ("", ""))[at_what] or None for at, track in pairs]
-        if any(texts):
-            columns[name] = column_of(texts)
-    return columns
-
-
-def _balls(found: list[Sequence]) -> Bools:
-    """Whether a row's track is what gameinfo.ini calls a ball [N]."""
-    return np.concatenate(
-        [
-            np.isin(
-                one.tracks.cells[:, TRACK],
-                [track for track, (role, _) in one.game.items() if role == "ball"],
-            )
-            for one in found
-        ]
-    )
 
 
 def _skip_twice(cells: Floats, table: RowTable, skipped: Reasons) -> None:

@@ -11,8 +11,9 @@ from typing import Self
 
 from builders.sources._crops import Crop, crops_listing, key_of
 from builders.sources._frame import Rejected
+from builders.sources._options import add_root, needed_root
 from builders.sources._protocol import Listing, Options
-from builders.sources._tree import needed_root, not_this_layout, place_of
+from builders.sources._tree import not_this_layout, place_of
 from lmdb_reid.errors import DuplicateSampleError, SourceError
 from lmdb_reid.schema import Roles
 
@@ -43,7 +44,7 @@ class MSMT17:
     @classmethod
     def configure(cls, options: Options) -> None:
         """The folder."""
-        options.add_argument("--root", metavar="DIR", help=f"the folder of {_LISTS['train']}")
+        add_root(options, f"the folder of {_LISTS['train']}")
 
     @classmethod
     def from_args(cls, args: argparse.Namespace) -> Self:

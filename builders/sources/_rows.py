@@ -14,7 +14,7 @@ import pandas as pd
 
 from builders.columns import Coded, Column, Ints, Texts, part_of
 from builders.sources._frame import Rejected
-from builders.sources._frames import BoxRows, Frames
+from builders.sources._frames import BoxRows, Frames, texts_of
 from builders.sources._table import Floats, Reasons
 
 Bools = npt.NDArray[np.bool_]
@@ -42,6 +42,8 @@ class RowTable:
     """[N] each: columns of which all rows of a frame have the same cell."""
     fields: Mapping[str, Column] = field(default_factory=dict)
     """[N] each: columns of the rows' own."""
+    records: Texts | None = None
+    """[N]: as `BoxRows` has them."""
     relative: bool = False
     """Boxes are in shares of the picture's width and height."""
 
@@ -59,16 +61,26 @@ class RowTable:
             Rejected(self.where(row), self.keys[int(self.frame[row])], reasons[row]) for row in rows
         ]
 
-    def frames(self, kept: Bools, known: Bools, boxes: Floats | None = None) -> Frames:
+    def frames(
+        self,
+        kept: Bools,
+        known: Bools,
+        boxes: Floats | None = None,
+        *,
+        listed: Bools | None = None,
+    ) -> Frames:
         """The frames of some of the rows.
 
         Args:
             kept: [N]: rows to cut.
             known: [N]: rows whose box is known, cut or not.
             boxes: [N, 4]: these boxes; `box` unless given.
+            listed: [N]: rows whose frames are listed, if nothing is cut from them too; `kept`
+                unless given.
         """
         boxes = self.box if boxes is None else boxes
-        keys = sorted(self.keys[code] for code in np.unique(self.frame[kept]).tolist())
+        listed = kept if listed is None else listed
+        keys = sorted(self.keys[code] for code in np.unique(self.frame[listed]).tolist())
         place = {key: at for at, key in enumerate(keys)}  # utf-8 keeps the order of code points
         frame_of_key = np.array([place.get(key, -1) for key in self.keys], np.int64)
         frame_N = frame_of_key[self.frame]
@@ -80,11 +92,12 @@ class RowTable:
 
         rows, starts = by_frame(kept)
         boxed, box_starts = by_frame(known & ~np.isnan(boxes[:, 0]))
-        firsts = rows[starts[:-1]]
+        firsts = by_frame(listed)
+        shared = firsts[0][firsts[1][:-1]]
         number = pd.Series(self.frame).groupby(self.frame).cumcount().to_numpy(np.int64)
         return Frames(
             keys=Texts.of(keys),
-            fields={name: part_of(column, firsts) for name, column in self.shared.items()},
+            fields={name: part_of(column, shared) for name, column in self.shared.items()},
             starts=starts,
             rows=BoxRows(
                 number=number[rows],
@@ -97,6 +110,7 @@ class RowTable:
                 ),
                 entry=self.entry[rows],
                 fields={name: part_of(column, rows) for name, column in self.fields.items()},
+                records=None if self.records is None else texts_of(self.records, rows),
             ),
             box_starts=box_starts,
             boxes=boxes[boxed],

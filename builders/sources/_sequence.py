@@ -29,55 +29,65 @@ class Sequence:
     split: str
     """train, val or test, where the folder above is called so; "" elsewhere."""
     image_dir: str
+    """Of images; "" where they are frames of a video."""
     images: Mapping[int, str]
-    """File names by number."""
+    """File names by number; none of a video."""
     tracks: TrackFile
     length: int | None
     """Frames, as seqinfo.ini says."""
     game: Mapping[int, tuple[str, str]]
     """(role, shirt) of tracks, as gameinfo.ini says."""
 
+    def image(self, number: int) -> tuple[str, str | None]:
+        """The key of an image, and its path from the folder that holds all; None where it is not
+        there.
+        """
+        folder, file = f"{self.path}/{self.image_dir}", self.images.get(number)
+        if file is None:
+            return f"{folder}/{number:06d}", None
+        return f"{folder}/{file.rpartition('.')[0]}", f"{folder}/{file}"
 
-def sequences_below(root: Path) -> list[tuple[str, Path]]:
-    """(path of the folder above, folder) of each sequence that has images and a gt/gt.txt: the
-    folder itself, those in it, or those in folders of it.
+
+def sequences_below(root: Path, *, with_images: bool = True) -> list[tuple[str, Path]]:
+    """(path of the folder above, folder) of each sequence that has a gt/gt.txt, and images where
+    these are asked for: the folder itself, those in it, or those in folders of it.
 
     Raises:
         SourceError: a folder cannot be listed.
     """
-    if _is_sequence(root):
+
+    def is_sequence(folder: Path) -> bool:
+        if not (folder / "gt" / "gt.txt").is_file():
+            return False
+        return not with_images or (folder / _image_dir(_ini(folder / "seqinfo.ini"))).is_dir()
+
+    if is_sequence(root):
         return [("", root)]
     folders = folders_in(root)
-    found = [("", root / name) for name in folders if _is_sequence(root / name)]
+    found = [("", root / name) for name in folders if is_sequence(root / name)]
     return found or [
         (above, root / above / name)
         for above in folders
         for name in folders_in(root / above)
-        if _is_sequence(root / above / name)
+        if is_sequence(root / above / name)
     ]
-
-
-def _is_sequence(folder: Path) -> bool:
-    if not (folder / "gt" / "gt.txt").is_file():
-        return False
-    return (folder / _image_dir(_ini(folder / "seqinfo.ini"))).is_dir()
 
 
 def _image_dir(info: Mapping[str, str]) -> str:
     return info.get("imdir", "img1").strip("/")
 
 
-def read_sequence(above: str, folder: Path) -> Sequence:
-    """Read a sequence.
+def read_sequence(above: str, folder: Path, *, with_images: bool = True) -> Sequence:
+    """Read a sequence, and which images it has where these are asked for.
 
     Raises:
         SourceNotFoundError: it has no folder of images.
         SourceError: a file cannot be read, or gt.txt has frames beyond the sequence's end.
     """
     info = _ini(folder / "seqinfo.ini")
-    image_dir = _image_dir(info)
+    image_dir = _image_dir(info) if with_images else ""
     images = {}
-    for name in image_names(folder / image_dir, option="--root"):
+    for name in image_names(folder / image_dir, option="--root") if with_images else ():
         stem = name.rpartition(".")[0]
         if is_image(name) and stem.isascii() and stem.isdecimal():
             images[int(stem)] = name

@@ -9,8 +9,9 @@ from typing import Any, Self
 
 from builders.sources._crops import GALLERY, QUERY, TRAIN, Crop, crops_listing, key_of
 from builders.sources._frame import Rejected
+from builders.sources._options import add_root, needed_root
 from builders.sources._protocol import Listing, Options
-from builders.sources._tree import images_below, needed_root, not_this_layout
+from builders.sources._tree import images_below, not_this_layout
 from lmdb_reid.schema import Roles
 
 _SUBSETS = ("train", "valid", "test", "challenge")
@@ -41,9 +42,7 @@ class SoccerNet:
     @classmethod
     def configure(cls, options: Options) -> None:
         """The folder."""
-        options.add_argument(
-            "--root", metavar="DIR", help=f"the folder of {', '.join(_SUBSETS)}, or one of these"
-        )
+        add_root(options, f"the folder of {', '.join(_SUBSETS)}, or one of these")
 
     @classmethod
     def from_args(cls, args: argparse.Namespace) -> Self:

@@ -5,24 +5,21 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
-from lmdb_reid.errors import SourceError, SourceNotFoundError, UsageError
+from lmdb_reid.errors import SourceError, SourceNotFoundError
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 """Of files that are taken for images, in lower case. What is in them decides how they are read."""
 _DEEP, _DEEPEST = 3, 20
 
 
-def needed_root(name: str, root: str | None) -> Path:
-    """The folder that `--root` names.
-
-    Raises:
-        UsageError: there is no such option.
-    """
-    if not root:
-        raise UsageError(f"--format {name} needs --root DIR")
-    return Path(root)
+def below_root(path: str) -> str:
+    """A path with slashes and without `.`; "" where it does not stay below its root."""
+    parts = PurePosixPath(path.strip().replace("\\", "/"))
+    if not parts.parts or parts.is_absolute() or ".." in parts.parts:
+        return ""
+    return str(parts)
 
 
 def is_image(name: str) -> bool:
@@ -31,8 +28,15 @@ def is_image(name: str) -> bool:
 
 
 def images_below(root: Path, folder: str = "") -> list[str]:
-    """The images in a folder and all below it, as paths below `root`, sorted. Files and folders
-    whose names begin with a dot are not looked at.
+    """The images in a folder and all below it; see `files_below`."""
+    return files_below(root, is_image, folder)
+
+
+def files_below(
+    root: Path, wanted: Callable[[str], bool], folder: str = "", *, option: str = "--root"
+) -> list[str]:
+    """The files of wanted names in a folder and all below it, as paths below `root`, sorted. Files
+    and folders whose names begin with a dot are not looked at.
 
     Raises:
         SourceNotFoundError: no such folder.
@@ -47,11 +51,11 @@ def images_below(root: Path, folder: str = "") -> list[str]:
                 f"folders must be at most {_DEEPEST} deep, got {root / here}. Is there a link to a"
                 " folder above it?"
             )
-        for entry in _entries(root / here):
+        for entry in _entries(root / here, option):
             path = f"{here}/{entry.name}" if here else entry.name
             if entry.is_dir():
                 todo.append(path)
-            elif is_image(entry.name):
+            elif wanted(entry.name):
                 found.append(path)
     return sorted(found)
 
@@ -113,13 +117,13 @@ def _below(root: Path, deep: int) -> Iterator[Path]:
         yield from level
 
 
-def _entries(folder: Path) -> list[os.DirEntry[str]]:
+def _entries(folder: Path, option: str = "--root") -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return [entry for entry in entries if not entry.name.startswith(".")]
     except FileNotFoundError:
-        raise SourceNotFoundError(f"no folder at {folder} (--root)") from None
+        raise SourceNotFoundError(f"no folder at {folder} ({option})") from None
     except OSError as error:
         raise SourceError(
-            f"{folder} cannot be listed: {error.strerror} (--root names a folder)"
+            f"{folder} cannot be listed: {error.strerror} ({option} names a folder)"
         ) from None

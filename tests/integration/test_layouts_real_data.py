@@ -10,7 +10,19 @@ from typing import Any
 import numpy as np
 import pytest
 
-from builders import MOT, BuildSettings, Folder, Market1501, TrackFilter, build
+from builders import (
+    MOT,
+    BuildSettings,
+    ColumnRoles,
+    Csv,
+    Folder,
+    Market1501,
+    TrackFilter,
+    build,
+)
+from builders.cutting import cut
+from lmdb_reid import codec
+from lmdb_reid.schema import Box
 from lmdb_reid.store import Store
 
 pytestmark = pytest.mark.data
@@ -143,3 +155,44 @@ def test_small_crops_as_folders(shared_data: Path, tmp_path: Path) -> None:
         # JPEG data in files called .png stay as they are.
         for name in list(store)[::100]:
             assert store[name].jpeg == (root / f"{name}.png").read_bytes()
+
+
+def test_a_video_of_soccer_gives_crops_of_the_frames_that_pyav_decodes(
+    shared_data: Path, tmp_path: Path
+) -> None:
+    av = pytest.importorskip("av", reason="PyAV is not installed")
+    folder = folder_of(shared_data, "soccer_snmot116")
+    with (folder / "train_meta.csv").open(newline="") as file:
+        rows = [row for row in csv.DictReader(file) if row["quarter"] == "Q1-000"]
+    names = sorted({f"Q1-000__side__00__{int(row['frame']):02d}" for row in rows})[:24]
+    places = {name: at for at, name in enumerate(names)}
+    with av.open(tmp_path / "game.mp4", "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = 1920, 1080, "yuv420p"
+        stream.codec_context.colorspace, stream.codec_context.color_range = 1, 1
+        for name in names:
+            image = codec.decode((folder / "images" / f"{name}.jpg").read_bytes())
+            for packet in stream.encode(av.VideoFrame.from_ndarray(image, "rgb24")):
+                container.mux(packet)
+        for packet in stream.encode():
+            container.mux(packet)
+    lines = ["frame,x,y,w,h,player"]
+    boxes: dict[str, Box] = {}
+    for row in rows:
+        at = places.get(f"Q1-000__side__00__{int(row['frame']):02d}")
+        if at is not None and at % 5 == 0:
+            lines.append(",".join([str(at), *(row[side] for side in "xywh"), row["label_id"]]))
+            number = sum(key.startswith(f"game/{at:08d}#") for key in boxes)
+            boxes[f"game/{at:08d}#{number:03d}"] = Box(*(float(row[side]) for side in "xywh"))
+    (tmp_path / "boxes.csv").write_text("\n".join(lines) + "\n")
+    columns = ColumnRoles.parse("frame=frame,x=x,y=y,w=w,h=h,label=player")
+    source = Csv(tmp_path / "game.mp4", tmp_path / "boxes.csv", columns, first_frame=0)
+    report = build(source, tmp_path / "o.lmdb", NATIVE)
+    assert (report.kinds["person"], report.skipped) == (len(boxes), [])
+    with av.open(tmp_path / "game.mp4") as container, Store(tmp_path / "o.lmdb") as store:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+        for sample_id, box in boxes.items():
+            frame = frames[int(sample_id[5:13])]
+            wanted = cut(frame, box, expand=1.2)
+            assert wanted is not None
+            assert store[sample_id].jpeg == codec.encode(wanted)

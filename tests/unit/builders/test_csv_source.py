@@ -166,9 +166,8 @@ def test_normalised_boxes_are_said_and_never_guessed(
     csv: Callable[..., Csv], tmp_path: Path
 ) -> None:
     lines = "a.jpg,0.25,0.5,0.5,0.5,7", "sub/b.jpg,0,0,1,1,7"
-    with pytest.raises(SourceError, match=r"all 2 of .* lie in 0\.\.1\. Give --boxes normalised"):
-        csv(*lines).read()
-    assert rows(csv(*lines, boxes="pixels"))["a"][0][2] == Box(0.25, 0.5, 0.5, 0.5)
+    with pytest.raises(SourceError, match=r"all 2 lie within 0\.\.1, .* --boxes normalised"):
+        plan(csv(*lines), tmp_path / "o.lmdb")
     source = csv(*lines, boxes="normalised")
     settings = BuildSettings(num_bg_per_frame=0, expand=1.0, size=None)
     build(source, tmp_path / "o.lmdb", settings)
