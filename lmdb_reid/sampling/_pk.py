@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from lmdb_reid.errors import UsageError
+from lmdb_reid.sampling._pk_cameras import by_camera
+from lmdb_reid.sampling._pk_negatives import Negatives
 from lmdb_reid.schema import NO_LABEL, Rows
 
 
@@ -21,28 +24,68 @@ class Labelled(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Coverage:
+    """What an epoch reads, counted."""
+
+    samples: int
+    """Places of the epoch."""
+    images: int
+    """Images of an identity, that there are."""
+    read: int
+    """Of these, read at least once."""
+    repeats: int
+    """Places whose image stands in the same batch before."""
+    negatives: int
+    """Samples without a label, that there are."""
+    negatives_read: int
+    """Of these, read at least once; 0 where a batch has none."""
+
+    @property
+    def share(self) -> float:
+        """Of the images, how many are read: 0 to 1."""
+        return self.read / self.images
+
+
 class PKSampler:
     """Batches of `p` identities with `k` images each, as metric learning wants them; a `Sampler`.
 
     In an epoch every image of an identity is read at least once: an identity's images are drawn
     into groups of k (its last group is filled up by drawing anew), and a batch that would lack
-    identities gets groups of others. Samples of label -1 are left out.
+    identities gets groups of others. No image stands twice in a batch, but of an identity with
+    fewer than k. Samples of label -1 are left out, or are the negatives. `coverage()` counts.
 
     It also serves torch's own DataLoader: iterating it gives the positions of an epoch (for
-    `sampler=`), `batches()` lists of p * k of them (for `batch_sampler=`); each pass draws the next
-    epoch, or the one that `set_epoch` names.
+    `sampler=`), `batches()` lists of batch_size of them (for `batch_sampler=`); each pass draws the
+    next epoch, or the one that `set_epoch` names.
 
     Args:
         dataset: whose `labels` tell identities, such as a ReIDDataset.
         p: identities in a batch.
         k: images of each.
         seed: of all draws.
+        cameras: one whole number for each item, [N], or the name of one of the dataset's `columns`:
+            an identity's k images are then of as many different cameras as can be, in all groups
+            together. Images whose camera is not known (-1) are of one more camera.
+        negatives: the share of samples of label -1 in a batch, from 0 to under 1: they follow the
+            p * k, and make the batch larger. Each is read as often as any other, over epochs if
+            one is too short.
 
     Raises:
-        UsageError: p or k below 1, fewer than p identities, or a dataset without labels.
+        UsageError: p or k below 1, fewer than p identities, a dataset without labels, cameras that
+            do not fit it, or a share of negatives where there are none.
     """
 
-    def __init__(self, dataset: Labelled, p: int = 16, k: int = 4, *, seed: int = 0) -> None:
+    def __init__(
+        self,
+        dataset: Labelled,
+        p: int = 16,
+        k: int = 4,
+        *,
+        seed: int = 0,
+        cameras: npt.ArrayLike | str | None = None,
+        negatives: float = 0.0,
+    ) -> None:
         labels = getattr(dataset, "labels", None)
         if labels is None:
             raise UsageError(
@@ -69,12 +112,16 @@ class PKSampler:
         self._counts = counts
         self._starts = np.cumsum(counts) - counts
         self._groups = -(-counts // k)
+        self._cameras = None if cameras is None else _cameras(dataset, labels, cameras)
+        self._negatives = Negatives(
+            np.flatnonzero(labels <= NO_LABEL), share=negatives, beside=p * k, seed=seed
+        )
         self._next_epoch = 0
 
     @property
     def batch_size(self) -> int:
-        """Samples in a batch: p * k."""
-        return self.p * self.k
+        """Samples in a batch: p * k, and the negatives."""
+        return self.p * self.k + self._negatives.count
 
     def __len__(self) -> int:
         """Samples in an epoch: the same in each."""
@@ -82,7 +129,9 @@ class PKSampler:
         return int((-(-rounds // self.p)).sum()) * self.batch_size
 
     def positions(self, epoch: int) -> Rows:
-        """Dataset positions, int64 [len]: `p * k` for each batch, an identity's k side by side."""
+        """Dataset positions, int64 [len]: for each batch `p * k`, an identity's k side by side,
+        then the negatives.
+        """
         draw = np.random.default_rng([self.seed, epoch])
         groups, first_group = self._drawn_groups(draw)
         batches: list[npt.NDArray[np.int64]] = []  # of each round, [n, p, k] in grouped order
@@ -97,14 +146,42 @@ class PKSampler:
                 is_other[left[lacking - self.p :]] = False
                 others = np.flatnonzero(is_other)
                 fill = [
-                    self._starts[i] + np.resize(draw.permutation(self._counts[i]), self.k)
+                    self._filling(draw, i, groups, first_group)
                     for i in draw.permutation(others)[:lacking]
                 ]
                 chosen = np.concatenate([chosen, fill])
-            batches.append(chosen.reshape(-1, self.batch_size))
+            batches.append(chosen.reshape(-1, self.p * self.k))
         every = np.concatenate(batches)
-        order: Rows = self._positions[every[draw.permutation(len(every))]].reshape(-1)
-        return order
+        order: Rows = self._positions[every[draw.permutation(len(every))]]
+        if self._negatives.count:
+            order = np.hstack([order, self._negatives.drawn(epoch, len(order))])
+        return order.reshape(-1)
+
+    def coverage(self, epoch: int = 0) -> Coverage:
+        """Count what an epoch reads; draws it."""
+        positions = self.positions(epoch)
+        read = np.unique(positions)
+        batches = np.sort(positions.reshape(-1, self.batch_size), axis=1)
+        negatives = self._negatives.positions
+        negatives_read = int(np.isin(read, negatives, assume_unique=True).sum())
+        return Coverage(
+            samples=len(positions),
+            images=len(self._positions),
+            read=len(read) - negatives_read,
+            repeats=int((np.diff(batches, axis=1) == 0).sum()),
+            negatives=len(negatives),
+            negatives_read=negatives_read,
+        )
+
+    def _filling(
+        self, draw: np.random.Generator, identity: int, groups: Rows, first_group: Rows
+    ) -> Rows:
+        """A further group of an identity, int64 [k] in grouped order."""
+        if self._cameras is not None:
+            return groups[first_group[identity] + draw.integers(self._groups[identity])]  # type: ignore[no-any-return]
+        shuffled = draw.permutation(self._counts[identity])
+        further: Rows = self._starts[identity] + np.resize(shuffled, self.k)
+        return further
 
     def _drawn_groups(
         self, draw: np.random.Generator
@@ -112,12 +189,16 @@ class PKSampler:
         """(groups of k [G, k], each identity's first one [I]): its images in drawn order, the last
         group filled up from the first.
         """
+        first_group = np.cumsum(self._groups) - self._groups
+        if self._cameras is not None:
+            return by_camera(
+                draw, self._cameras[self._positions], self._counts, self.k
+            ), first_group
         drawn = np.arange(len(self._positions)) - np.repeat(self._starts, self._counts)
         several = self._counts > 1
         ends = (self._starts + self._counts)[several].tolist()
         for start, end in zip(self._starts[several].tolist(), ends, strict=True):
             draw.shuffle(drawn[start:end])
-        first_group = np.cumsum(self._groups) - self._groups
         identity = np.repeat(np.arange(len(self._counts)), self._groups * self.k)
         place = np.arange(len(identity)) - first_group[identity] * self.k
         starts = self._starts[identity]
@@ -133,11 +214,21 @@ class PKSampler:
         return iter(self.positions(epoch).tolist())
 
     def batches(self) -> PKBatches:
-        """A batch sampler for torch's DataLoader: iterable and sized, lists of p * k positions."""
+        """A batch sampler for torch's DataLoader: iterable and sized, lists of batch_size
+        positions.
+        """
         return PKBatches(self)
 
     def __repr__(self) -> str:
-        return f"PKSampler(p={self.p}, k={self.k}, seed={self.seed}, {len(self):,} samples)"
+        options = "" if self._cameras is None else "by camera, "
+        if self._negatives.count:
+            options += f"{self._negatives.count} negatives in a batch of {self.batch_size}, "
+        most = int(self._counts.max())
+        note = "" if self.k <= most else f", no identity has more than {most} images"
+        return (
+            f"PKSampler(p={self.p}, k={self.k}, seed={self.seed}, {options}{len(self):,}"
+            f" samples{note})"
+        )
 
 
 class PKBatches:
@@ -154,3 +245,22 @@ class PKBatches:
         positions = list(self.sampler)
         for first in range(0, len(positions), self.batch_size):
             yield positions[first : first + self.batch_size]
+
+
+def _cameras(dataset: Labelled, labels: Rows, cameras: npt.ArrayLike | str) -> Rows:
+    """The camera of each item, int64 [N]."""
+    if isinstance(cameras, str):
+        columns = getattr(dataset, "columns", {})
+        if cameras not in columns:
+            raise UsageError(
+                f"PKSampler's cameras must be a column of the dataset, got {cameras!r}; it has"
+                f" {', '.join(columns) or 'none'}: ReIDDataset(..., columns=[{cameras!r}])"
+            )
+        cameras = columns[cameras]
+    found = np.asarray(cameras)
+    if found.shape != labels.shape or found.dtype.kind not in "iu":
+        raise UsageError(
+            f"PKSampler's cameras must be a whole number for each of {len(labels)} items; got"
+            f" {found.dtype} {list(found.shape)}"
+        )
+    return found.astype(np.int64)
