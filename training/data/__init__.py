@@ -7,7 +7,7 @@ from training.data._deal import Chosen, deal
 from training.data._lightning import DataModule
 from training.data._loading import EngineName, Loading, Normalize, SamplerOf
 from training.data._module import SPLIT_CSV, StoreData
-from training.data._samples import Samples, StoreSamples, source_order
+from training.data._samples import Samples, StoreSamples
 
 __all__ = [
     "SPLIT_CSV",
@@ -21,5 +21,4 @@ __all__ = [
     "StoreData",
     "StoreSamples",
     "deal",
-    "source_order",
 ]

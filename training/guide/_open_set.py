@@ -21,7 +21,6 @@ from builders.tracks import BboxMode
 from lmdb_reid.errors import SourceNotFoundError, UsageError
 from lmdb_reid.schema import NO_LABEL, Kind, Rows
 from lmdb_reid.store import Store
-from training.data import source_order
 from training.guide._arguments import known_arguments
 from training.guide._folds import is_saved, load_fold_metadata
 from training.guide._negatives import NEG_CSV, load_negatives_from_csv
@@ -33,6 +32,7 @@ from training.splits import (
     fold_labels,
     ratio_labels,
     rows_with,
+    source_order,
     unknown_rows,
 )
 

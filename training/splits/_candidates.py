@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmdb_reid.errors import UnknownColumnError
-from lmdb_reid.schema import Rows
+from lmdb_reid.schema import Roles, Rows
 from training.splits._split import Split
 
 
@@ -24,6 +24,8 @@ class Candidates:
     """All positions, int64 [N], in the order of the source; None is the order they have."""
     columns: Mapping[str, npt.NDArray[Any]] = field(default_factory=dict)
     """Further values by name, [N] each: cameras, groups, the source's own parts."""
+    roles: Roles = field(default_factory=Roles)
+    """Which of the columns say what; a rule's own arguments come before them."""
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -51,6 +53,11 @@ class Candidates:
             raise UnknownColumnError(f"no column {name!r} to split by; there are: {there}")
         return self.columns[name]
 
+    @property
+    def camera(self) -> str | None:
+        """The column that tells cameras apart; None: there is none."""
+        return camera_column(self.roles, self.columns)
+
     def codes(self, *names: str) -> Rows:
         """One number for each sample, int64 [N], the same where these columns all agree."""
         codes = np.zeros(len(self), np.int64)
@@ -58,6 +65,11 @@ class Candidates:
             _, found = np.unique(self.column(name), return_inverse=True)
             _, codes = np.unique(codes * (found.max(initial=0) + 1) + found, return_inverse=True)
         return codes.astype(np.int64)
+
+
+def camera_column(roles: Roles, columns: Collection[str]) -> str | None:
+    """The column that tells cameras apart: that of the role, or "camera"; None: there is none."""
+    return roles.camera or ("camera" if "camera" in columns else None)
 
 
 Rule = Callable[[Candidates], Split]

@@ -13,6 +13,7 @@ from lmdb_reid.errors import UsageError
 from lmdb_reid.schema import Rows
 from training.splits._candidates import Candidates
 from training.splits._split import Split
+from training.splits._table import of_stores
 
 SEED = 42
 TRAIN_RATIO = 0.8
@@ -29,6 +30,7 @@ class Labels(NamedTuple):
     """The same in the order in which they were drawn."""
 
 
+@of_stores
 def open_set(
     candidates: Candidates,
     *,
@@ -40,6 +42,14 @@ def open_set(
 ) -> Split:
     """The guide's rule: a fold holds some identities out (`fold_labels`), and of each other one a
     share of its samples (`split_samples`).
+
+    Args:
+        candidates: all samples; a Store, or the path of one, stands for all its rows but junk.
+        n_folds: how many folds there are.
+        fold: which of them, 0 to n_folds - 1.
+        unknown_per_fold: identities that each holds out.
+        train_ratio: the share of a known identity's samples to train on.
+        seed: of all draws.
 
     Returns:
         Parts train, val (known identities, held back) and unknown (held-out identities, and every

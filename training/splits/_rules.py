@@ -13,10 +13,12 @@ from lmdb_reid.schema import Rows
 from training.splits._candidates import Candidates
 from training.splits._open_set import SEED, TRAIN_RATIO, check_fold, shuffle, split_samples
 from training.splits._split import NOWHERE, Split
+from training.splits._table import of_stores
 
-_CAMERA = "camera"
+_SPLIT, _TRAIN = "split", "train"
 
 
+@of_stores
 def by_identity(
     candidates: Candidates,
     *,
@@ -33,11 +35,11 @@ def by_identity(
     camera, both sorted. An identity with too few samples to leave any has none searched for.
 
     Args:
-        candidates: all samples.
+        candidates: all samples; a Store, or the path of one, stands for all its rows but junk.
         test_ratio: the share of identities to hold out; above 0, below 1.
         queries: how many of each identity and camera.
-        camera: the column that tells cameras apart; "camera", or one camera for all where there is
-            no such column, unless given.
+        camera: the column that tells cameras apart; that of the role, or "camera", unless given.
+            Where there is none, all samples are of one camera.
         seed: of all draws.
 
     Returns:
@@ -61,12 +63,11 @@ def by_identity(
     rng = random.Random(seed)
     rng.shuffle(identities)
     held = sorted(identities[: max(1, int(len(identities) * test_ratio))])
-    names = [camera] if camera is not None else [_CAMERA] if _CAMERA in candidates.columns else []
-    cameras = candidates.codes(*names)
-    rows_of = _by_pair(candidates, cameras)
+    name = candidates.camera if camera is None else camera
+    views_of = _views(candidates, candidates.codes(*([] if name is None else [name])))
     query: list[int] = []
     for label in held:
-        views = [rows_of[key] for key in sorted(rows_of) if key[0] == label]
+        views = views_of[label]
         drawn = [row for rows in views for row in rng.sample(rows, min(queries, len(rows)))]
         if len(drawn) < sum(map(len, views)):
             query += drawn
@@ -83,10 +84,11 @@ def by_identity(
     )
 
 
+@of_stores
 def by_group(
     candidates: Candidates,
     *,
-    group: str | Sequence[str],
+    group: str | Sequence[str] | None = None,
     n_folds: int = 5,
     fold: int = 0,
     seed: int = SEED,
@@ -97,8 +99,8 @@ def by_group(
     fold with the fewest samples so far. Every group is held back in exactly one fold.
 
     Args:
-        candidates: all samples.
-        group: the column, or columns, whose values make a group.
+        candidates: all samples; a Store, or the path of one, stands for all its rows but junk.
+        group: the column, or columns, whose values make a group; those of the role unless given.
         n_folds: 2 or more, at most as many as there are groups.
         fold: which part is held back, 0 to n_folds - 1.
         seed: the same for all folds of a run.
@@ -109,11 +111,20 @@ def by_group(
         below 0 are in no part.
 
     Raises:
-        UsageError: numbers out of range.
+        UsageError: numbers out of range, no group given where no column has that role, or one
+            group only.
         UnknownColumnError: no such column.
     """
-    groups = candidates.codes(*([group] if isinstance(group, str) else group))
+    names = candidates.roles.group if group is None else group
+    if not names:
+        raise UsageError(
+            "a split by group must be given the column that tells groups apart, for none has that"
+            f" role: group= one of {', '.join(candidates.columns) or 'none'}"
+        )
+    groups = candidates.codes(*([names] if isinstance(names, str) else names))
     sizes = Counter(groups.tolist())
+    if len(sizes) < 2:
+        raise UsageError(f"a split by group must have two groups or more; got {len(sizes)}")
     if not 2 <= n_folds <= len(sizes):
         raise UsageError(f"n_folds must be 2 to {len(sizes)}, the number of groups; got {n_folds}")
     check_fold(fold, n_folds)
@@ -137,10 +148,17 @@ def by_group(
     )
 
 
+@of_stores
 def stratified(
     candidates: Candidates, *, train_ratio: float = TRAIN_RATIO, seed: int | None = SEED
 ) -> Split:
     """Every identity on both sides; see `split_samples`.
+
+    Args:
+        candidates: all samples; a Store, or the path of one, stands for all its rows but junk.
+        train_ratio: the share of an identity's samples to train on.
+        seed: of the shuffling; None takes the first samples of each identity, in the source's
+            order.
 
     Returns:
         Parts train and val; samples with a label below 0 are in neither.
@@ -152,44 +170,61 @@ def stratified(
     return Split(parts={"train": train, "val": val}, labels=candidates.identities)
 
 
+@of_stores
 def given(
-    candidates: Candidates, *, column: str = "split", names: Mapping[str, str] | None = None
+    candidates: Candidates,
+    *,
+    column: str | None = None,
+    names: Mapping[str, str] | None = None,
 ) -> Split:
     """The parts that the source itself says.
 
     Args:
-        candidates: all samples.
-        column: whose values name parts; samples with an empty one are in none.
+        candidates: all samples; a Store, or the path of one, stands for all its rows but junk.
+        column: whose values name parts; that of the role, or "split", unless given. Samples with
+            an empty value are in none.
         names: what values are called here, such as {"bounding_box_test": "gallery"}; unchanged
             unless given.
 
     Returns:
-        A part for each value; the labels are those of train.
+        A part for each value; the labels are those of train. Samples of train with a label below 0
+        are in no part.
 
     Raises:
-        UsageError: no sample is in train.
+        UsageError: no sample is in train, or `names` has a value that the column lacks.
         UnknownColumnError: no such column.
     """
+    column = column or candidates.roles.split or _SPLIT
     values = candidates.column(column).astype(str)
+    there = np.unique(values[values != ""]).tolist()
     renamed = names or {}
+    for value in renamed:
+        if value not in there:
+            raise UsageError(
+                f"names must be of values that column {column!r} has, got {value!r}; it has"
+                f" {', '.join(there) or 'none'}"
+            )
     parts: dict[str, Rows] = {}
-    for value in np.unique(values[values != ""]).tolist():
+    for value in sorted(there, key=lambda value: renamed.get(value, value) != _TRAIN):
         name = renamed.get(value, value)
         parts[name] = np.concatenate([parts.get(name, NOWHERE), np.flatnonzero(values == value)])
-    if "train" not in parts:
-        there = ", ".join(sorted(parts)) or "none"
+    if _TRAIN not in parts:
         raise UsageError(
-            f"column {column!r} must name a part 'train'; it names {there}: say with names= what"
-            " each is"
+            f"column {column!r} must name a part 'train'; it names"
+            f" {', '.join(sorted(parts)) or 'none'}: say with names= what each is, or split by"
+            " another rule"
         )
-    labels = candidates.labels[parts["train"]]
+    labels = candidates.labels[parts[_TRAIN]]
+    parts[_TRAIN] = parts[_TRAIN][labels >= 0]
     return Split(parts=parts, labels=np.unique(labels[labels >= 0]).tolist())
 
 
-def _by_pair(candidates: Candidates, cameras: Rows) -> dict[tuple[int, int], list[int]]:
-    """Ascending rows of every (label, camera)."""
-    found: dict[tuple[int, int], list[int]] = {}
-    pairs = zip(candidates.labels.tolist(), cameras.tolist(), strict=True)
-    for row, pair in enumerate(pairs):
-        found.setdefault(pair, []).append(row)
+def _views(candidates: Candidates, cameras: Rows) -> dict[int, list[list[int]]]:
+    """Of each label the ascending rows of every camera, the cameras sorted."""
+    labels = candidates.labels
+    order = np.lexsort((cameras, labels))  # stable: rows ascend
+    starts = 1 + np.flatnonzero((np.diff(labels[order]) != 0) | (np.diff(cameras[order]) != 0))
+    found: dict[int, list[list[int]]] = {}
+    for rows in np.split(order, starts) if len(order) else []:
+        found.setdefault(int(labels[rows[0]]), []).append(rows.tolist())
     return found

@@ -24,8 +24,8 @@ from training import (
     load_train_meta,
     save_fold_metadata,
 )
-from training.data import source_order
 from training.guide import OpenSet
+from training.splits import source_order
 
 LABELS = 11
 FRAMES = (8, 9, 10, 98, 99, 100, 101)  # numbers whose order as text is another
