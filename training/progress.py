@@ -9,7 +9,14 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from lmdb_reid.progress import Meter, say
 
-_VALUES = (("train_loss", "loss"), ("val_f1", "macro F1"), ("val_threshold", "threshold"))
+_VALUES = (
+    ("train_loss", "loss"),
+    ("val_f1", "macro F1"),
+    ("val_threshold", "threshold"),
+    ("val_mAP", "mAP"),
+    ("val_cmc1", "CMC-1"),
+)
+_SCORES = (("val_f1", "F1"), ("val_mAP", "mAP"))
 
 
 class EpochProgress(Callback):
@@ -52,8 +59,9 @@ class EpochProgress(Callback):
         dataloader_idx: int = 0,
     ) -> None:
         """Move it on."""
-        total = sum(trainer.num_val_batches)
-        self._show(batch_idx + 1, total, lambda: _note(trainer, None))
+        counts = trainer.num_val_batches
+        done = sum(counts[:dataloader_idx]) + batch_idx + 1
+        self._show(int(done), sum(counts), lambda: _note(trainer, None))
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print what came of the epoch."""
@@ -94,8 +102,9 @@ def _epoch(trainer: Trainer) -> str:
 
 
 def _note(trainer: Trainer, outputs: Any) -> str:
-    """The loss of this batch, and the F1 of the last validation. Waits for the device."""
+    """The loss of this batch, and the score of the last validation. Waits for the device."""
     loss = outputs.get("loss") if isinstance(outputs, dict) else outputs
-    score = trainer.callback_metrics.get("val_f1")
+    found = trainer.callback_metrics
     known = [] if loss is None else [f"loss {float(loss):.3f}"]
-    return ", ".join(known if score is None else [*known, f"F1 {float(score):.3f}"])
+    known += [f"{title} {float(found[name]):.3f}" for name, title in _SCORES if name in found]
+    return ", ".join(known)

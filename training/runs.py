@@ -6,7 +6,7 @@ import contextlib
 import logging
 import sys
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +20,11 @@ from lightning.pytorch.cli import LightningArgumentParser, LightningCLI
 
 from lmdb_reid.errors import UsageError
 from training.data import DataModule
-from training.module import PlayerReIDModule
+from training.module import PlayerReIDModule, Searched
 from training.progress import EpochProgress
 
+_F1 = "val_f1"
+_SCORES = ("mAP", "mINP", "cmc", "queries", "left_out", "same_camera")
 # Where both packages are loaded, Lightning logs under the name of the one that came last.
 _LOGGERS = ("lightning.pytorch", "lightning.fabric", "pytorch_lightning", "lightning_fabric")
 
@@ -40,13 +42,34 @@ class Best:
     checkpoint: str
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BestSearch:
+    """The epoch of a run that ranked the gallery best for the queries."""
+
+    mAP: float
+    mINP: float
+    cmc: Mapping[str, float]
+    """By rank, "1", "5", "10"."""
+    queries: int
+    """With a right answer in the gallery."""
+    left_out: int
+    """Queries without one."""
+    same_camera: bool
+    """Whether what the query's own camera saw of its identity was left out."""
+    epoch: int
+    """From 1."""
+    epochs: int
+    """That were trained."""
+    checkpoint: str
+
+
 def fit_fold(
     words: Sequence[str],
     checkpoints: Path,
     resume: Path | None = None,
     *,
     data: type[DataModule],
-) -> Best | None:
+) -> Best | BestSearch | None:
     """Train as a command line of LightningCLI says.
 
     Each epoch is a line on stderr; on a terminal it also has a bar while it runs.
@@ -58,8 +81,8 @@ def fit_fold(
         data: what the section data makes; its loaders give `Batch`.
 
     Returns:
-        The best epoch; None in all processes of a run but the first, and of a trial run
-        (fast_dev_run).
+        The best epoch: by macro F1, or by mAP where the data has query and gallery. None in all
+        processes of a run but the first, and of a trial run (fast_dev_run).
 
     Raises:
         UsageError: a word that is no setting, or nothing was validated.
@@ -79,6 +102,8 @@ def fit_fold(
             parser_kwargs={"prog": "lmdb-reid train --", "exit_on_error": False},
         )
         cli.datamodule.setup()  # what is wrong with the data is told before a folder is made
+        if isinstance(cli.datamodule, Searched) and cli.datamodule.has_search:
+            _watch_ranking(cli.trainer)
         _fit(cli, resume)
     trial: bool = cli.trainer.fast_dev_run  # type: ignore[attr-defined]  # Lightning sets it
     is_kept = cli.trainer.is_global_zero and not trial
@@ -109,9 +134,7 @@ class _Cli(LightningCLI):
 
 
 def _trainer_defaults(checkpoints: Path) -> dict[str, Any]:
-    kept = ModelCheckpoint(
-        checkpoints, monitor="val_f1", mode="max", filename="best", save_last=True
-    )
+    kept = ModelCheckpoint(checkpoints, monitor=_F1, mode="max", filename="best", save_last=True)
     return {
         "max_epochs": 20,
         "deterministic": True,
@@ -122,17 +145,33 @@ def _trainer_defaults(checkpoints: Path) -> dict[str, Any]:
     }
 
 
-def _best(trainer: Trainer) -> Best:
+def _watch_ranking(trainer: Trainer) -> None:
+    """Keep the epoch with the highest mAP, for there will be no macro F1."""
+    for kept in trainer.checkpoint_callbacks:
+        if isinstance(kept, ModelCheckpoint) and kept.monitor == _F1:
+            kept.monitor = "val_mAP"
+
+
+def _best(trainer: Trainer) -> Best | BestSearch:
     kept = trainer.checkpoint_callback
     assert isinstance(kept, ModelCheckpoint)
     if not kept.best_model_path or kept.best_model_score is None:
         raise UsageError("no epoch was validated, so none is the best: see limit_val_batches")
     saved = torch.load(kept.best_model_path, map_location="cpu", weights_only=True)
+    epoch, epochs = int(saved["epoch"]) + 1, trainer.current_epoch
+    if "ranking" in saved:
+        scores = saved["ranking"]
+        return BestSearch(
+            **{name: scores[name] for name in _SCORES},
+            epoch=epoch,
+            epochs=epochs,
+            checkpoint=kept.best_model_path,
+        )
     return Best(
         macro_f1=float(kept.best_model_score),
         threshold=float(saved["state_dict"]["threshold"]),
-        epoch=int(saved["epoch"]) + 1,
-        epochs=trainer.current_epoch,
+        epoch=epoch,
+        epochs=epochs,
         checkpoint=kept.best_model_path,
     )
 

@@ -22,12 +22,17 @@ from builders.game import Game, draw_game
 from lmdb_reid.cli.main import main
 from lmdb_reid.store import Store
 from training.module import PlayerReIDModule
-from training.splits import load_split
+from training.splits import by_identity, load_split, save_split
 
 Train = Callable[..., "subprocess.CompletedProcess[str]"]
 
 _EPOCH = r"epoch \d of \d, loss \d+\.\d{4}, macro F1 0\.\d{4}, threshold -?\d\.\d{4}\n"
 _RESULT = r"macro F1 (0\.\d{4}) at threshold (0\.\d{4}), epoch (\d) of (\d): (.+best\.ckpt)\n"
+_SEARCHED = r"epoch \d of \d, loss \d+\.\d{4}, mAP [01]\.\d{4}, CMC-1 [01]\.\d{4}\n"
+_RANKED = (
+    r"mAP ([01]\.\d{4})(?:, CMC-\d+ [01]\.\d{4}){3} \((\d+) queries, 0 left out\), epoch (\d) of"
+    r" (\d): (.+best\.ckpt)\n"
+)
 _ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONUNBUFFERED": "1"}
 
 
@@ -147,9 +152,31 @@ def test_a_csv_and_frames_train_too_and_leave_a_store(drawn: Game, tmp_path: Pat
     assert "building" in done.stderr and "Warning" not in done.stderr
 
 
+def test_a_split_with_query_and_gallery_ends_with_map(store: Path, tmp_path: Path) -> None:
+    with Store(store) as opened:
+        split = by_identity(opened)
+        save_split(tmp_path / "split.json", split, opened.ids, opened.columns["label"])
+    words = ["--store", store, "--split", "split.json", "--max-epochs", "2", "--num-workers", "2"]
+    done = train(tmp_path, *words)
+    assert done.returncode == 0, done.stderr
+    assert re.fullmatch(rf"({_SEARCHED}){{2}}", done.stderr), done.stderr
+    found = re.fullmatch(_RANKED, done.stdout)
+    assert found is not None, done.stdout
+    assert (found[2], found[4]) == (str(len(split["query"])), "2")
+    best = tmp_path / "runs" / "split" / "checkpoints" / "best.ckpt"
+    assert Path(found[5]) == best.relative_to(tmp_path) or Path(found[5]) == best
+    saved = torch.load(best, weights_only=True)["ranking"]
+    assert saved["mAP"] == pytest.approx(float(found[1]), abs=1e-4)
+    with (best.parents[1] / "version_0" / "metrics.csv").open() as file:
+        scores = [float(row["val_mAP"]) for row in csv.DictReader(file) if row["val_mAP"]]
+    assert max(scores) == pytest.approx(saved["mAP"], abs=1e-6) and len(scores) == 2
+
+
 @pytest.mark.parametrize(
     ("words", "code", "told"),
     [
+        (["--store", "STORE", "--split", "none.json"], 1, "no split at none.json"),
+        (["--store", "STORE", "--split", "s.json", "--fold", "1"], 2, "--split says who is"),
         ([], 2, "--store STORE is required, or --train-meta CSV with"),
         (["--store", "none.lmdb"], 1, "no store at"),
         (["--store", "STORE", "--fold", "5"], 2, "fold 5 of 5"),

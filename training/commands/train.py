@@ -16,7 +16,7 @@ from lmdb_reid.cli.output import print_json
 from lmdb_reid.errors import UsageError
 
 if TYPE_CHECKING:
-    from training.runs import Best
+    from training.runs import Best, BestSearch
 
 _EPILOG = """\
 DIR/version_0 has metrics.csv, split.csv (which sample was in which part) and config.yaml (every
@@ -25,6 +25,7 @@ trainer, model and data, follow a bare --. List them with lmdb-reid train -- --h
 
 examples:
   lmdb-reid train --store games.lmdb --folds 5 --fold 0 --max-epochs 20
+  lmdb-reid train --store games.lmdb --split split.json
   lmdb-reid train --store games.lmdb --fold 1 -- --model.margin 0.4 --data.engine dataloader
   lmdb-reid train --resume runs/fold0 --max-epochs 40"""
 
@@ -56,6 +57,7 @@ _SETTINGS = {
     "img_root": "data.img_root",
     "folds": "data.n_folds",
     "fold": "data.fold_idx",
+    "split": "data.saved_split",
     "batch_size": "data.batch_size",
     "num_workers": "data.num_workers",
     "augment": "data.augment",
@@ -70,6 +72,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--store", metavar="STORE", help="train on this store; or, instead:")
     add("--train-meta", metavar="CSV", help="a csv of boxes, whose store is built on first use")
     add("--img-root", metavar="FRAMES", help="the folder of its frames")
+    add("--split", metavar="FILE", help="train on this split of lmdb-reid split, no fold")
     add("--folds", type=int, metavar="N", help="split into this many folds (default: 5)")
     add("--fold", type=int, metavar="I", help="train this fold, counted from 0 (default: 0)")
     add("--max-epochs", type=int, metavar="N", help="train this many epochs (default: 20)")
@@ -85,7 +88,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     where(
         "--out",
         metavar="DIR",
-        help="write into this new or empty folder (default: runs/fold<I>, or _2, ...)",
+        help="write into this new or empty folder (default: runs/fold<I> or"
+        " runs/<split>, or _2, ...)",
     )
     where("--resume", metavar="DIR", help="continue the run of this folder, with its settings")
     add("--json", action="store_true", help="print the result as JSON")
@@ -99,8 +103,13 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--max-epochs must be at least 1, got {args.max_epochs}")
     if not (args.store or args.resume or args.settings or (args.train_meta and args.img_root)):
         raise UsageError("--store STORE is required, or --train-meta CSV with --img-root FRAMES")
+    if args.split is not None and (args.folds is not None or args.fold is not None):
+        raise UsageError(
+            "--split says who is trained on, as --folds and --fold do: give one of them"
+        )
     began = time.perf_counter()
-    folder = _resumed(args.resume) if args.resume else _new(args.out, args.fold or 0)
+    name = f"fold{args.fold or 0}" if args.split is None else Path(args.split).stem
+    folder = _resumed(args.resume) if args.resume else _new(args.out, name)
     words = _words(args, folder)
     # Here, so that --help and wrong use need not wait seconds for torch and Lightning.
     from training.commands._data import TrainData
@@ -134,12 +143,12 @@ def _words(args: argparse.Namespace, folder: Path) -> list[str]:
     return [*before, *args.settings, *given]
 
 
-def _new(out: str | None, fold: int) -> Path:
+def _new(out: str | None, name: str) -> Path:
     """The folder of a new run, made now where its name was not given: it is nobody else's then."""
     if os.environ.get("LOCAL_RANK", "0") != "0" and _RUN in os.environ:
         return Path(os.environ[_RUN])  # as the first process of the run chose it
     if out is None:
-        folder = _claimed(fold)
+        folder = _claimed(name)
     else:
         folder = Path(out)
         if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
@@ -148,10 +157,10 @@ def _new(out: str | None, fold: int) -> Path:
     return folder
 
 
-def _claimed(fold: int) -> Path:
+def _claimed(name: str) -> Path:
     number = 1
     while True:
-        folder = Path("runs") / (f"fold{fold}" if number == 1 else f"fold{fold}_{number}")
+        folder = Path("runs") / (name if number == 1 else f"{name}_{number}")
         try:
             _disk.make_folder(folder, new=True)
             return folder
@@ -186,9 +195,20 @@ def _config(folder: Path) -> Path:
     return found[-1]
 
 
-def _print(best: Best, args: argparse.Namespace, seconds: float) -> None:
+def _print(best: Best | BestSearch, args: argparse.Namespace, seconds: float) -> None:
     if args.json:
         print_json({"store": args.store, "seconds": seconds} | asdict(best))
+        return
+    from training.runs import BestSearch
+
+    if isinstance(best, BestSearch):
+        cmc = "".join(f", CMC-{k} {share:.4f}" for k, share in best.cmc.items())
+        notes = f"{best.queries:,} queries, {best.left_out:,} left out"
+        notes += "" if best.same_camera else ", no cameras"
+        print(
+            f"mAP {best.mAP:.4f}{cmc} ({notes}), epoch {best.epoch} of {best.epochs}:"
+            f" {best.checkpoint}"
+        )
         return
     print(
         f"macro F1 {best.macro_f1:.4f} at threshold {best.threshold:.4f}, epoch {best.epoch} of"

@@ -16,15 +16,18 @@ import torch
 from lmdb_reid.dataset import Transform
 from lmdb_reid.errors import UsageError
 from lmdb_reid.loaders import Loader
-from lmdb_reid.schema import NO_LABEL, Rows, Size
+from lmdb_reid.schema import NO_LABEL, Roles, Rows, Size
 from lmdb_reid.store import Store
-from training.data._deal import Chosen, deal, label_column
+from training.data._deal import Chosen, deal
 from training.data._lightning import DataModule
 from training.data._loading import Loading, SamplerOf
 from training.data._samples import Samples, StoreSamples
+from training.ranking import Entries
 from training.splits import (
     Rule,
     Split,
+    camera_column,
+    label_column,
     load_split,
     picture_keys,
     save_split,
@@ -46,9 +49,10 @@ class StoreData(DataModule):
 
     train is read in an order of its own each epoch; val, unknown and test as their rows stand.
     Labels are places in `classes`, -1 for whoever is none of these. A split with query and gallery
-    has two validation loaders, [query, gallery], whose labels are those of the store. Predictions
-    read what validation reads; tests read the part test, or what validation reads where there is
-    none. A trainer's run keeps the split in its folder, as split.csv.
+    has two loaders of validation and of tests, [query, gallery], whose labels are those of the
+    store: a module ranks the gallery for the queries (`has_search`, `entries`). Otherwise tests
+    read the part test, or what validation reads where there is none. Predictions read what
+    validation reads. A trainer's run keeps the split in its folder, as split.csv.
 
     Args:
         store: a Store, the path of one, or `Samples` of another kind.
@@ -56,8 +60,8 @@ class StoreData(DataModule):
             the file of one that was saved.
         loading: how batches are read.
         sampler: makes the order of training: `lambda samples: PKSampler(samples, p=16, k=4)`.
-        rows: the rows that the rule deals out: rows, a mask, ids or a query; every person and
-            negative, but no junk and no distractors, unless given.
+        rows: the rows that the rule deals out: rows, a mask, ids or a query; all but junk unless
+            given.
         val: the parts that validation reads as one, where there are no query and gallery.
         size: (height, width) of images, or one number; None is the store's own.
         columns: names of columns that batches carry.
@@ -94,6 +98,7 @@ class StoreData(DataModule):
         self.val_transform = val_transform
         self._samples: Samples | None = None
         self._split: Split | None = None
+        self._numbered: dict[str, Rows] = {}
         self._loaders: WeakSet[Loader] = WeakSet()
 
     @property
@@ -110,6 +115,25 @@ class StoreData(DataModule):
     def classes(self) -> Rows:
         """The labels to tell apart, int64 [K], sorted: class k of a batch is `classes[k]`."""
         return np.array(self.split.labels, np.int64)
+
+    @property
+    def has_search(self) -> bool:
+        """Whether validation has two loaders, [query, gallery]; known after `setup`."""
+        return all(name in self.split for name in _RANKED)
+
+    def entries(self, rows: Rows) -> Entries:
+        """What a ranking has to know of some samples, int64 [N]: labels, kinds and, where the store
+        has them, cameras.
+        """
+        samples = self.samples
+        roles = samples.store.roles if isinstance(samples, StoreSamples) else Roles()
+        camera = camera_column(roles, samples.column_names)
+        kinds = samples.column("kind")
+        return Entries(
+            labels=label_column(samples)[rows],
+            cameras=None if camera is None else self._numbers(camera)[rows],
+            kinds=None if kinds is None else kinds[rows],
+        )
 
     def setup(self, stage: str | None = None) -> None:
         """Open the store and split; in a trainer's run, save the split into its folder.
@@ -141,7 +165,7 @@ class StoreData(DataModule):
 
     def val_dataloader(self) -> Loader | list[Loader]:
         """Batches of the parts in `val`, or loaders of [query, gallery]."""
-        if all(name in self.split for name in _RANKED):
+        if self.has_search:
             return [
                 self._loader(self.split[name], self.val_transform, f"{name} with", stored=True)
                 for name in _RANKED
@@ -149,8 +173,8 @@ class StoreData(DataModule):
         return self._loader(self.split.rows(*self._val), self.val_transform, "validate on")
 
     def test_dataloader(self) -> Loader | list[Loader]:
-        """Batches of the part test; where there is none, what validation reads."""
-        if "test" not in self.split:
+        """Loaders of [query, gallery]; or batches of the part test, or what validation reads."""
+        if self.has_search or "test" not in self.split:
             return self.val_dataloader()
         return self._loader(self.split["test"], self.val_transform, "test on")
 
@@ -183,6 +207,14 @@ class StoreData(DataModule):
         )
         self._loaders.add(loader)
         return loader
+
+    def _numbers(self, name: str) -> Rows:
+        """A column by number, int64 [N], the same where the values are."""
+        if name not in self._numbered:
+            values = self.samples.column(name)
+            assert values is not None
+            _, self._numbered[name] = np.unique(values, return_inverse=True)
+        return self._numbered[name]
 
     def _places(self, labels: Rows) -> Rows:
         """The place of each label in `classes`; -1 where it is not there."""

@@ -27,6 +27,7 @@ from training.guide._frames import FrameSamples
 from training.guide._loaders import PairLoader
 from training.guide._pil import PilTransform, of_pil
 from training.guide._tracks import Place, build_tracks, clean_tracks, load_train_meta
+from training.ranking import Entries
 from training.splits import (
     Rule,
     Split,
@@ -128,6 +129,15 @@ class GuideData(DataModule):
     def classes(self) -> Rows:
         """The labels to tell apart, int64 [K], sorted: class k of a batch is `classes[k]`."""
         return self.data.classes
+
+    @property
+    def has_search(self) -> bool:
+        """Whether validation has two loaders, [query, gallery]."""
+        return self.data.has_search
+
+    def entries(self, rows: Rows) -> Entries:
+        """See `StoreData.entries`."""
+        return self.data.entries(rows)
 
     @property
     def num_classes(self) -> int | None:

@@ -12,9 +12,10 @@ from lmdb_reid._lazy import lazy_names
 if TYPE_CHECKING:
     from training.module._lightning import PlayerReIDModule
     from training.module._pytorch_lightning import PlayerReIDModulePL
+    from training.module._searching import Searched
     from training.module._steps import Predicted
 
-__all__ = ["PlayerReIDModule", "PlayerReIDModulePL", "Predicted"]
+__all__ = ["PlayerReIDModule", "PlayerReIDModulePL", "Predicted", "Searched"]
 
 __getattr__, __dir__ = lazy_names(
     __name__,
@@ -22,5 +23,6 @@ __getattr__, __dir__ = lazy_names(
         "PlayerReIDModule": "training.module._lightning",
         "PlayerReIDModulePL": "training.module._pytorch_lightning",
         "Predicted": "training.module._steps",
+        "Searched": "training.module._searching",
     },
 )

@@ -11,9 +11,12 @@ import torch
 
 from lmdb_reid.errors import DivergedError, UsageError
 from lmdb_reid.loaders import Batch
+from lmdb_reid.schema import Rows
 from training.losses import ArcFace
 from training.metrics import macro_f1, thresholded, tuned_threshold
 from training.model import Embedder
+from training.module._searching import Searched, once, score_search
+from training.ranking import RankScores
 
 if TYPE_CHECKING:
     from lightning.pytorch import LightningModule
@@ -43,6 +46,10 @@ class _Seen(NamedTuple):
     labels: torch.Tensor
 
 
+_Side = tuple[torch.Tensor, torch.Tensor]
+"""Rows, int64 [B], and embeddings, float [B, D]."""
+
+
 class Steps(LightningModule):
     """A compact backbone trained from scratch with ArcFace.
 
@@ -50,6 +57,11 @@ class Steps(LightningModule):
     `classes`, validation labels too, or -1. Each validation tunes the threshold under which a
     sample is unknown, keeps it (it is saved with the weights) and logs `val_f1`,
     `val_threshold`; training logs `train_loss`, a test `test_f1`.
+
+    Where the data has loaders of query and gallery, the gallery is ranked for each query instead,
+    by the cosine of embeddings and Market-1501's rules: a validation logs `val_mAP`, `val_mINP` and
+    `val_cmc1` (5, 10), a test the same as `test_`; `ranking` has the scores. Without cameras the
+    rule about the query's own camera is off, and `ranking` says so.
 
     Args:
         classes: the labels to tell apart, as the csv has them; the data module's unless given.
@@ -91,6 +103,9 @@ class Steps(LightningModule):
         self.backbone = Embedder(embedding, width)
         self.head: ArcFace | None = None
         self._seen: list[_Seen] = []
+        self._sides: tuple[list[_Side], list[_Side]] = ([], [])
+        self.ranking: RankScores | None = None
+        """Of the last validation or test; None where the data has no query and gallery."""
         if classes is not None:
             self._know(classes)
 
@@ -102,6 +117,11 @@ class Steps(LightningModule):
             self._know(_given(found))
         elif found is not None:
             self._check_classes(np.asarray(found).tolist(), self.classes.tolist())
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Keep what the last validation ranked."""
+        if self.ranking is not None:
+            checkpoint["ranking"] = self.ranking.summary()
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse weights of another fold: their shapes may well be the same."""
@@ -126,31 +146,42 @@ class Steps(LightningModule):
         if self._is_finite is not None and not bool(self._is_finite):
             raise DivergedError(_diverged("the loss of a batch"))
 
-    def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Note what the model sees in a batch."""
+    def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
+        """Note what the model sees in a batch; of queries, where `dataloader_idx` is 0, or of the
+        gallery.
+        """
         images, labels, rows = batch
+        if self._searched is not None:
+            self._sides[dataloader_idx].append((rows, self(images).float()))
+            return
         scores, classes = self._known_head.cosines(self(images)).max(1)
         self._seen.append(_Seen(rows, classes, scores, labels))
 
     def on_validation_epoch_end(self) -> None:
-        """Tune the threshold, and log what it scores."""
+        """Tune the threshold, and log what it scores; or rank."""
+        if self._searched is not None:
+            self._rank("val")
+            return
         seen = self._gathered()
         tuned = tuned_threshold(seen.classes, seen.scores, seen.labels)
         self.threshold.fill_(tuned.threshold)
         found = {"val_f1": tuned.macro_f1, "val_threshold": tuned.threshold}
         self.log_dict(found, sync_dist=True)  # the same on all ranks, said so to Lightning
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
+    def test_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """As in validation."""
-        self.validation_step(batch, batch_idx)
+        self.validation_step(batch, batch_idx, dataloader_idx)
 
     def on_test_epoch_end(self) -> None:
-        """Log what the threshold of the last validation scores."""
+        """Log what the threshold of the last validation scores; or rank."""
+        if self._searched is not None:
+            self._rank("test")
+            return
         seen = self._gathered()
         predicted = thresholded(seen.classes, seen.scores, self.threshold.cpu())
         self.log("test_f1", macro_f1(predicted, seen.labels), sync_dist=True)
 
-    def predict_step(self, batch: Batch, batch_idx: int) -> Predicted:
+    def predict_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> Predicted:
         """Labels as the csv has them, -1 under the threshold of the last validation."""
         images, _, rows = batch
         scores, classes = self._known_head.cosines(self(images)).max(1)
@@ -200,6 +231,35 @@ class Steps(LightningModule):
         elif not bool(finite):
             raise DivergedError(_diverged("the loss"), rows=rows.tolist())
 
+    @property
+    def _searched(self) -> Searched | None:
+        """The data, where it has loaders of query and gallery."""
+        data = getattr(self.trainer, "datamodule", None)
+        return data if isinstance(data, Searched) and data.has_search else None
+
+    def _rank(self, stage: str) -> None:
+        """Rank what was seen, and log the scores."""
+        trial: bool = self.trainer.fast_dev_run  # type: ignore[attr-defined]  # Lightning sets it
+        if self.trainer.sanity_checking or trial:  # both sides were seen in part only
+            for side in self._sides:
+                side.clear()
+            return
+        data = self._searched
+        assert data is not None
+        query, gallery = map(self._side, self._sides)
+        self.ranking = score_search(data, query, gallery)
+        found = {"mAP": self.ranking.mAP, "mINP": self.ranking.mINP}
+        found |= {f"cmc{k}": share for k, share in self.ranking.cmc.items()}
+        named = {f"{stage}_{name}": value for name, value in found.items()}
+        self.log_dict(named, sync_dist=True)
+
+    def _side(self, seen: list[_Side]) -> tuple[Rows, torch.Tensor]:
+        """The rows and embeddings of one side, from all ranks."""
+        rows, features = (torch.cat(part) for part in zip(*seen, strict=True))
+        seen.clear()
+        every = self._of_all_ranks(rows).cpu(), self._of_all_ranks(features).cpu()
+        return once(*every)
+
     def _gathered(self) -> _Seen:
         """What all ranks saw since the last time."""
         parts = [torch.cat(part) for part in zip(*self._seen, strict=True)]
@@ -212,7 +272,7 @@ class Steps(LightningModule):
     def _of_all_ranks(self, part: torch.Tensor) -> torch.Tensor:
         if self.trainer.world_size == 1:
             return part
-        return cast(torch.Tensor, self.all_gather(part)).flatten()
+        return cast(torch.Tensor, self.all_gather(part)).flatten(0, 1)
 
 
 def _diverged(what: str) -> str:

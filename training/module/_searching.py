@@ -1,0 +1,59 @@
+"""What a model sees of queries and a gallery, and the ranking of that."""
+
+from __future__ import annotations
+
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import torch
+
+from lmdb_reid.schema import Rows
+from training.ranking import MARKET1501, Entries, FeatureDistances, RankScores, rank
+from training.ranking.rules import columns_of
+
+_RANKS = (1, 5, 10)
+
+
+@runtime_checkable
+class Searched(Protocol):
+    """Data whose validation has loaders of [query, gallery], such as `StoreData`."""
+
+    @property
+    def has_search(self) -> bool:
+        """Whether it has."""
+        ...
+
+    def entries(self, rows: Rows) -> Entries:
+        """What a ranking has to know of rows, int64 [N]."""
+        ...
+
+
+def score_search(
+    data: Searched, query: tuple[Rows, torch.Tensor], gallery: tuple[Rows, torch.Tensor]
+) -> RankScores:
+    """Rank the gallery for each query by the angle between features; Market-1501's rules.
+
+    Args:
+        data: says who the rows are.
+        query: rows, int64 [Q], and features, float [Q, D].
+        gallery: likewise, [G] and [G, D].
+
+    Raises:
+        UsageError: as `training.ranking.rank`.
+    """
+    (queries, left), (entries, right) = query, gallery
+    found = data.entries(entries)
+    ignored = columns_of(found, len(entries), "gallery", MARKET1501.ignored).is_ignored
+    size = max(1, len(entries) - int(ignored.sum()))
+    return rank(
+        FeatureDistances(left, right, metric="cosine"),
+        data.entries(queries),
+        found,
+        ranks=[k for k in _RANKS if k <= size],
+    )
+
+
+def once(rows: torch.Tensor, features: torch.Tensor) -> tuple[Rows, torch.Tensor]:
+    """Each row once, ascending: ranks repeat samples to have equally many."""
+    found, places = np.unique(rows.numpy(), return_index=True)
+    return found, features[torch.from_numpy(places)]
