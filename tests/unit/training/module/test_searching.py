@@ -80,7 +80,7 @@ def test_a_validation_ranks_the_gallery_for_the_queries(sealed: Path, tmp_path: 
     assert (model.ranking.queries, model.ranking.gallery) == (wanted.queries, wanted.gallery)
     saved = torch.load(run.checkpoint_callback.best_model_path, weights_only=True)  # type: ignore[union-attr]
     assert saved["ranking"]["mAP"] == pytest.approx(found["val_mAP"], abs=1e-6)
-    (tested,) = run.test(model, datamodule=data, verbose=False)
+    tested, _ = run.test(model, datamodule=data, verbose=False)
     assert tested["test_mAP"] == pytest.approx(found["val_mAP"], abs=1e-6)
     assert len(run.predict(model, datamodule=data)) == 2  # type: ignore[arg-type]
 
