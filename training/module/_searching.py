@@ -8,10 +8,7 @@ import numpy as np
 import torch
 
 from lmdb_reid.schema import Rows
-from training.ranking import MARKET1501, Entries, FeatureDistances, RankScores, rank
-from training.ranking.rules import columns_of
-
-_RANKS = (1, 5, 10)
+from training.ranking import Entries, FeatureDistances, RankScores, rank
 
 
 @runtime_checkable
@@ -42,15 +39,8 @@ def score_search(
         UsageError: as `training.ranking.rank`.
     """
     (queries, left), (entries, right) = query, gallery
-    found = data.entries(entries)
-    ignored = columns_of(found, len(entries), "gallery", MARKET1501.ignored).is_ignored
-    size = max(1, len(entries) - int(ignored.sum()))
-    return rank(
-        FeatureDistances(left, right, metric="cosine"),
-        data.entries(queries),
-        found,
-        ranks=[k for k in _RANKS if k <= size],
-    )
+    distances = FeatureDistances(left, right, metric="cosine")
+    return rank(distances, data.entries(queries), data.entries(entries))
 
 
 def once(rows: torch.Tensor, features: torch.Tensor) -> tuple[Rows, torch.Tensor]:

@@ -55,7 +55,7 @@ def by_hand(model: PlayerReIDModule, data: StoreData, cameras: str | None) -> An
     (query, query_rows), (gallery, gallery_rows) = sides
     with Store(data.samples.store.path) as store:  # type: ignore[attr-defined]
         entries = [_entries(store, rows.numpy(), cameras) for rows in (query_rows, gallery_rows)]
-    return rank(FeatureDistances(query, gallery, metric="cosine"), *entries, ranks=(1, 5))
+    return rank(FeatureDistances(query, gallery, metric="cosine"), *entries)
 
 
 def _entries(store: Store, rows: Any, camera: str | None) -> Any:
