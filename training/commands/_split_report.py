@@ -85,6 +85,7 @@ def facts_in_json(report: Report) -> dict[str, Any]:
     return {
         "store": str(report.store.path),
         "file": report.file,
+        "samples": sum(len(rows) for rows in report.split.parts.values()),
         "labels": len(report.split.labels),
         "parts": _counts(report),
         "answered_queries": answered,

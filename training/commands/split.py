@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import functools
-import json
+import time
 from typing import Any
 
-from lmdb_reid import progress
+from lmdb_reid.cli.output import print_json
 from lmdb_reid.errors import UsageError
+from lmdb_reid.progress import shown
 from lmdb_reid.store import Store
 from training.commands._split_report import Report, facts_in_json, lines
 from training.splits import (
@@ -62,7 +63,7 @@ examples:
   lmdb-reid split games.lmdb --rule group --folds 5 --fold 0 --fix -o split.json
   lmdb-reid split games.lmdb --check split.json --hash
 
-exits with 1 if --check finds that parts share what they should not"""
+Exits with 1 if --check finds that parts share what they should not."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -70,26 +71,41 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("store", metavar="STORE", help="the store's directory")
     what = parser.add_mutually_exclusive_group(required=True).add_argument
-    what("--rule", choices=tuple(_RULES), help="how to split, as below")
-    what("--check", metavar="FILE", help="a split that is there: look what its parts share")
-    add("-o", "--output", metavar="FILE", help="where the split goes, a .json or .csv")
-    add("--seed", type=int, metavar="N", help="of all draws (default: 42)")
-    add("--test-ratio", type=float, metavar="R", help="identities to hold out (default: 0.5)")
-    add("--queries", type=int, metavar="N", help="of each identity and camera (default: 1)")
-    add("--camera", metavar="COLUMN", help="that tells cameras apart (default: the role's)")
-    add("--group", metavar="COLUMN,...", help="that tells groups apart (default: the role's)")
-    add("--folds", type=int, metavar="N", help="how many folds there are (default: 5)")
-    add("--fold", type=int, metavar="I", help="which of them, from 0 (default: 0)")
-    add("--unknown-per-fold", type=int, metavar="N", help="identities held out (default: 2)")
-    add("--train-ratio", type=float, metavar="R", help="samples to train on (default: 0.8)")
-    add("--column", help="that names parts, for --rule given (default: the role's)")
+    what("--rule", choices=tuple(_RULES), help="split by this rule, as below")
+    what("--check", metavar="FILE", help="check this split for leaks")
+    add("-o", "--output", metavar="FILE", help="write the split here, as .json or .csv")
+    add("--seed", type=int, metavar="N", help="random seed (default: 42)")
+    add(
+        "--test-ratio",
+        type=float,
+        metavar="R",
+        help="hold out this share of identities (default: 0.5)",
+    )
+    add("--queries", type=int, metavar="N", help="queries of each identity and camera (default: 1)")
+    add("--camera", metavar="COLUMN", help="column of cameras (default: the role's)")
+    add("--group", metavar="COLUMN,...", help="columns of groups (default: the role's)")
+    add("--folds", type=int, metavar="N", help="split into this many folds (default: 5)")
+    add("--fold", type=int, metavar="I", help="hold this fold back, counted from 0 (default: 0)")
+    add(
+        "--unknown-per-fold",
+        type=int,
+        metavar="N",
+        help="hold out this many identities (default: 2)",
+    )
+    add(
+        "--train-ratio",
+        type=float,
+        metavar="R",
+        help="train on this share of samples (default: 0.8)",
+    )
+    add("--column", help="column that names parts (default: the role's)")
     add(
         "--name",
         metavar="VALUE=PART",
         action="append",
-        help="what a value of that column means, such as bounding_box_test=gallery",
+        help="give a value of that column this part, such as bounding_box_test=gallery",
     )
-    add("--query", metavar="EXPR", help="split these samples (default: all but junk)")
+    add("--query", metavar="EXPR", help="split the samples that match (default: all but junk)")
     add(
         "--hash",
         action="store_true",
@@ -100,14 +116,15 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add(
         "--apart",
         metavar="KIND,...",
-        help=f"what parts should not share (default: {','.join(LEAK_KINDS)})",
+        help=f"report these kinds as leaks (default: {','.join(LEAK_KINDS)})",
     )
-    add("--json", action="store_true", help="print the counts and findings as JSON")
+    add("--json", action="store_true", help="print the result as JSON")
     parser.epilog = _EPILOG
 
 
 def run(args: argparse.Namespace) -> int:
     """Split, or read a split, and print what its parts hold and share."""
+    began = time.perf_counter()
     apart = _apart(args.apart)
     if args.check and args.output and not args.fix:
         raise UsageError("--check writes nothing unless it repairs: give --fix too, or no --output")
@@ -115,7 +132,7 @@ def run(args: argparse.Namespace) -> int:
         split = _split(store, args)
         hashes = stored_hashes(store)
         if hashes is None and args.hash:
-            with progress.shown("hashing", "crops") as show:
+            with shown("hashing", "crops") as show:
                 hashes = make_hashes(store, progress=show)
         facts = facts_of(store, hashes)
         leaks = find_leaks(split, facts)
@@ -137,7 +154,7 @@ def run(args: argparse.Namespace) -> int:
             file=args.output,
         )
         if args.json:
-            print(json.dumps(facts_in_json(report), indent=1, ensure_ascii=False))
+            print_json(facts_in_json(report) | {"seconds": time.perf_counter() - began})
         else:
             print("\n".join(lines(report)))
             if args.rule and not args.output:
