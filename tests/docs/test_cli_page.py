@@ -51,6 +51,7 @@ def test_the_keys_of_json_are_those_of_the_page(
         "sheet": "sheet g.lmdb --count 2",
         "warm": "warm g.lmdb",
         "warm --decoded": "warm g.lmdb --decoded --num-workers 1",
+        "split": "split g.lmdb --rule stratified",
         "doctor": "doctor",
     }
     documented = rows("JSON")
@@ -64,4 +65,4 @@ def test_the_keys_of_json_are_those_of_the_page(
         keys = json.loads(shown.out).keys()
         assert keys == set(re.findall(r"`(\w+)`", documented[name])), name
     # The others need torch; their own tests have keys.
-    assert documented.keys() - lines.keys() == {"bench", "train", "embed", "rank"}
+    assert documented.keys() - lines.keys() == {"bench", "train", "train --split", "embed", "rank"}

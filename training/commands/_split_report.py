@@ -84,7 +84,7 @@ def facts_in_json(report: Report) -> dict[str, Any]:
     counted = report.leaks.found(report.apart)
     return {
         "store": str(report.store.path),
-        "file": report.file,
+        "output": report.file,
         "samples": sum(len(rows) for rows in report.split.parts.values()),
         "labels": len(report.split.labels),
         "parts": _counts(report),
