@@ -36,11 +36,17 @@ of tests; what it raises is raised in place of the call.
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
 _CLOSE = getattr(os, "O_CLOEXEC", 0)
+_PLAIN = getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK)
 
 
 def write_whole(
-    path: Path, data: bytes | memoryview, *, draft: Path | None = None, sync_folder: bool = True
+    path: Path,
+    data: bytes | memoryview,
+    *,
+    draft: Path | None = None,
+    sync_folder: bool = True,
+    mode: int = 0o666,
 ) -> None:
     """Write a file that is there whole, or not at all, also after a power cut.
 
@@ -50,8 +56,9 @@ def write_whole(
         draft: the name it has until then, on the same file system; beside `path` unless given.
         sync_folder: bring the name to the disk, too. False where the caller calls `sync` on the
             folder after many files.
+        mode: who may do what, less what the process's umask takes away.
     """
-    with _whole(path, draft) as file:
+    with _whole(path, draft, mode) as file:
         file.write(data)
     if sync_folder:
         sync(path.parent)
@@ -197,8 +204,13 @@ def exchange(one: Path, other: Path) -> bool:
     return failed == 0
 
 
-def make_folder(path: Path, *, new: bool = False) -> None:
+def make_folder(path: Path, *, new: bool = False, mode: int = 0o777) -> None:
     """Make a folder and those above it; one that is there is left alone.
+
+    Args:
+        path: the folder.
+        new: nothing may have that name yet.
+        mode: who may do what in what is made, less what the process's umask takes away.
 
     Raises:
         FileExistsError: a file has the name, or `new` asks that nothing has it.
@@ -207,10 +219,10 @@ def make_folder(path: Path, *, new: bool = False) -> None:
     if not path.parent.is_dir() and path.parent != path:
         if path.parent.exists():
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(path))
-        make_folder(path.parent)
+        make_folder(path.parent, mode=mode)
     if new or not path.is_dir():
         _tell("mkdir", path)
-        path.mkdir(exist_ok=not new)
+        path.mkdir(mode, exist_ok=not new)
 
 
 def make_empty(path: Path) -> None:
@@ -237,12 +249,12 @@ def remove_folder(path: Path) -> None:
     path.rmdir()
 
 
-def reserve(path: Path, size: int) -> None:
+def reserve(path: Path, size: int, *, mode: int = 0o666) -> None:
     """Make a file of `size` bytes whose place on the disk is taken at once.
 
     Zeros are read from it. Where the system has no such call the file only has that length.
     """
-    with _file(path) as file:
+    with _file(path, mode) as file:
         _tell("fallocate", path)
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, size)
@@ -250,10 +262,15 @@ def reserve(path: Path, size: int) -> None:
             os.ftruncate(file.fileno(), size)
 
 
-def open_to_write(path: Path) -> int:
-    """A descriptor of a file that is there, to read and to write; it closes at exec."""
+def open_to_write(path: Path, *, folder: int | None = None) -> int:
+    """A descriptor of a file that is there, to read and to write; it closes at exec.
+
+    A link is refused, and a pipe is not waited for. `folder`, a descriptor, is where its name is
+    looked up.
+    """
     _tell("open", path)
-    return os.open(path, os.O_RDWR | _CLOSE)
+    flags = os.O_RDWR | _CLOSE | _PLAIN
+    return os.open(path if folder is None else path.name, flags, dir_fd=folder)
 
 
 def write_at(descriptor: int, data: bytes | memoryview, at: int) -> None:
@@ -273,17 +290,19 @@ class _Raw(io.FileIO):
         return super().write(data)
 
 
-def _file(path: Path) -> io.BufferedWriter:
+def _file(path: Path, mode: int = 0o666) -> io.BufferedWriter:
     _tell("open", path)
-    return io.BufferedWriter(_Raw(os.fspath(path), "w"))
+    return io.BufferedWriter(
+        _Raw(os.fspath(path), "w", opener=lambda name, flags: os.open(name, flags, mode))
+    )
 
 
 @contextlib.contextmanager
-def _whole(path: Path, draft: Path | None = None) -> Iterator[io.BufferedWriter]:
+def _whole(path: Path, draft: Path | None = None, mode: int = 0o666) -> Iterator[io.BufferedWriter]:
     """A file under its draft's name, synced and renamed when the block ends well."""
     named = draft or path.with_name(f".{path.name}.{os.getpid()}.draft")
     try:
-        with _file(named) as file:
+        with _file(named, mode) as file:
             yield file
             file.flush()
             sync(file.fileno())

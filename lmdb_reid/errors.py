@@ -6,6 +6,7 @@
     ├── MissingExtraError (ImportError)      an optional package is missing; says the pip line
     ├── ResourceError (OSError)              the machine has no more descriptors or memory
     ├── WriteError (OSError)                 a file cannot be written: no space, no permission, ...
+    ├── UntrustedError (PermissionError)     a file that another user could have written
     ├── StoreError
     │   ├── StoreNotFoundError (FileNotFoundError)
     │   ├── StoreExistsError (FileExistsError)      a store or an unfinished build is in the way
@@ -107,6 +108,10 @@ class ResourceError(LmdbReidError, OSError):
 
 class WriteError(LmdbReidError, OSError):
     """A file cannot be written: no space, no permission, a failing disk."""
+
+
+class UntrustedError(LmdbReidError, PermissionError):
+    """A file that decides what is served belongs to another user, who could have written it."""
 
 
 class StoreError(LmdbReidError):

@@ -91,7 +91,7 @@ def test_every_image_is_decoded_once(store: Path, capsys: pytest.CaptureFixture[
         ReIDDataset(opened).crops.read(rows, plain)
         ReIDDataset(opened, cache=tier).crops.read(rows, kept)
     np.testing.assert_array_equal(kept, plain)
-    assert tier.stats() == {"hits": COUNT, "misses": 0, "kept": 0}
+    assert tier.stats() == {"hits": COUNT, "misses": 0, "damaged": 0, "kept": 0}
     assert warm.run(parsed(*words)) == 0
     assert json.loads(capsys.readouterr().out)["decoded_now"] == 0
 
@@ -183,15 +183,15 @@ def test_a_whole_tier_is_read_where_it_cannot_be_written(store: Path, tmp_path: 
         out, again = (np.empty((COUNT, HEIGHT, WIDTH, 3), np.uint8) for _ in range(2))
         ReIDDataset(opened, cache=tier).crops.read(np.arange(COUNT), out)
 
-        def no_writing(file: Path, flags: int) -> int:
+        def no_writing(file: Path, flags: int, *mode: int, dir_fd: int | None = None) -> int:
             if flags & os.O_RDWR:
                 raise PermissionError(errno.EACCES, "no", str(file))
-            return descriptor(file, flags)
+            return descriptor(file, flags, *mode, dir_fd=dir_fd)
 
         descriptor = os.open
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("lmdb_reid.cache._tier.os.open", no_writing)
+            patch.setattr(os, "open", no_writing)
             other = DecodedTier(opened, tmp_path / "tier")
             ReIDDataset(opened, cache=other).crops.read(np.arange(COUNT), again)
-        assert other.stats() == {"hits": COUNT, "misses": 0, "kept": 0}
+        assert other.stats() == {"hits": COUNT, "misses": 0, "damaged": 0, "kept": 0}
         assert np.array_equal(out, again)
