@@ -8,6 +8,7 @@ system's libturbojpeg 3.
 
 from lmdb_reid.codec._jpeg import (
     Header,
+    check_limits,
     codec_id,
     codec_name,
     decode,
@@ -16,12 +17,11 @@ from lmdb_reid.codec._jpeg import (
     encode,
     header,
 )
+from lmdb_reid.codec._limits import MAX_PIXELS, MAX_SCANS, MAX_WORK
 from lmdb_reid.codec._pixels import Subsampling
 from lmdb_reid.codec._resize import resize
 from lmdb_reid.codec._scratch import scratch
 from lmdb_reid.codec._sources import (
-    MAX_PIXELS,
-    MAX_SCANS,
     SourceInfo,
     probe,
     probe_file,
@@ -31,9 +31,11 @@ from lmdb_reid.codec._sources import (
 __all__ = [
     "MAX_PIXELS",
     "MAX_SCANS",
+    "MAX_WORK",
     "Header",
     "SourceInfo",
     "Subsampling",
+    "check_limits",
     "codec_id",
     "codec_name",
     "decode",

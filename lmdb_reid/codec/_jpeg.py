@@ -9,6 +9,7 @@ from typing import NamedTuple, Protocol, get_args
 import numpy as np
 import numpy.typing as npt
 
+from lmdb_reid.codec._limits import MAX_PIXELS, check_jpeg, check_pixels, is_known
 from lmdb_reid.codec._pixels import Buffer, Subsampling
 from lmdb_reid.codec._scratch import scratch
 from lmdb_reid.errors import ImageError, UsageError
@@ -83,7 +84,20 @@ def header(data: Buffer) -> Header:
         raise ImageError(f"not a readable JPEG: {error}") from None
 
 
-def decode(data: Buffer, out: Pixels | None = None, *, fast_dct: bool = False) -> Pixels:
+def check_limits(data: Buffer) -> None:
+    """Refuse a JPEG that takes more memory or time than any picture needs, without decoding it.
+
+    Raises:
+        ImageTooLargeError: over MAX_PIXELS, MAX_SCANS, or MAX_WORK of both.
+        ImageError: not a JPEG.
+    """
+    if not is_known(data):
+        check_jpeg(data, *header(data)[:2])
+
+
+def decode(
+    data: Buffer, out: Pixels | None = None, *, fast_dct: bool = False, limits: bool = True
+) -> Pixels:
     """The pixels of a JPEG, uint8 [H, W, 3] RGB.
 
     Args:
@@ -92,15 +106,20 @@ def decode(data: Buffer, out: Pixels | None = None, *, fast_dct: bool = False) -
         out: where to write, C-contiguous uint8 of exactly the picture's shape. What an error
             leaves in it is undefined.
         fast_dct: the faster, slightly wrong inverse DCT and chroma upsampling.
+        limits: refuse what `check_limits` does, before memory is taken; False where it was asked.
 
     Raises:
         ImageError: the bytes are damaged (also where the decoder could go on with a warning), or
             `out` does not fit.
+        ImageTooLargeError: as `check_limits`.
     """
     if not (isinstance(data, bytes) or memoryview(data).c_contiguous):
         raise ImageError("the bytes of a JPEG must lie side by side; these have gaps")
+    if limits:
+        check_limits(data)
     if out is None:
         height, width, _, _ = header(data)
+        check_pixels(height, width)
         out = np.empty((height, width, 3), np.uint8)
     elif out.ndim != 3 or out.shape[2] != 3 or out.dtype != np.uint8 or not out.flags.c_contiguous:
         raise _does_not_fit(header(data), out)
@@ -134,7 +153,8 @@ def decode_each(
 ) -> list[tuple[int, ImageError]]:
     """`decode` many JPEGs, each into an array that is known to be C-contiguous uint8 [H, W, 3].
 
-    Little Python runs, and so little of the GIL is held, between one and the next.
+    Little Python runs, and so little of the GIL is held, between one and the next; `check_limits`
+    is not asked.
 
     Returns:
         (position, error) of those that are damaged or of another shape than their array: the error
@@ -143,7 +163,7 @@ def decode_each(
     failed = []
     for at in _codec.decode_each(data, outs, fast_dct):
         try:
-            decode(data[at], outs[at], fast_dct=fast_dct)
+            decode(data[at], outs[at], fast_dct=fast_dct, limits=False)
         except ImageError as error:
             failed.append((at, error))
     return failed
@@ -156,7 +176,9 @@ def _does_not_fit(head: Header, out: Pixels) -> ImageError:
     )
 
 
-def decode_scaled(data: Buffer, size: Size, *, fast_dct: bool = False) -> Pixels:
+def decode_scaled(
+    data: Buffer, size: Size, *, fast_dct: bool = False, limits: bool = True
+) -> Pixels:
     """The pixels of a JPEG, shrunk by the inverse DCT where it is at least twice as large as
     `size`.
 
@@ -168,11 +190,18 @@ def decode_scaled(data: Buffer, size: Size, *, fast_dct: bool = False) -> Pixels
 
     Raises:
         ImageError: as `decode`.
+        ImageTooLargeError: as `check_limits`; over MAX_PIXELS in any case.
     """
+    if limits:
+        check_limits(data)
     try:
         height, width = _codec.scaled(data, size)
+        if height * width > MAX_PIXELS // 64:  # of the largest an eighth of each side
+            check_pixels(*_codec.header(data)[:2])
         out = scratch(height * width * 3)[: height * width * 3].reshape(height, width, 3)
         _codec.decode(data, out, fast_dct, size)
+    except ImageError:
+        raise
     except ValueError as error:
         raise ImageError(f"damaged JPEG: {error}") from None
     return out

@@ -16,9 +16,10 @@ import numpy as np
 import numpy.typing as npt
 
 from lmdb_reid.codec._jpeg import decode, decode_cmyk, header
-from lmdb_reid.codec._orientation import XMP_MARK, orientation_of, turned
+from lmdb_reid.codec._limits import SCAN, FirstScan, check_pixels, check_scans, first_scan
+from lmdb_reid.codec._orientation import orientation_of, turned
 from lmdb_reid.codec._png import SIGNATURE, check_png, png_metadata
-from lmdb_reid.errors import ImageError, ImageTooLargeError, MissingExtraError
+from lmdb_reid.errors import ImageError, MissingExtraError
 from lmdb_reid.schema import Pixels, Size
 
 try:
@@ -27,14 +28,9 @@ try:
 except ImportError:  # needed for sources that are not plain JPEG only
     PIL = None  # type: ignore[assignment]  # the module's name doubles as the flag
 
-MAX_PIXELS = 89_478_485
-"""Most pixels of a source image (Pillow's own limit, a quarter of a gigabyte of RGB)."""
-MAX_SCANS = 100
-"""Most scans of a JPEG: ten is usual, two thousand a denial of service."""
-
 _OTHER_FORMATS = ("PNG", "BMP", "WEBP")
+_STRIP = 256  # lines that are converted at a time
 _HEADS = (1 << 12, 1 << 16)  # bytes in which most headers end; with a thumbnail in them
-_STANDALONE = {0x01, *range(0xD0, 0xD8)}  # markers without a length
 
 
 class SourceInfo(NamedTuple):
@@ -55,7 +51,7 @@ def probe(data: bytes) -> SourceInfo:
 
     Raises:
         ImageError: no bytes, not an image, or not a JPEG, PNG, BMP or WebP.
-        ImageTooLargeError: over MAX_PIXELS or MAX_SCANS.
+        ImageTooLargeError: over MAX_PIXELS, MAX_SCANS, or MAX_WORK of both.
     """
     if not data:
         raise ImageError("the file is empty (0 bytes)")
@@ -73,13 +69,13 @@ build asks for the same one again and again (60 us of Python out of cold caches)
 """
 
 
-def _probe_jpeg(data: bytes, scan: _FirstScan | None = None) -> SourceInfo:
+def _probe_jpeg(data: bytes, scan: FirstScan | None = None) -> SourceInfo:
     """`probe` of a JPEG whose markers may have been walked already."""
     height, width, colorspace, _ = header(data)
-    _check_pixels(height, width)
-    scan = scan or _first_scan(data)
-    if scan.several and (count := _count_scans(data, scan.at)) > MAX_SCANS:
-        raise ImageTooLargeError(f"a JPEG of {count} scans: more than {MAX_SCANS} are refused")
+    check_pixels(height, width)
+    scan = scan or first_scan(data)
+    if scan.several:
+        check_scans(data.count(SCAN, scan.at), height, width)
     if scan.orientation >= 5:
         height, width = width, height
     plain = scan.orientation == 1 and colorspace in ("YCbCr", "Gray", "RGB")
@@ -104,7 +100,7 @@ def probe_file(path: Path) -> SourceInfo:
         for length in _HEADS:
             head += file.read(length - len(head))
             with suppress(ImageError):  # also where the head ends too early
-                if head.startswith(b"\xff\xd8") and not (scan := _first_scan(head)).several:
+                if head.startswith(b"\xff\xd8") and not (scan := first_scan(head)).several:
                     return _probe_jpeg(head, scan)
         return probe(head + file.readall())
 
@@ -133,73 +129,8 @@ def read_source(
         count = info.height * info.width * 3
         fits = scratch is not None and scratch.size >= count
         out = scratch[:count].reshape(*stored, 3) if scratch is not None and fits else None
-        return turned(decode(data, out), info.orientation)
+        return turned(decode(data, out, limits=False), info.orientation)
     return turned(_decode_other(data), info.orientation)
-
-
-def _check_pixels(height: int, width: int) -> None:
-    if height * width > MAX_PIXELS:
-        raise ImageTooLargeError(f"{width}x{height} pixels: more than {MAX_PIXELS:,} are refused")
-    if height < 1 or width < 1:
-        raise ImageError(f"an image of {width}x{height} pixels")
-
-
-class _FirstScan(NamedTuple):
-    """What a JPEG's markers say up to its first start of scan."""
-
-    at: int
-    """Where that marker is."""
-    several: bool
-    """Whether the decoder would read further scans: of progressive files, and after a first scan
-    that does not hold all components.
-    """
-    orientation: int
-    """By EXIF or XMP, 1..8."""
-
-
-def _first_scan(data: bytes) -> _FirstScan:
-    """Walk the markers of a JPEG up to its pixels.
-
-    Raises:
-        ImageError: there are none, or the walk loses its place.
-    """
-    exif, xmp = b"", b""
-    components, progressive, at = 0, False, 2
-    while at + 4 <= len(data):
-        if data[at] != 0xFF:
-            break
-        marker = data[at + 1]
-        if marker == 0xFF or marker in _STANDALONE:
-            at += 1 if marker == 0xFF else 2
-            continue
-        if marker == 0xD9:
-            break
-        length = int.from_bytes(data[at + 2 : at + 4])
-        if length < 2:  # the decoder would read on where this walk loses its place
-            raise ImageError(f"a JPEG with a segment of length {length}")
-        body = data[at + 4 : at + 2 + length]
-        if marker == 0xDA:
-            several = progressive or not body or body[0] < components
-            return _FirstScan(at, several, orientation_of(exif, xmp))
-        if marker == 0xE1 and body.startswith(b"Exif\0\0"):
-            exif = exif or body  # a second segment goes on with the first
-        elif marker == 0xE1 and body.startswith(XMP_MARK):
-            xmp = body
-        elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            components = body[5] if len(body) > 5 else 0
-            progressive = marker in (0xC2, 0xC6, 0xCA, 0xCE)
-        at += 2 + length
-    raise ImageError("a JPEG without image data")
-
-
-def _count_scans(data: bytes, at: int) -> int:
-    """Start-of-scan markers from the first one, at `at`, on; entropy-coded data cannot hold these
-    two bytes.
-
-    Bytes inside a table segment between scans can, so a count over the limit may be too high by a
-    few; nobody writes a hundred scans.
-    """
-    return data.count(b"\xff\xda", at)
 
 
 class _Whole(io.BytesIO):
@@ -227,7 +158,7 @@ def _rgb(cmyk: npt.NDArray[np.uint8]) -> Pixels:
 def _open_other(data: bytes) -> PIL.Image.Image:
     if PIL is None:
         raise MissingExtraError.of("Pillow", "build", "reading PNG, BMP or WebP images")
-    _check_pixels(*_declared_size(data))  # before Pillow warns, or refuses by a limit of its own
+    check_pixels(*_declared_size(data))  # before Pillow warns, or refuses by a limit of its own
     try:
         return PIL.Image.open(_Whole(data), formats=_OTHER_FORMATS)
     except Exception as error:  # hostile bytes make Pillow's plugins raise whatever comes
@@ -259,7 +190,7 @@ def _declared_size(data: bytes) -> Size:
 def _probe_other(data: bytes) -> SourceInfo:
     image = _open_other(data)
     width, height = image.size
-    _check_pixels(height, width)
+    check_pixels(height, width)
     # From the header alone: Pillow's own getexif() would decode a PNG to look behind its pixels.
     blocks = image.info.get("exif", b""), image.info.get("xmp", b"")
     orientation = orientation_of(*(png_metadata(data) if image.format == "PNG" else blocks))
@@ -273,11 +204,21 @@ def _decode_other(data: bytes) -> Pixels:
     if image.format == "PNG":
         check_png(data, unpack=PIL.ImageFile.LOAD_TRUNCATED_IMAGES)
     try:
-        if image.mode.startswith("I;16"):  # Pillow clips 16-bit grey instead of scaling it
-            grey = (np.asarray(image) >> 8).astype(np.uint8)
-            return np.repeat(grey[:, :, None], 3, axis=2)
-        if image.mode == "P":  # a palette with transparency, which Pillow warns of
-            image = image.convert("RGBA")
-        return np.array(image.convert("RGB"))
+        image.load()
+        out = np.empty((image.height, image.width, 3), np.uint8)
+        for first in range(0, image.height, _STRIP):
+            last = min(first + _STRIP, image.height)
+            out[first:last] = _rgb_of(image.crop((0, first, image.width, last)))
+        return out
     except Exception as error:
         raise ImageError(f"damaged {image.format} image: {error}") from None
+
+
+def _rgb_of(image: PIL.Image.Image) -> Pixels:
+    """[H, W, 3] of a few lines: what Pillow holds of the whole is three copies of it."""
+    if image.mode.startswith("I;16"):  # Pillow clips 16-bit grey instead of scaling it
+        grey = (np.asarray(image) >> 8).astype(np.uint8)
+        return np.repeat(grey[:, :, None], 3, axis=2)
+    if image.mode == "P":  # a palette with transparency, which Pillow warns of
+        image = image.convert("RGBA")
+    return np.asarray(image.convert("RGB"))

@@ -114,9 +114,11 @@ class StoreCrops:
         ):
             try:
                 if fits:
-                    codec.decode(jpeg, out, fast_dct=self.fast_dct)
+                    codec.decode(jpeg, out, fast_dct=self.fast_dct, limits=False)
                 else:
-                    larger = codec.decode_scaled(jpeg, self._size, fast_dct=self.fast_dct)
+                    larger = codec.decode_scaled(
+                        jpeg, self._size, fast_dct=self.fast_dct, limits=False
+                    )
                     codec.resize(larger, self._size, out)
             except ImageError as error:
                 failed.append((at, error))

@@ -12,8 +12,10 @@ from typing import Any, NamedTuple, Self
 import lmdb
 import numpy as np
 
+from lmdb_reid import codec
 from lmdb_reid.errors import (
     CorruptSampleError,
+    ImageError,
     StoreClosedError,
     StoreDamagedError,
     UnknownRowError,
@@ -235,13 +237,22 @@ class Reading:
         return record
 
     def _compare(self, door: _Door, row: int, key: bytes, data: memoryview | None) -> None:
-        """The length first: where LMDB's own is damaged, the view ends beyond the file."""
+        """The length first: where LMDB's own is damaged, the view ends beyond the file. Last what
+        decoding would cost, which a store from elsewhere may have been made for.
+        """
         if data is None:
             raise StoreDamagedError(f"{door.part.file}: {key.decode()!r} has no image")
         if len(data) != self._tables.sizes[row]:
             raise _corrupt(door, row, key, "image", "it has another length than")
         if zlib.crc32(data) != self._tables.checksums[row]:
             raise _corrupt(door, row, key, "image", "crc32 differs from")
+        try:
+            codec.check_limits(data)
+        except ImageError as error:
+            sample_id = (door.part.prefix + key).decode()
+            raise CorruptSampleError(
+                f"{sample_id}: {error}", ids=[sample_id], rows=[row], path=door.part.file
+            ) from None
 
     def _checked(self, rows: Sequence[int] | Rows) -> Sequence[int]:
         if self._ended:

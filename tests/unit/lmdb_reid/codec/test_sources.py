@@ -16,8 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lmdb_reid import codec
+from lmdb_reid.codec._limits import first_scan
 from lmdb_reid.codec._orientation import exif_orientation, orientation_of
-from lmdb_reid.codec._sources import _first_scan
 from lmdb_reid.errors import ImageError, ImageTooLargeError
 
 Pictures = Callable[..., np.ndarray]
@@ -441,7 +441,7 @@ def test_any_markers_are_walked_to_an_end(segments: list[tuple[int, bytes]], tai
     for marker, body in segments:
         data += struct.pack(">BBH", 0xFF, marker, len(body) + 2) + body
     try:
-        scan = _first_scan(data + tail)
+        scan = first_scan(data + tail)
     except ImageError:
         return
     assert 1 <= scan.orientation <= 8

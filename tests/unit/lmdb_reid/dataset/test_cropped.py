@@ -309,7 +309,7 @@ def test_a_damaged_file_is_named_from_a_worker(tmp_path: Path) -> None:
 
 
 def test_a_file_of_too_many_pixels(paths: list[Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lmdb_reid.codec._sources.MAX_PIXELS", 100)
+    monkeypatch.setattr("lmdb_reid.codec._limits.MAX_PIXELS", 100)
     with pytest.raises(ImageTooLargeError, match=r"crop0\.png: "):
         CroppedBBoxDataset(paths, range(COUNT))[0]
 
