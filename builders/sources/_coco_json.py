@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from builders.sources._tree import some_of
+from lmdb_reid._regular import MAX_TEXT, opened, read_limited
 from lmdb_reid.errors import DuplicateSampleError, SourceError, SourceNotFoundError
 
 _FARTHEST = 1 << 31
@@ -21,11 +23,10 @@ def jsons_of(root: Path) -> list[Path]:
     found = []
     for path in sorted((*root.glob("*.json"), *root.glob("annotations/*.json"))):
         try:
-            with path.open("rb") as file:
-                head = file.read(1 << 16)
-                file.seek(0)
+            with opened(path) as (descriptor, _):
+                head = os.read(descriptor, 1 << 16)
                 is_coco = b'"images"' in head or b'"annotations"' in head
-        except OSError:
+        except (OSError, ValueError):
             continue
         if is_coco:
             found.append(path)
@@ -40,7 +41,7 @@ def read_document(path: Path) -> tuple[dict[str, Any], str]:
         SourceError: it is no json, or lacks images or annotations.
     """
     try:
-        data = path.read_bytes()
+        data = read_limited(path, MAX_TEXT)
         document = json.loads(data)
     except FileNotFoundError:
         raise SourceNotFoundError(f"no json at {path} (--annotations)") from None

@@ -10,6 +10,7 @@ import numpy as np
 
 from builders.columns import Ints
 from builders.sources._table import Floats, Reasons
+from lmdb_reid._regular import MAX_TEXT, read_limited
 from lmdb_reid.errors import SourceError, SourceNotFoundError
 
 FRAME, TRACK, X, Y, W, H, CONFIDENCE, CLASS, VISIBILITY = range(9)
@@ -40,11 +41,11 @@ def read_tracks(path: Path) -> TrackFile:
         SourceError: it cannot be read.
     """
     try:
-        data = path.read_bytes()
+        data = read_limited(path, MAX_TEXT)
         text = data.decode("utf-8-sig")
     except FileNotFoundError:
         raise SourceNotFoundError(f"no gt.txt at {path}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:  # what is no utf-8, too
         raise SourceError(f"{path} cannot be read: {error}") from None
     numbered = [(at, line) for at, line in enumerate(text.splitlines(), 1) if line.strip()]
     cells = np.zeros((len(numbered), 9))

@@ -17,6 +17,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from builders.columns import Coded, Column, Ints
+from lmdb_reid._regular import MAX_TEXT, read_limited
 from lmdb_reid.errors import SourceError, SourceNotFoundError
 
 MAX_FURTHER = 1000
@@ -111,13 +112,15 @@ def read_table(path: Path, needed: Sequence[str], *, option: str) -> Table:
 
 def _read_bytes(path: Path, option: str) -> bytes:
     try:
-        return path.read_bytes()
+        return read_limited(path, MAX_TEXT)
     except FileNotFoundError:
         raise SourceNotFoundError(f"no csv at {path} ({option})") from None
     except OSError as error:
         raise SourceError(
             f"{path} cannot be read: {error.strerror} ({option} names the csv file)"
         ) from None
+    except ValueError as error:
+        raise SourceError(f"{path} cannot be read: {error} ({option} names the csv file)") from None
 
 
 def _header(path: Path, text: bytes) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import stat
 import zlib
 from collections.abc import Callable, Mapping
@@ -11,14 +12,24 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lmdb_reid._regular import mapped, read_limited
 from lmdb_reid.errors import StoreChangedError, StoreDamagedError, StoreError
+from lmdb_reid.schema import NO_LABEL, Kind
 from lmdb_reid.store import _json
-from lmdb_reid.store._format import COLUMNS, ID_COLUMN, ID_OFFSETS_COLUMN
+from lmdb_reid.store._format import COLUMNS, ID_COLUMN, ID_OFFSETS_COLUMN, MAX_SIDE
 from lmdb_reid.store._passing import passing
 from lmdb_reid.store._specs import ColumnSpec
 
 AGAIN = "; copy the store again, or build it anew"
 Column = npt.NDArray[Any]
+_RANGES = {
+    "label": (NO_LABEL, (1 << 63) - 1),
+    "kind": (min(Kind), max(Kind)),
+    "height": (1, MAX_SIDE),
+    "width": (1, MAX_SIDE),
+    "src_order": (-1, (1 << 63) - 1),
+}
+_TEXT_BLOCK = 1 << 20
 
 
 class ColumnFiles:
@@ -51,10 +62,10 @@ class ColumnFiles:
         Raises:
             StoreDamagedError: the file is not the one that was sealed.
         """
-        mapped = self._maps.get(name)
-        if mapped is None:
-            mapped = self._maps[name] = self._map(name, self.specs[name])
-        return mapped
+        column = self._maps.get(name)
+        if column is None:
+            column = self._maps[name] = self._map(name, self.specs[name])
+        return column
 
     def categories(self, name: str) -> list[str] | None:
         """The strings that a column's codes stand for, or None where the column holds numbers."""
@@ -96,16 +107,15 @@ class ColumnFiles:
         if spec.length == 0:
             return np.empty(0, spec.dtype)
         try:
-            mapped = np.memmap(file, spec.dtype, "r", shape=(spec.length,))
+            column = mapped(file, spec.dtype, spec.length)
         except OSError as error:
             raise passing(file, error) or self._damaged(
                 f"{file} cannot be mapped: {error}"
             ) from None
         except ValueError as error:
             raise self._damaged(f"{file} cannot be mapped: {error}") from None
-        if zlib.crc32(mapped.data) != spec.crc32:
+        if zlib.crc32(column.data) != spec.crc32:
             raise self._damaged(f"{file} is damaged: its crc32 differs from the manifest's")
-        column = mapped.view(np.ndarray)  # the same memory; np.memmap takes 10 us to index
         self._check_values(file, name, spec, column)
         return column
 
@@ -115,6 +125,15 @@ class ColumnFiles:
             whole = column[0] == 0 and column[-1] == self.specs[ID_COLUMN].length
             if not (whole and (column[1:] > column[:-1]).all()):
                 raise self._damaged(f"{file} must ascend from 0 to the length of all ids")
+            if not _are_texts(self.column(ID_COLUMN), column):
+                raise self._damaged(f"{self._folder / ID_COLUMN}.bin holds ids that are no utf-8")
+        elif name in _RANGES:
+            least, most = int(column.min()), int(column.max())
+            if least < _RANGES[name][0] or most > _RANGES[name][1]:
+                raise self._damaged(
+                    f"{file} must hold numbers in {_RANGES[name][0]}..{_RANGES[name][1]}, got"
+                    f" {least}..{most}"
+                )
         elif spec.categories is not None and len(column):
             least, most = int(column.min()), int(column.max())
             if least < -1 or most >= spec.categories:
@@ -125,12 +144,13 @@ class ColumnFiles:
     def _read_categories(self, name: str, spec: ColumnSpec) -> list[str]:
         file = self._folder / f"{name}.json"
         try:
-            text = _json.read_limited(file, spec.categories_size)
+            text = read_limited(file, spec.categories_size)
             if zlib.crc32(text) != spec.categories_crc32:
                 raise self._damaged(f"{file} is damaged: its crc32 differs from the manifest's")
             names = _json.parse(text)
             if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
                 raise ValueError("it is no list of texts")
+            "".join(names).encode()  # no lone surrogates, which nothing could print
             if len(names) != spec.categories or len(set(names)) < len(names):
                 raise ValueError(f"it has not {spec.categories} different texts")
         except OSError as error:
@@ -149,3 +169,19 @@ class ColumnFiles:
                 f"the store at {self.path} was replaced since it was opened", path=self.path
             )
         return StoreDamagedError(message + AGAIN, path=self.path)
+
+
+def _are_texts(text: Column, ends: Column) -> bool:
+    """Whether each id is utf-8: all of them end to end, and none begins within a character."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    ascii_only = True
+    try:
+        for first in range(0, len(text), _TEXT_BLOCK):
+            block = text[first : first + _TEXT_BLOCK]
+            if int(block.max()) >= 0x80 or decoder.getstate()[0]:
+                ascii_only = False
+                decoder.decode(block.tobytes())
+        decoder.decode(b"", final=True)
+    except UnicodeDecodeError:
+        return False
+    return ascii_only or bool(((text[ends[:-1]] & 0xC0) != 0x80).all())

@@ -177,6 +177,17 @@ def _column_name(field: str, taken: Mapping[str, Any], reserved: frozenset[str])
     return free_name(name, taken)
 
 
+def may_hold(column: str, field: str) -> bool:
+    """Whether a column of this name can have been made for a field of records, here or by a merge:
+    it has the field's name, cleaned, or that and numbers of names that were taken.
+    """
+    clean = re.sub(r"[^A-Za-z0-9_]", "_", field)[:64]
+    for base in (clean, f"src_{clean}"[:64]):
+        if column == base or re.fullmatch(re.escape(base[:60]) + r"(_\d+)+", column):
+            return True
+    return False
+
+
 def free_name(name: str, taken: Collection[str]) -> str:
     """The name, or where it is taken the first of `name_2`, `name_3` ... that is not."""
     unique, number = name, 2

@@ -19,10 +19,7 @@ from typing import Any, NamedTuple
 import msgpack
 import numpy as np
 
-from lmdb_reid.errors import (
-    CorruptSampleError,
-    InvalidSampleError,
-)
+from lmdb_reid.errors import CorruptSampleError, InvalidSampleError, StoreDamagedError
 from lmdb_reid.schema import NO_LABEL, Kind
 
 FORMAT = "lmdb_reid"
@@ -57,11 +54,34 @@ CORE_COLUMNS = {
 FIELD_DTYPES = frozenset({"<i8", "<f8"})
 """What other columns of numbers are; codes of categories are <i4."""
 MAX_RECORD_DEPTH = 100
+MAX_SIDE = 65_500
+"""Most pixels of an image's side: what a JPEG can have."""
 
 Record = dict[str, Any]
+_SCALARS = frozenset({type(None), int, float, str, bool, bytes})
 
 
 _FACTS = struct.Struct("<IIIIIIq32s")
+_CRC = struct.Struct("<I")
+
+
+def journal_entry(key: bytes, body: bytes) -> bytes:
+    """What the journal of an unfinished build holds under `key`: a checksum of both, and `body`."""
+    return _CRC.pack(zlib.crc32(body, zlib.crc32(key))) + body
+
+
+def journal_body(key: bytes, entry: bytes | memoryview) -> bytes | memoryview:
+    """The reverse of `journal_entry`.
+
+    Raises:
+        StoreDamagedError: the entry is not what was noted.
+    """
+    body = entry[_CRC.size :]
+    if len(entry) < _CRC.size or zlib.crc32(body, zlib.crc32(key)) != _CRC.unpack_from(entry)[0]:
+        raise StoreDamagedError(
+            f"the journal's entry of {key.decode(errors='backslashreplace')!r} is damaged"
+        )
+    return body
 
 
 class Facts(NamedTuple):
@@ -75,30 +95,24 @@ class Facts(NamedTuple):
     width: int
     src_order: int
     sha256: bytes
+    mark: str = ""
+    """Of the group that it was put in."""
     derived: Mapping[str, int | float] = MappingProxyType({})
 
-    def pack(self) -> bytes:
-        """64 bytes, and what is derived as a msgpack map."""
-        packed: bytes = _FACTS.pack(*self[:-1])
-        return packed + msgpack.packb(dict(self.derived)) if self.derived else packed
+    def pack(self, key: bytes) -> bytes:
+        """The journal's entry: 64 bytes, and a msgpack list of the others."""
+        others: bytes = msgpack.packb((self.mark, dict(self.derived)))
+        return journal_entry(key, _FACTS.pack(*self[:-2]) + others)
 
     @classmethod
-    def unpack(cls, data: bytes | memoryview) -> Facts:
-        """The reverse of `pack`."""
-        plain = _FACTS.unpack(data[: _FACTS.size])
-        derived = data[_FACTS.size :]
-        crc32, record_crc32, image_size, record_size, height, width, order, sha256 = plain
-        return cls(
-            crc32,
-            record_crc32,
-            image_size,
-            record_size,
-            height,
-            width,
-            order,
-            sha256,
-            msgpack.unpackb(derived) if len(derived) else {},
-        )
+    def unpack(cls, key: bytes, entry: bytes | memoryview) -> Facts:
+        """The reverse of `pack`.
+
+        Raises:
+            StoreDamagedError: the entry is not what was noted.
+        """
+        body = journal_body(key, entry)
+        return cls(*_FACTS.unpack_from(body), *msgpack.unpackb(body[_FACTS.size :]))
 
 
 def partial_of(path: Path) -> Path:
@@ -113,7 +127,7 @@ def replaced_of(path: Path) -> Path:
     return path.with_name(path.name + REPLACED_SUFFIX)
 
 
-def sample_digest(key: bytes, image: bytes, record: bytes) -> bytes:
+def sample_digest(key: bytes, image: bytes | memoryview, record: bytes | memoryview) -> bytes:
     """SHA-256 of one sample: length and bytes of its id, length and bytes of its image (u32
     little-endian), record.
     """
@@ -187,7 +201,7 @@ def _shown(fields: Mapping[str, Any]) -> str:
 
 
 def _can_be_stored(value: Any, left: int = MAX_RECORD_DEPTH) -> bool:
-    if value is None or type(value) in (int, float, str, bool, bytes):
+    if type(value) in _SCALARS:
         return True
     if left == 0:
         return False
@@ -223,13 +237,18 @@ def unpack_record(key: bytes, data: bytes | memoryview) -> Record:
         record = msgpack.unpackb(data, raw=False, strict_map_key=True)
         label, kind = record["label"], record["kind"]
         Kind(kind)
-        good = type(label) is type(kind) is int and -1 <= label < 1 << 63
+        good = (
+            type(label) is type(kind) is int
+            and -1 <= label < 1 << 63
+            and all(type(name) is str for name in record)
+            and all(type(value) in _SCALARS or _can_be_stored(value) for value in record.values())
+        )
     except Exception as error:  # msgpack raises whatever its parts raise
         why = f"{type(error).__name__}: {error}"
     else:
         if good and isinstance(record, dict):
             return record
-        why = f"label {label!r} and kind {kind!r}"
+        why = f"label {label!r} and kind {kind!r}, or fields that no record holds"
     raise CorruptSampleError(
         f"{key.decode(errors='backslashreplace')}: its record is none ({why})"[:500]
     )

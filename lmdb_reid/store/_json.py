@@ -1,39 +1,14 @@
-"""JSON from files that nobody vouches for: size and nesting capped, no name twice, every value
-typed.
-"""
+"""JSON from files that nobody vouches for: nesting capped, no name twice, every value typed."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import stat
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, NoReturn
 
 MAX_DEPTH = 32
 """How deep lists and maps may be nested."""
-_OPEN = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0)
-
-
-def read_limited(file: Path, limit: int) -> bytes:
-    """The bytes of a regular file of at most `limit` bytes; a device or a pipe is not waited for.
-
-    Raises:
-        OSError: it cannot be read.
-        ValueError: it is no regular file, or has more bytes.
-    """
-    descriptor = os.open(file, os.O_RDONLY | _OPEN)
-    with open(descriptor, "rb", buffering=0) as opened:  # noqa: PTH123  # from a descriptor
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise ValueError("it is no regular file")
-        data = b""
-        while len(data) <= limit and (more := opened.read(limit + 1 - len(data))):
-            data += more
-    if len(data) > limit:
-        raise ValueError(f"it has more than {limit:,} bytes")
-    return data
 
 
 def parse(data: bytes) -> Any:

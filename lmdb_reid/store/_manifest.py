@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from lmdb_reid._regular import read_limited
 from lmdb_reid.errors import StoreDamagedError, StoreNotFoundError, StoreVersionError, UsageError
-from lmdb_reid.schema import MAX_ID_BYTES, Roles, Size
+from lmdb_reid.schema import MAX_ID_BYTES, Kind, Roles, Size
 from lmdb_reid.store import _json
 from lmdb_reid.store._format import (
     CORE_COLUMNS,
@@ -20,6 +21,7 @@ from lmdb_reid.store._format import (
     ID_COLUMN,
     ID_OFFSETS_COLUMN,
     MANIFEST,
+    MAX_SIDE,
     PARTIAL_SUFFIX,
     VERSION,
     partial_of,
@@ -43,8 +45,6 @@ from lmdb_reid.store._specs import (
 
 MAX_BYTES = 1 << 20
 """Most bytes of a manifest."""
-MAX_SIDE = 65_500
-"""Most pixels of an image's side: what a JPEG can have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -137,7 +137,7 @@ def read_manifest(path: Path) -> Manifest:
     """
     file = path / MANIFEST
     try:
-        return Manifest.parse(_json.read_limited(file, MAX_BYTES))
+        return Manifest.parse(read_limited(file, MAX_BYTES))
     except (FileNotFoundError, NotADirectoryError):
         raise StoreNotFoundError(_why_not_found(path), path=path) from None
     except OSError as error:
@@ -195,6 +195,10 @@ def _checked(found: Manifest) -> Manifest:
             raise ValueError(f"column {name!r} has {spec.length} entries of {found.samples}")
     if found.columns[ID_COLUMN].length > found.samples * MAX_ID_BYTES:
         raise ValueError(f"its ids are longer than {MAX_ID_BYTES} bytes")
+    if unknown := found.kinds.keys() - {kind.title for kind in Kind}:
+        raise ValueError(f"kinds must be among {', '.join(k.title for k in Kind)}, got {unknown}")
+    if found.identities > found.samples:
+        raise ValueError(f"{found.identities} identities of {found.samples} samples")
     if sum(found.kinds.values()) != found.samples:
         raise ValueError(f"its kinds are not those of {found.samples} samples")
     check_parts(found.parts)

@@ -5,17 +5,19 @@ them.
 from __future__ import annotations
 
 import contextlib
-import json
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from lmdb_reid import _disk
+from lmdb_reid._regular import read_limited
 from lmdb_reid.errors import (
     StoreBusyError,
     StoreExistsError,
     StoreNotFoundError,
     StoreWriteError,
 )
+from lmdb_reid.store import _json
 from lmdb_reid.store._format import (
     FORMAT,
     MANIFEST,
@@ -24,12 +26,13 @@ from lmdb_reid.store._format import (
     partial_of,
     replaced_of,
 )
-from lmdb_reid.store._manifest import Manifest, read_manifest
+from lmdb_reid.store._manifest import MAX_BYTES, Manifest, read_manifest
 
 WORK = "work"
 _REPLACES = "replaces"  # in an unfinished build that may take the place of a sealed store
 _REPLACED = "replaced"  # in a sealed store that another has replaced: it may be removed
 _DISCARDED = "discarded"  # what was work/ of a build that is being discarded
+_LOOKS, _PAUSE = 100, 0.01  # at a store whose name is about to come back; seconds between
 RESERVED = (PARTIAL_SUFFIX, REPLACED_SUFFIX)
 """What no store's name may end in: a sealed one would be taken for what its neighbour left."""
 TAKEN = (WORK, _DISCARDED, _REPLACES, _REPLACED)
@@ -45,8 +48,11 @@ def settle(path: Path) -> None:
     partial, replaced = partial_of(path), replaced_of(path)
     if not path.exists():
         if _is_store(replaced):
-            _disk.rename(replaced, path)
-            _disk.remove(path / _REPLACED)
+            # Whoever is between the two renames holds the lock of the new store.
+            with _locked(partial) if partial.exists() else contextlib.nullcontext():
+                if not path.exists() and replaced.exists():
+                    _disk.rename(replaced, path)
+                    _disk.remove(path / _REPLACED)
         return
     if not ((path / _REPLACES).exists() or replaced.exists()):
         return
@@ -65,14 +71,20 @@ def settled_manifest(path: Path) -> Manifest:
     Raises:
         StoreError: as `read_manifest`.
     """
-    try:
-        return read_manifest(path)
-    except StoreNotFoundError:
-        if not replaced_of(path).exists():
-            raise
-        with contextlib.suppress(StoreBusyError):
+    for _ in range(_LOOKS):
+        try:
+            return read_manifest(path)
+        except StoreNotFoundError:
+            if not replaced_of(path).exists():
+                break
+        try:
             settle(path)
-        return read_manifest(path)
+            break
+        except StoreBusyError:  # a build is between its two renames
+            time.sleep(_PAUSE)
+        except OSError:  # nothing can be moved or locked here
+            break
+    return read_manifest(path)
 
 
 @contextlib.contextmanager
@@ -242,7 +254,7 @@ def _is_store(path: Path) -> bool:
         OSError: the disk fails: nobody can tell.
     """
     try:
-        found = json.loads((path / MANIFEST).read_bytes())
+        found = _json.parse(read_limited(path / MANIFEST, MAX_BYTES))
     except (FileNotFoundError, NotADirectoryError, IsADirectoryError, ValueError):
         return False
     return isinstance(found, dict) and found.get("format") == FORMAT

@@ -78,8 +78,9 @@ Given = NewSample | tuple[str, bytes, Mapping[str, Any]]
 """What may be put: (id, JPEG, record) will do."""
 
 
-def prepared(sample: Given, src_order: int) -> Row:
-    """The four byte strings to write, all checked; `src_order` where the sample has none.
+def prepared(sample: Given, src_order: int, mark: str = "") -> Row:
+    """The four byte strings to write, all checked; `src_order` where the sample has none, `mark`
+    that of its group.
 
     Raises:
         InvalidSampleError: an id, image, record, order or derived number that a store cannot hold.
@@ -104,9 +105,10 @@ def prepared(sample: Given, src_order: int) -> Row:
         width=head.width,
         src_order=_checked_order(sample_id, src_order if given_order is None else given_order),
         sha256=_format.sample_digest(key, image, packed),
+        mark=mark,
         derived=_checked_derived(sample_id, derived),
     )
-    return key, image, packed, facts.pack()
+    return key, image, packed, facts.pack(key)
 
 
 def _checked_jpeg(sample_id: str, image: bytes) -> SourceInfo:

@@ -15,6 +15,7 @@ import numpy as np
 
 from lmdb_reid import _disk
 from lmdb_reid._version import __version__
+from lmdb_reid.errors import StoreDamagedError
 from lmdb_reid.schema import Kind, Size
 from lmdb_reid.store import _format, _handles
 from lmdb_reid.store._column_files import Column
@@ -126,14 +127,24 @@ def provenance() -> dict[str, str]:
 
 
 def _with_facts(data: Growing, journal: Growing) -> Iterator[tuple[bytes, memoryview, Facts]]:
-    """Every record in key order, checked against what was noted when it was put."""
+    """Every record in key order, checked against what was noted when it was put.
+
+    Raises:
+        StoreDamagedError: data and journal have not the same samples.
+        CorruptSampleError: a record is not the one that was put.
+    """
+    if data.entries(RECORDS_DB) != journal.entries(FACTS_DB):
+        raise StoreDamagedError("data and journal of the build have not the same samples")
     with (
         data.env.begin(buffers=True) as stored,
         journal.env.begin(buffers=True) as noted,
         stored.cursor(data.dbs[RECORDS_DB]) as records,
         noted.cursor(journal.dbs[FACTS_DB]) as all_facts,
     ):
-        for (key, record), (_, packed) in zip(records, all_facts, strict=True):
-            name, facts = bytes(key), Facts.unpack(packed)
+        for (key, record), (noted_key, entry) in zip(records, all_facts, strict=False):
+            name = bytes(key)
+            if noted_key != key:
+                raise StoreDamagedError(f"the journal of the build lacks {name.decode()!r}")
+            facts = Facts.unpack(name, entry)
             _format.check_record(name, record, facts.record_crc32)
             yield name, record, facts

@@ -18,7 +18,10 @@ PART_NAME = re.compile(rf"({_SEGMENT}(/{_SEGMENT})*)?")
 DIGEST = re.compile(r"[0-9a-f]{64}")
 _CRC = (1 << 32) - 1
 _ANY = re.compile(r"(?s).*")
-_PATH = re.compile(r"[^\x00-\x1f\x7f-\x9f]{1,4096}")
+# Lone surrogates stand for bytes of a name that are no utf-8: U+DC80 to U+DCFF, and no others.
+_PATH = re.compile(r"[^\x00-\x1f\x7f-\x9f\ud800-\udc7f\udd00-\udfff]{1,4096}")
+MAX_CATEGORIES = 1 << 30
+"""Most bytes of a column's strings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +82,8 @@ def column_of(name: str, raw: Fields) -> ColumnSpec:
         dtype=raw.text("dtype", _ANY),
         length=raw.integer("length", MOST),
         crc32=raw.integer("crc32", _CRC),
-        categories=codes.integer("length", MOST) if codes else None,
-        categories_size=codes.integer("size", MOST) if codes else 0,
+        categories=codes.integer("length", raw.integer("length", MOST)) if codes else None,
+        categories_size=codes.integer("size", MAX_CATEGORIES) if codes else 0,
         categories_crc32=codes.integer("crc32", _CRC) if codes else 0,
         field=raw.text("field", _ANY) if "field" in raw else None,
         derived=raw.items().get("derived") is True,

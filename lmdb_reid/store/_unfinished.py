@@ -7,13 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import lmdb
-import msgpack
 
 from lmdb_reid.errors import DuplicateSampleError
 from lmdb_reid.store import _growing
 from lmdb_reid.store._format import IMAGES_DB, RECORDS_DB
 from lmdb_reid.store._growing import Growing
 from lmdb_reid.store._prepared import Mark, Row
+from lmdb_reid.store._resumed import (
+    check_length,
+    check_structure,
+    packed_entry,
+    take_out_damaged,
+    unpacked_mark,
+)
 from lmdb_reid.store._sealing import FACTS_DB, LAST, MARKS_DB, STATE_DB, UNORDERED
 
 
@@ -26,12 +32,16 @@ class Unfinished:
     Args:
         data: the file of images and records.
         journal: the file of what is done.
+        resumed: whether they are of an earlier run: then all that they hold is compared first.
 
-    Raises (from every method):
-        lmdb.Error, OSError: the disk fails. Nothing more may be put then.
+    Raises:
+        StoreDamagedError: what an earlier run left cannot be gone on with.
+        lmdb.Error, OSError: the disk fails, from every method. Nothing more may be put then.
     """
 
-    def __init__(self, data: Path, journal: Path) -> None:
+    def __init__(self, data: Path, journal: Path, *, resumed: bool) -> None:
+        for file in (data, journal) if resumed else ():
+            check_structure(file)
         self.data = Growing(data, (IMAGES_DB, RECORDS_DB))
         try:
             self.journal = Growing(journal, (FACTS_DB, MARKS_DB, STATE_DB))
@@ -42,7 +52,13 @@ class Unfinished:
         self._pending_bytes = 0
         self._committed = time.monotonic()
         try:
+            if resumed:
+                check_length(self.data, data)
+                check_length(self.journal, journal)
             self._take_out_unknown()
+            if resumed:
+                self.commit()
+                take_out_damaged(self.data, self.journal)
             self._greatest = self._greatest_stored()  # key put so far
             self.count = self.journal.entries(FACTS_DB)  # samples put so far
         except BaseException:
@@ -88,7 +104,7 @@ class Unfinished:
         self.commit()
         marks = self.journal.dbs[MARKS_DB]
         with self.journal.env.begin() as txn, txn.cursor(marks) as cursor:
-            return {key.decode(): msgpack.unpackb(note) for key, note in cursor}
+            return {key.decode(): unpacked_mark(key, entry).note for key, entry in cursor}
 
     def close(self) -> None:
         """Close both files; what was not committed is forgotten."""
@@ -112,7 +128,12 @@ class Unfinished:
             data.txn.put(key, record, db=records)
             journal.txn.put(key, facts, db=facts_db)
         if mark is not None:
-            journal.txn.put(*mark, db=journal.dbs[MARKS_DB])
+            key, note = mark
+            earlier = journal.txn.get(key, db=journal.dbs[MARKS_DB])
+            count = 0 if earlier is None else unpacked_mark(key, earlier).samples
+            journal.txn.put(
+                key, packed_entry(key, count + len(rows), note), db=journal.dbs[MARKS_DB]
+            )
         if rows:
             if rows[0][0] < self._greatest:
                 journal.txn.put(UNORDERED, b"1", db=journal.dbs[STATE_DB])
@@ -148,7 +169,8 @@ class Unfinished:
         """Take samples out of data that were committed when the journal was not."""
         data, journal = self.data, self.journal
         with journal.env.begin() as txn:
-            if int(txn.get(LAST, b"0", db=journal.dbs[STATE_DB])) == data.last_transaction:
+            last = txn.get(LAST, db=journal.dbs[STATE_DB])
+            if last == str(data.last_transaction).encode():
                 return
             with data.env.begin() as stored, stored.cursor(data.dbs[IMAGES_DB]) as cursor:
                 keys = cursor.iternext(values=False)

@@ -10,12 +10,19 @@ from typing import Any, Protocol
 import lmdb.verify
 
 from lmdb_reid import codec
-from lmdb_reid.errors import CorruptSampleError, ImageError, LmdbReidError, StoreError
+from lmdb_reid.errors import (
+    CorruptSampleError,
+    ImageError,
+    InvalidSampleError,
+    LmdbReidError,
+    StoreError,
+)
 from lmdb_reid.progress import Progress
-from lmdb_reid.schema import Size
+from lmdb_reid.schema import Size, check_id
 from lmdb_reid.store import _format, _sealing
 from lmdb_reid.store._column_files import ColumnFiles
 from lmdb_reid.store._columns import Columns
+from lmdb_reid.store._columns_builder import may_hold
 from lmdb_reid.store._ids import Ids
 from lmdb_reid.store._manifest import Manifest
 from lmdb_reid.store._part import Part
@@ -88,7 +95,8 @@ def verify(
             files.column(name)
             files.categories(name)
         except StoreError as error:
-            found.add(str(error))
+            if str(error) not in found.problems:  # ids are looked at with their offsets, too
+                found.add(str(error))
     if found.ok:  # without sound ids and checksums no sample can be judged
         _verify_counts(store, found)
         for part in parts:
@@ -142,11 +150,16 @@ def _verify_samples(
     digest, before = _format.ContentDigest(), found.count
     first, end, cut = part.spec.first, part.spec.first + part.spec.count, len(part.prefix)
     agreement = _Agreement(store, part)
+    last = b""
+    for name in agreement.misnamed if deep else ():
+        found.add(f"column {name!r} cannot be the one of {store.manifest.columns[name].field!r}")
     for start in range(first, end, _AT_ONCE):
         with store.reading(again=True) as reading:
             for row in range(start, min(start + _AT_ONCE, end)):
                 sample_id = store.ids.key(row)
                 try:
+                    _check_id(sample_id, last)
+                    last = sample_id
                     jpeg, record = reading.pair(row, sample_id)
                     if deep:
                         digest.add(_format.sample_digest(sample_id[cut:], jpeg, record))
@@ -165,6 +178,21 @@ def _verify_samples(
         )
 
 
+def _check_id(sample_id: bytes, last: bytes) -> None:
+    """Refuse an id that no build gives, or that does not follow the last of its part.
+
+    Raises:
+        CorruptSampleError: it is one.
+    """
+    text = sample_id.decode()
+    try:
+        check_id(text)
+    except InvalidSampleError as error:
+        raise CorruptSampleError(str(error)) from None
+    if sample_id <= last:
+        raise CorruptSampleError(f"{text}: its id must come after {last.decode()}")
+
+
 class _Agreement:
     """Whether the columns say of a sample what its record and picture do."""
 
@@ -172,10 +200,14 @@ class _Agreement:
         self._ids = store.ids
         self._columns = store.columns
         self._offset = part.spec.label_offset
+        self.misnamed: list[str] = []
+        """Columns that no build calls so for the field that they hold."""
         self._fields: dict[str, tuple[str | None, list[str] | None]] = {}
         for name in store.columns:
             spec = store.manifest.columns[name]
             if name not in _format.CORE_COLUMNS and not spec.derived:
+                if not may_hold(name, spec.field or name):
+                    self.misnamed.append(name)
                 source = part.spec.fields.get(name, spec.field or name)
                 self._fields[name] = source, store.columns.categories(name)
 

@@ -20,7 +20,6 @@ from lmdb_reid import _disk
 from lmdb_reid.errors import (
     InvalidSampleError,
     ResourceError,
-    ResumeError,
     StoreClosedError,
     StoreDamagedError,
     StoreError,
@@ -35,10 +34,10 @@ from lmdb_reid.store._prepared import (
     Given,
     NewSample,
     as_json,
-    difference,
     packed_mark,
     prepared,
 )
+from lmdb_reid.store._resumed import check_settings
 from lmdb_reid.store._specs import check_roles
 from lmdb_reid.store._store import Store
 from lmdb_reid.store._unfinished import Unfinished
@@ -106,10 +105,11 @@ class StoreWriter:
             claim = _places.claimed(self.path, resume=resume, overwrite=overwrite)
             found, self._overwrite = self._claim.enter_context(claim)
             try:
-                if found:
-                    self._check_settings()
+                noted = self._work / _SETTINGS
+                known = not found or check_settings(self._partial, noted, self._settings)
+                self._found_complete = self.complete
                 if not self.complete:
-                    self._open()
+                    self._open(resumed=found, known=known)
             except BaseException:
                 self.close()
                 raise
@@ -170,8 +170,10 @@ class StoreWriter:
         remembered. `note` is any msgpack value, given back by `marks`.
         """
         build = self._unfinished()
-        rows = sorted(prepared(sample, order) for order, sample in enumerate(samples, build.count))
         packed = packed_mark(mark, note)
+        rows = sorted(
+            prepared(sample, order, mark) for order, sample in enumerate(samples, build.count)
+        )
         with self._writing():
             build.put(rows, packed)
 
@@ -268,44 +270,38 @@ class StoreWriter:
         _disk.write_whole(self._partial / name, data, draft=self._work / f"{name}.draft")
 
     def _check_opens(self) -> None:
-        """No name for what no reader could open: an old store may have to go for it."""
+        """No name for what no reader could open: an old store may have to go for it. What an
+        earlier run finished is compared as a whole.
+        """
+        problems: list[str] = []
         try:
-            Store(self._partial).close()
+            with Store(
+                self._partial, check="structure" if self._found_complete else "pins"
+            ) as store:
+                problems += store.verify().problems if self._found_complete else []
         except (StoreError, ResourceError) as error:
+            problems.append(str(error))
+        if problems:
             raise StoreWriteError(
                 f"the finished build {self._partial} cannot be opened, so that it does not become"
-                f" {self.path}: {error}. Build again with --overwrite",
-                path=self._partial,
-            ) from error
-
-    # -- opening
-
-    def _check_settings(self) -> None:
-        """Refuse to go on with an unfinished build that has other settings."""
-        if (self._partial / _format.MANIFEST).exists():
-            earlier = read_manifest(self._partial).build
-        else:
-            try:
-                earlier = json.loads((self._work / _SETTINGS).read_bytes())
-            except (FileNotFoundError, ValueError):  # killed before anything was put
-                _disk.remove(self._work / _SETTINGS)
-                return
-        differences = [
-            difference(name, earlier.get(name), self._settings.get(name))
-            for name in sorted({*earlier, *self._settings})
-            if earlier.get(name) != self._settings.get(name)
-        ]
-        if differences:
-            raise ResumeError(
-                f"cannot resume {self._partial}: {'; '.join(differences)}. Give what it was begun"
-                f" with, or --overwrite",
+                f" {self.path}: {problems[0]}. Build again with --overwrite",
                 path=self._partial,
             )
 
-    def _open(self) -> None:
+    # -- opening
+
+    def _open(self, *, resumed: bool, known: bool) -> None:
         if not (self._work / _SETTINGS).exists():
             _disk.write_whole(self._work / _SETTINGS, json.dumps(self._settings).encode())
-        self._build = Unfinished(self._partial / _format.DATA, self._work / _JOURNAL)
+        data, journal = self._partial / _format.DATA, self._work / _JOURNAL
+        self._build = Unfinished(data, journal, resumed=resumed)
+        if not known and (self._build.count or self._build.marks()):
+            _disk.remove(self._work / _SETTINGS)
+            raise StoreDamagedError(
+                f"the settings of {self._partial} cannot be read: --overwrite discards the build"
+                " and begins again",
+                path=self._partial,
+            )
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:

@@ -313,14 +313,11 @@ def test_a_manifest_that_the_disk_cannot_read_is_not_told_as_no_store(
 ) -> None:
     path = tmp_path / "a.lmdb"
     built(path, jpeg(1))
-    read = Path.read_bytes
 
-    def failing(self: Path) -> bytes:
-        if self == path / "manifest.json":
-            raise OSError(5, "Input/output error", str(self))
-        return read(self)
+    def failing(file: Path, limit: int) -> bytes:
+        raise OSError(5, "Input/output error", str(file))
 
-    monkeypatch.setattr(Path, "read_bytes", failing)
+    monkeypatch.setattr(_places, "read_limited", failing)
     with pytest.raises(StoreWriteError, match="Input/output error"):
         StoreWriter(path, overwrite=True)
     with pytest.raises(OSError, match="Input/output error"):

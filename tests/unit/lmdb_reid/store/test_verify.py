@@ -9,11 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import msgpack
+import numpy as np
 import numpy.typing as npt
 import pytest
 
 from lmdb_reid import Store, StoreWriter, codec
-from lmdb_reid.errors import CorruptSampleError, InvalidSampleError
+from lmdb_reid.cli.main import main
+from lmdb_reid.errors import CorruptSampleError, InvalidSampleError, StoreDamagedError
 from lmdb_reid.store import _format, _prepared
 
 Jpegs = Callable[..., bytes]
@@ -267,3 +269,72 @@ def test_a_picture_without_limits_costs_verify_nothing(
     (found,) = problems(Store(path), deep=True)
     assert found.startswith("huge: ")
     assert "pixels" in found
+
+
+# -- what a digest proves
+
+
+def test_a_digest_that_is_expected(
+    store_path: Path, capsys: pytest.CaptureFixture[str], jpeg: Jpegs
+) -> None:
+    digest = Store(store_path).digest
+    assert main(["verify", str(store_path), "--expect-digest", digest]) == 0
+    out = capsys.readouterr().out
+    assert "every image decoded" in out
+    assert "the digest is the expected one" in out
+    assert "it says nothing of roles, src_order" in out
+    assert main(["verify", str(store_path), "--expect-digest", "0" * 64, "--json"]) == 1
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+    assert problem == f"the content digest is {digest}, not {'0' * 64}"
+    assert main(["verify", str(store_path), "--expect-digest", "abc"]) == 2
+    column = Store(store_path).columns["quarter"].copy()
+    reseal_column(store_path, "quarter", column[::-1])
+    assert main(["verify", str(store_path), "--expect-digest", digest]) == 1
+
+
+def test_a_column_under_a_name_that_its_field_cannot_have(make_store: MakeStore) -> None:
+    path = make_store(fields={"a b": 1, "label ": 2, "src_label": 3, "height": 4})
+    assert problems(Store(path), deep=True) == []
+    manifest = json.loads((path / "manifest.json").read_bytes())
+    manifest["columns"]["camera"] = manifest["columns"].pop("quarter") | {"field": "quarter"}
+    write_manifest(path, manifest)
+    for suffix in ("bin", "json"):
+        (path / "columns" / f"quarter.{suffix}").rename(path / "columns" / f"camera.{suffix}")
+    assert problems(Store(path)) == []
+    assert problems(Store(path), deep=True) == ["column 'camera' cannot be the one of 'quarter'"]
+
+
+@pytest.mark.parametrize(
+    ("ids", "message"),
+    [
+        ([b"a\x1b[2J", *[b"b%d" % row for row in range(7)]], "has a control character"),
+        ([b"f000#000"] * 8, "its id must come after f000#000"),
+    ],
+)
+def test_ids_that_no_build_gives(ids: list[bytes], message: str, store_path: Path) -> None:
+    reseal_column(store_path, "id", np.frombuffer(b"".join(ids), np.uint8))
+    reseal_column(store_path, "id_offsets", np.cumsum([0, *map(len, ids)]))
+    manifest = json.loads((store_path / "manifest.json").read_bytes())
+    manifest["columns"]["id"]["length"] = sum(map(len, ids))
+    write_manifest(store_path, manifest)
+    assert any(message in line for line in problems(Store(store_path)))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("label", -2), ("kind", 5), ("height", 0), ("width", 65_501)]
+)
+def test_numbers_that_no_column_holds(name: str, value: int, store_path: Path) -> None:
+    column = Store(store_path).columns[name].copy()
+    column[3] = value
+    reseal_column(store_path, name, column)
+    with pytest.raises(StoreDamagedError, match=rf"{name}\.bin must hold numbers in .*{value}"):
+        Store(store_path).columns[name].sum()
+
+
+def test_ids_are_texts(store_path: Path) -> None:
+    for at, byte in ((3, 0xFF), (0, 0xA9), (7, 0xC3)):
+        data = bytearray((store_path / "columns" / "id.bin").read_bytes())
+        data[at] = byte
+        reseal_column(store_path, "id", np.frombuffer(bytes(data), np.uint8))
+        with pytest.raises(StoreDamagedError, match=r"id\.bin holds ids that are no utf-8"):
+            Store(store_path).ids[0]
