@@ -1,6 +1,7 @@
 # make demo        draw a small game, build a store from it and read it, in an environment made here
 # make test        the gate: format, lint, types, layers, tests
 # make test-slow   the tests that the gate leaves out because they take long
+# make attacks     hostile input: the table of attacks, and COUNT changed inputs of each kind from SEED on
 #
 # PYTHON chooses the interpreter (3.11 or newer) that the environment is made with, VENV where it stands.
 
@@ -9,7 +10,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
-.PHONY: demo test test-slow clean
+COUNT ?= 100000
+SEED ?= 0
+
+.PHONY: demo test test-slow attacks clean
 .NOTPARALLEL:
 
 demo: $(VENV)/.with-all
@@ -24,6 +28,10 @@ test: $(VENV)/.with-dev
 
 test-slow: $(VENV)/.with-dev
 	$(BIN)/python -m pytest -m "slow and not gpu and not bench"
+
+attacks: $(VENV)/.with-dev
+	$(BIN)/python -m pytest tests/attacks -s
+	$(BIN)/python tests/attacks/mutate.py --count $(COUNT) --seed $(SEED)
 
 clean:
 	rm -rf $(VENV) data/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
