@@ -170,7 +170,14 @@ def _opened(folder: Path, count: int, nbytes: int) -> TierFiles | None:
             kept.callback(os.close, marks)
         except UntrustedError:
             raise
-        except (FileNotFoundError, NotADirectoryError, ValueError, KeyError, TypeError):
+        except (
+            FileNotFoundError,
+            NotADirectoryError,
+            ValueError,
+            KeyError,
+            TypeError,
+            RecursionError,
+        ):
             return None
         except OSError as error:
             if error.errno in (errno.ELOOP, errno.ENXIO, errno.EISDIR, errno.ENODEV):

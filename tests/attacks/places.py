@@ -157,6 +157,8 @@ def _resumed(make: Change, name: str, folder: Path) -> None:
     path = folder / "a.lmdb"
     with StoreWriter(path) as writer:
         writer.put_group("f", [("a", picture(), {})])
+        writer.commit()
+        writer.close()
     file = folder / "a.lmdb.partial" / name
     file.unlink()
     make(file)

@@ -38,6 +38,8 @@ def build(jpeg: Jpegs) -> Callable[..., str]:
                 if f"f{frame}" not in done:
                     writer.put_group(f"f{frame}", samples, note={"samples": 3})
             if not seal:
+                writer.commit()
+                writer.close()
                 return ""
             writer.seal()
         with Store(path) as store:
@@ -85,6 +87,7 @@ def test_a_damaged_picture_is_taken_out_with_its_frame_and_cut_again(
     flip(file, at + 300)
     with StoreWriter(path, settings={"size": [64, 32]}, resume=True) as writer:
         assert set(writer.marks()) == {"f0", "f2"}
+        writer.close()
     assert build(path, resume=True) == wanted
 
 
@@ -103,6 +106,7 @@ def test_what_is_missing_of_a_frame_takes_the_frame_out(
             assert txn.delete(b"f1" if what == "mark" else b"f1#1")
     with StoreWriter(path, settings={"size": [64, 32]}, resume=True) as writer:
         assert set(writer.marks()) == {"f0", "f2"}
+        writer.close()
     assert build(path, resume=True) == wanted
 
 
@@ -111,6 +115,8 @@ def test_a_sample_without_a_mark_is_an_error_when_damaged(tmp_path: Path, jpeg: 
     with StoreWriter(path) as writer:
         for row in range(5):
             writer.put(f"s{row}", jpeg(row, (64, 32)), {"label": row})
+        writer.commit()
+        writer.close()
     file, at = stored(tmp_path / "a.lmdb.partial", b"s3")
     flip(file, at + 200)
     with pytest.raises(StoreDamagedError, match=r"'s3' .* without a mark: --overwrite"):
@@ -125,6 +131,8 @@ def test_one_mark_of_two_groups_counts_both(tmp_path: Path, jpeg: Jpegs) -> None
     with StoreWriter(path) as writer:
         writer.put_group("m", [("a", jpeg(1), {}), ("b", jpeg(2), {})], note=1)
         writer.put_group("m", [("c", jpeg(3), {})], note=2)
+        writer.commit()
+        writer.close()
     with StoreWriter(path, resume=True) as writer:
         assert writer.marks() == {"m": 2}
         writer.seal()
