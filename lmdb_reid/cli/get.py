@@ -6,7 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from lmdb_reid.cli.output import print_json
+from lmdb_reid.cli.output import print_json, print_lines
 from lmdb_reid.errors import StoreNotFoundError, UsageError
 from lmdb_reid.store import Store
 
@@ -49,10 +49,9 @@ def run(args: argparse.Namespace) -> int:
             }
         )
     else:
-        print(sample)
-        print("\n".join(f"  {name:<12} {value}" for name, value in record.items()))
+        print_lines([repr(sample), *(f"  {name:<12} {value}" for name, value in record.items())])
         if args.output:
-            print(f"wrote {args.output}")
+            print_lines([f"wrote {args.output}"])
     return 0
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from lmdb_reid.bench import pages
-from lmdb_reid.cli.output import print_json
+from lmdb_reid.cli.output import print_json, print_lines
 from lmdb_reid.machine import size_in_words
 from lmdb_reid.store import Store
 
@@ -31,7 +31,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(facts)
     else:
-        print("\n".join(lines(facts)))
+        print_lines(lines(facts))
     return 0
 
 
@@ -82,7 +82,7 @@ def lines(facts: dict[str, Any]) -> list[str]:
     lines = [
         f"{facts['store']}  (format {facts['format']})",
         f"  samples     {facts['samples']:,}: {kinds}",
-        f"  identities  {facts['identities']:,}{_per_identity(facts['labels'])}",
+        *f"  identities  {facts['identities']:,}{_per_identity(facts['labels'])}".split("\n"),
         f"  images      {size}",
         f"  on disk     {size_in_words(facts['bytes'])}, {in_cache}",
         f"  digest      {facts['digest']}",

@@ -6,7 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
-from lmdb_reid.cli.output import print_json
+from lmdb_reid.cli.output import print_json, print_lines
 from lmdb_reid.errors import UsageError
 from lmdb_reid.store import Store, copy_whole, merge
 
@@ -70,7 +70,7 @@ def run(args: argparse.Namespace) -> int:
         if args.json:
             print_json(facts)
         else:
-            print(repr(store))
+            print_lines([repr(store)])
     return 0
 
 

@@ -11,7 +11,7 @@ import math
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 # JSON allows these in a text, and a terminal takes some of them for commands.
@@ -26,6 +26,11 @@ def print_json(facts: Mapping[str, Any]) -> None:
         facts: JSON values, tuples, paths and NumPy's numbers; other values are printed as repr.
     """
     sys.stdout.write(as_json(facts) + "\n")
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines for people on standard output, each as one line: see `visible`."""
+    sys.stdout.write("".join(visible(line) + "\n" for line in lines))
 
 
 def as_json(facts: Mapping[str, Any]) -> str:

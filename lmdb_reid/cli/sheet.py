@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lmdb_reid.augment import Draws, draw, place, resolve
-from lmdb_reid.cli.output import print_json
+from lmdb_reid.cli.output import print_json, print_lines
 from lmdb_reid.crops import StoreCrops
 from lmdb_reid.errors import UsageError
 from lmdb_reid.pictures import contact_sheet
@@ -103,7 +103,7 @@ def _print(args: argparse.Namespace, file: Path, ids: list[str], line: str) -> N
     if args.json:
         print_json({"store": args.store, "samples": len(ids), "output": file, "ids": ids})
     else:
-        print(line)
+        print_lines([line])
 
 
 def _coloured(pixels: Pixels, draws: Draws) -> Pixels:

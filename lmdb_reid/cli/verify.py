@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict
 
 from lmdb_reid.cache import DecodedTier
-from lmdb_reid.cli.output import print_json
+from lmdb_reid.cli.output import print_json, print_lines
 from lmdb_reid.errors import UsageError
 from lmdb_reid.progress import shown
 from lmdb_reid.store import Store, Verification
@@ -53,7 +53,7 @@ def run(args: argparse.Namespace) -> int:
         facts = {"store": str(store.path), "ok": findings.ok, "not_checked": beside}
         print_json(facts | {"seconds": time.perf_counter() - began} | asdict(findings))
     else:
-        print("\n".join(_lines(store, findings, beside, expected=wanted is not None)))
+        print_lines(_lines(store, findings, beside, expected=wanted is not None))
     return 0 if findings.ok else 1
 
 

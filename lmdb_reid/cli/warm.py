@@ -9,7 +9,7 @@ from pathlib import Path
 
 from lmdb_reid.bench import pages
 from lmdb_reid.cache import DecodedTier
-from lmdb_reid.cli.output import print_json
+from lmdb_reid.cli.output import print_json, print_lines
 from lmdb_reid.errors import UsageError
 from lmdb_reid.machine import free_memory, size_in_words
 from lmdb_reid.progress import shown
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(asdict(decoded))
     else:
-        print("\n".join(_decoded_lines(decoded)))
+        print_lines(_decoded_lines(decoded))
     return 0
 
 
