@@ -43,6 +43,7 @@ def test_the_keys_of_json_are_those_of_the_page(
     lines = {
         "build --dry-run": f"{build} --dry-run",
         "build": build,
+        "negatives": f"negatives {source} --output n.csv",
         "info": "info g.lmdb",
         "verify": "verify g.lmdb",
         "merge": "merge g.lmdb other.lmdb --out both.lmdb",

@@ -253,8 +253,8 @@ def test_frames_that_cannot_be_read_are_told_and_counted(
     assert first.stem not in {Path(row["img_path"]).stem for row in read(output)}
     assert command(own_game, output, "--max-skipped", "0.5", "--json") == 0
     told: dict[str, Any] = json.loads(capsys.readouterr().out)
-    assert told["negatives"] == len(read(output)) == sum(told["kinds"].values())
-    assert told["out"] == str(output)
+    assert told["samples"] == len(read(output)) == sum(told["kinds"].values())
+    assert told["output"] == str(output)
     assert [row["frame"] for row in told["skipped"]] == [first.stem] * 10
 
 
@@ -266,7 +266,7 @@ def test_frames_that_cannot_be_read_are_told_and_counted(
         (["--max-iou-partial", "0"], "max_iou"),
         (["--max-skipped", "2"], "--max-skipped 2.0: give a share from 0 to 1"),
         (["--num-workers", "0"], "num_workers must be at least 1, got 0"),
-        (["--from", "s.lmdb"], "leave out --train-meta"),
+        (["--from", "s.lmdb"], "--from and --train-meta exclude each other"),
         (["--from", "s.lmdb", "--max-iou-partial", "0.3"], "--train-meta, --max-iou-partial"),
     ],
 )
