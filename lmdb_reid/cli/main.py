@@ -25,9 +25,7 @@ import io
 import itertools
 import os
 import re
-import select
 import sys
-import traceback
 from collections.abc import Sequence
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -248,6 +246,8 @@ def _report(prog: str, error: BaseException, code: int, *, as_json: bool = False
     from lmdb_reid.cli.output import print_json, visible  # with json, which --help does not need
 
     if os.environ.get("LMDB_REID_TRACEBACK") == "1":
+        import traceback
+
         traceback.print_exception(error)
     text = str(error)
     if isinstance(error, OSError) and not isinstance(error, LmdbReidError) and error.strerror:
@@ -269,6 +269,8 @@ def _report(prog: str, error: BaseException, code: int, *, as_json: bool = False
 
 def _reader_is_gone() -> bool:
     """Whether stdout is a pipe that nobody reads any more."""
+    import select
+
     with contextlib.suppress(OSError, ValueError):  # not a real file, or closed
         poll = select.poll()
         poll.register(sys.stdout.fileno(), 0)
