@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from collections import Counter
 from collections.abc import Sequence
@@ -26,6 +25,7 @@ from builders.report import MAX_SKIPPED, check_skipped, in_reading_order, reject
 from builders.samples import BoxSample
 from builders.settings import BuildSettings
 from builders.sources import Rejected
+from lmdb_reid.cli.output import print_json
 from lmdb_reid.errors import UsageError
 from lmdb_reid.progress import shown
 from lmdb_reid.store import Store
@@ -43,38 +43,53 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--output",
         default="inputs/train_negatives.csv",
         metavar="CSV",
-        help="replaced if it is there (default: %(default)s)",
+        help="write (or replace) this csv (default: %(default)s)",
     )
-    add("--num-bg-per-frame", type=int, metavar="N", help="background negatives (default: 1)")
-    add("--num-partial-per-box", type=int, metavar="N", help="partial negatives (default: 1)")
+    add(
+        "--num-bg-per-frame",
+        type=int,
+        metavar="N",
+        help="list N backgrounds of each frame (default: 1)",
+    )
+    add(
+        "--num-partial-per-box",
+        type=int,
+        metavar="N",
+        help="list N partials of each box (default: 1)",
+    )
     add(
         "--max-person-share",
         type=float,
         metavar="SHARE",
-        help="most of a person's box that a background may show, or a partial of another's"
-        f" (default: {defaults.max_person_share}, as build has it)",
+        help="refuse a background that shows more than this share of a person's box, and a partial"
+        f" that shows more of another person's (default: {defaults.max_person_share})",
     )
     add(
         "--max-iou-partial",
         type=float,
         metavar="IOU",
-        help="a partial overlaps its box less than this (default: 0.4, as build has it)",
+        help="keep the IoU of a partial and its box below this (default: 0.4, as build does)",
     )
     add("--seed", type=int, metavar="N", help="random seed (default: 0)")
-    add("--num-workers", type=int, metavar="N", help="threads (default: one for each core)")
-    add("--strict", action="store_true", help="a row that cannot be used is an error")
+    add(
+        "--num-workers",
+        type=int,
+        metavar="N",
+        help="read in N threads (default: one for each core)",
+    )
+    add("--strict", action="store_true", help="fail on any unusable row")
     add(
         "--max-skipped",
         type=float,
         default=MAX_SKIPPED,
         metavar="SHARE",
-        help="most such rows (default: %(default)s)",
+        help="fail if more than this share of rows is unusable (default: %(default)s)",
     )
     add("--json", action="store_true", help="print the report as JSON")
     parser.epilog = (
-        "Image headers are read, no pixels. The boxes are those that lmdb-reid build makes with the"
-        "\nsame settings; its --negatives takes this csv.\n\n"
-        "example:\n  lmdb-reid negatives --train-meta train_meta.csv --img-root images --output"
+        "Reads image headers, no pixels. The boxes are those that lmdb-reid build cuts with the"
+        "\nsame settings; build --negatives CSV uses this csv.\n\n"
+        "examples:\n  lmdb-reid negatives --train-meta train_meta.csv --img-root images --output"
         " inputs/train_negatives.csv\n  lmdb-reid negatives --format mot --root MOT17/train"
         " --output negatives.csv"
     )
@@ -104,13 +119,14 @@ def run(args: argparse.Namespace) -> int:
     seconds = time.perf_counter() - began
     if args.json:
         report = {
-            "out": args.output,
-            "negatives": len(samples),
+            "store": args.store,
+            "output": args.output,
+            "samples": len(samples),
             "kinds": kinds,
             "skipped": rejected_json(skipped),
             "seconds": seconds,
         }
-        print(json.dumps(report, ensure_ascii=False))
+        print_json(report)
         return 0
     listed = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
     print(f"wrote {args.output}: {len(samples):,} negatives ({listed or 'none'}), {seconds:,.1f} s")
@@ -124,7 +140,7 @@ def run(args: argparse.Namespace) -> int:
 
 def _of_frames(args: argparse.Namespace) -> tuple[list[BoxSample], Sequence[Rejected]]:
     if not 0 <= args.max_skipped <= 1:
-        raise UsageError(f"--max-skipped {args.max_skipped}: give a share from 0 to 1")
+        raise UsageError(f"--max-skipped must be a share from 0 to 1, got {args.max_skipped:g}")
     given = {
         name: getattr(args, name)
         for name in ("num_bg_per_frame", "num_partial_per_box", "max_person_share", "seed")
@@ -169,6 +185,8 @@ def _of_store(args: argparse.Namespace) -> tuple[list[BoxSample], Sequence[Rejec
     meaningless = [name for name in making if getattr(args, name) is not None]
     if meaningless:
         options = ", ".join("--" + name.replace("_", "-") for name in meaningless)
-        raise UsageError(f"--from takes what the store has: leave out {options}")
+        raise UsageError(
+            f"--from and {options} exclude each other: the store has its negatives already"
+        )
     with Store(args.store) as store:
         return store_negatives(store, getattr(args, "img_root", None)), []

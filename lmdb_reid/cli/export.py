@@ -38,8 +38,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = (
         "examples:\n  lmdb-reid export games.lmdb --to csv -o games\n  lmdb-reid export games.lmdb"
         ' "kind == 0 and label >= 0" --to folder -o people\n\n'
-        "lmdb-reid build --format csv --root games --size native --out again.lmdb makes the same"
-        " store again"
+        "lmdb-reid build --format csv --root games --size native --out again.lmdb builds the same"
+        " store again."
     )
 
 
@@ -55,7 +55,7 @@ def run(args: argparse.Namespace) -> int:
         count = len(store) if rows is None else len(rows)
     seconds = time.perf_counter() - began
     if args.json:
-        facts = {"store": args.store, "out": args.output, "csv": csv, "samples": count}
+        facts = {"store": args.store, "output": args.output, "csv": csv, "samples": count}
         print_json(facts | {"seconds": seconds})
     else:
         print(f"wrote {count:,} samples to {args.output}, with {csv.name}, {seconds:,.1f} s")

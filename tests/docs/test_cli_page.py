@@ -49,6 +49,7 @@ def test_the_keys_of_json_are_those_of_the_page(
         "merge": "merge g.lmdb other.lmdb --out both.lmdb",
         "query": "query g.lmdb 'label == 1'",
         "get": "get g.lmdb Q1-000__side__00__01#000",
+        "export": "export g.lmdb --to csv -o exported",
         "sheet": "sheet g.lmdb --count 2",
         "warm": "warm g.lmdb",
         "warm --decoded": "warm g.lmdb --decoded --num-workers 1",

@@ -262,9 +262,9 @@ def test_frames_that_cannot_be_read_are_told_and_counted(
     ("more", "message"),
     [
         (["--num-bg-per-frame", "-1"], "num_bg_per_frame must be 0 to 1000, got -1"),
-        (["--num-partial-per-box", "1001"], "num_partial_per_box 1001"),
+        (["--num-partial-per-box", "1001"], "num_partial_per_box must be 0 to 1000, got 1001"),
         (["--max-iou-partial", "0"], "max_iou"),
-        (["--max-skipped", "2"], "--max-skipped 2.0: give a share from 0 to 1"),
+        (["--max-skipped", "2"], "--max-skipped must be a share from 0 to 1, got 2"),
         (["--num-workers", "0"], "num_workers must be at least 1, got 0"),
         (["--from", "s.lmdb"], "--from and --train-meta exclude each other"),
         (["--from", "s.lmdb", "--max-iou-partial", "0.3"], "--train-meta, --max-iou-partial"),
