@@ -28,7 +28,7 @@ SUMMARIES = {
     "warm": "preload a store into memory, or decode it once for all runs",
     "bench": "measure loading speed and suggest what to change",
     "split": "split a store into parts, find leaks between them",
-    "train": "train a baseline model on one fold or split, keep the best checkpoint",
+    "train": "train a baseline on one fold or split, keep the best checkpoint",
     "embed": "compute features of a store's samples with a trained model",
     "rank": "score features by mAP, CMC and the open set, and draw rank lists",
     "doctor": "check this machine and installation for problems",
