@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from builders.derived import Derived
 from builders.media import Medium, Picture, Stamp
-from builders.negatives import Negative, Negatives
+from builders.negatives import NearbyNegatives, Negative, Negatives
 from builders.samples import sample_id, whole
 from builders.settings import BuildSettings
 from builders.sources import BoxRow, Frame, Rejected
@@ -88,9 +88,14 @@ class FrameCutter:
         self._negatives = negatives
         self._derived = derived
 
-    def cut(self, frame: Frame, picture: Picture) -> FrameResult:
+    def cut(self, frame: Frame, picture: Picture, nearby: NearbyNegatives) -> FrameResult:
         """Read, decode and cut one frame. Where its picture cannot be used it gives no samples, and
         its rows are skipped.
+
+        Args:
+            frame: what to cut.
+            picture: its pixels, or the bytes of its file.
+            nearby: negatives, also this frame's.
 
         Raises:
             SourceReadError: the picture cannot be read now.
@@ -100,7 +105,7 @@ class FrameCutter:
             data = picture()
             info = codec.probe(data) if isinstance(data, bytes) else None
             size = _size_of(data, info)
-            cuts, skipped, given_up = self._cuts(frame, size)
+            cuts, skipped, given_up = self._cuts(frame, size, nearby)
             images, derived = self._crops(cuts, data, info, size)
         except ImageError as error:
             return self._unusable(frame, stamp, error)
@@ -115,7 +120,7 @@ class FrameCutter:
             given_up=given_up,
         )
 
-    def plan(self, frame: Frame) -> FrameResult:
+    def plan(self, frame: Frame, nearby: NearbyNegatives) -> FrameResult:
         """What `cut` would give, from the picture's header: everything but the pixels.
 
         Raises:
@@ -125,12 +130,14 @@ class FrameCutter:
             size = self._medium.size(frame.key)
         except ImageError as error:
             return self._unusable(frame, (), error)
-        cuts, skipped, given_up = self._cuts(frame, size)
+        cuts, skipped, given_up = self._cuts(frame, size, nearby)
         return FrameResult(key=frame.key, size=size, cuts=cuts, skipped=skipped, given_up=given_up)
 
-    def _cuts(self, frame: Frame, size: Size) -> tuple[list[Cut], list[Rejected], int]:
+    def _cuts(
+        self, frame: Frame, size: Size, nearby: NearbyNegatives
+    ) -> tuple[list[Cut], list[Rejected], int]:
         frame = frame.in_pixels(size)
-        (negatives,) = self._negatives([frame], [size])
+        negatives = nearby.of(frame, size)
         name = self._medium.name(frame.key)
         cuts, skipped = cuts_of(frame, size, negatives, expand=self._settings.expand, name=name)
         return cuts, skipped, max(0, self._negatives.slots(frame) - len(negatives))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import os
 import time
 from collections import Counter, deque
@@ -25,9 +26,10 @@ from builders.estimate import Estimate, cut_some
 from builders.finished import check_finished, is_sealed
 from builders.job import Job, job_of
 from builders.media import Medium
+from builders.negatives import NearbyNegatives, Negatives
 from builders.report import MAX_SKIPPED, Report, Tally
 from builders.settings import BuildSettings, worker_count
-from builders.sources import Frames, Rejected, Source
+from builders.sources import Frame, Frames, Rejected, Source
 from lmdb_reid.errors import ResumeError, SourceError, SourceReadError
 from lmdb_reid.progress import Progress
 from lmdb_reid.schema import NO_LABEL
@@ -35,6 +37,7 @@ from lmdb_reid.store import NewSample, StoreWriter
 
 _REPORT = "report.json"
 _AHEAD = 4  # frames in flight for each worker
+_NEARBY = 32  # frames whose negatives are drawn together
 
 
 def build(
@@ -172,7 +175,10 @@ def plan(
     estimate = Estimate(job.settings)
     cutter = FrameCutter(job.listing.medium, job.settings, job.negatives)
     _go_through(
-        (functools.partial(cutter.plan, frame) for frame in job.listing.frames),
+        (
+            functools.partial(cutter.plan, frame, nearby)
+            for frame, nearby in _with_nearby(job.listing.frames, job.negatives)
+        ),
         lambda result, _note: estimate.add(result),
         tally,
         num_workers=num_workers,
@@ -201,8 +207,10 @@ def _write_frames(
     began = time.perf_counter()
     crops = _go_through(
         (
-            functools.partial(cutter.cut, frame, picture)
-            for frame, picture in zip(todo, medium.run(keys), strict=True)
+            functools.partial(cutter.cut, frame, picture, nearby)
+            for (frame, nearby), picture in zip(
+                _with_nearby(todo, job.negatives), medium.run(keys), strict=True
+            )
         ),
         put,
         tally,
@@ -212,6 +220,15 @@ def _write_frames(
         progress=progress,
     )
     return crops / (time.perf_counter() - began) if crops else 0.0
+
+
+def _with_nearby(
+    frames: Iterable[Frame], negatives: Negatives
+) -> Iterator[tuple[Frame, NearbyNegatives]]:
+    """Each frame with the negatives of its neighbours and its own."""
+    rest = iter(frames)
+    while few := list(itertools.islice(rest, _NEARBY)):
+        yield from zip(few, itertools.repeat(NearbyNegatives(negatives, few)), strict=False)
 
 
 def _samples(result: FrameResult) -> list[NewSample]:

@@ -52,7 +52,7 @@ class Embedder(nn.Module):
                 " Loading"
             )
         # Loaders give channels-last memory, which is faster on CUDA. On a CPU oneDNN (torch 2.13,
-        # AVX2 without AVX-512) kills the process in the backward pass of a narrow strided
+        # with AVX-512 and without) kills the process in the backward pass of a narrow strided
         # convolution of such memory.
         memory = torch.channels_last if images.is_cuda else torch.contiguous_format
         images = images.contiguous(memory_format=memory)

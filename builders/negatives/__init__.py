@@ -13,12 +13,19 @@ from builders.negatives._csv import (
     load_negatives_from_csv,
     write_negatives_csv,
 )
-from builders.negatives._frames import Negative, Negatives, list_negatives, random_negatives
+from builders.negatives._frames import (
+    NearbyNegatives,
+    Negative,
+    Negatives,
+    list_negatives,
+    random_negatives,
+)
 from builders.negatives._store import store_negatives
 
 __all__ = [
     "IMG_ROOT",
     "TRAIN_META",
+    "NearbyNegatives",
     "Negative",
     "Negatives",
     "background_boxes",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import itertools
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import attrgetter
@@ -58,6 +59,38 @@ class Negatives:
     def __call__(self, frames: Sequence[Frame], sizes: Sequence[Size]) -> list[list[Negative]]:
         """The negatives of each frame."""
         return self.of(frames, sizes)
+
+
+class NearbyNegatives:
+    """The negatives of neighbouring frames, drawn together when the first of them is asked for:
+    for one frame NumPy's calls take nearly as long as for many.
+
+    Args:
+        negatives: of each frame.
+        frames: neighbours, as the source has them.
+    """
+
+    def __init__(self, negatives: Negatives, frames: Sequence[Frame]) -> None:
+        self._negatives = negatives
+        self._frames = frames
+        self._lock = threading.Lock()
+        self._size: Size | None = None
+        self._found: dict[str, list[Negative]] = {}
+
+    def of(self, frame: Frame, size: Size) -> list[Negative]:
+        """Those of one of the frames, whose boxes are in pixels and whose size is (height, width):
+        what `negatives` gives for it alone.
+        """
+        with self._lock:
+            if self._size is None:
+                self._size = size  # pictures of one source mostly have one
+                sized = [each.in_pixels(size) for each in self._frames]
+                found = self._negatives(sized, [size] * len(sized))
+                self._found = {each.key: own for each, own in zip(self._frames, found, strict=True)}
+        if size == self._size and frame.key in self._found:
+            return self._found[frame.key]
+        (alone,) = self._negatives([frame], [size])
+        return alone
 
 
 def random_negatives(settings: BuildSettings, *, max_iou_partial: float = 0.4) -> Negatives:

@@ -1,9 +1,9 @@
 """The training recipe: what is done to pictures, and how, fast.
 
 `ReIDAugment` describes it, `draw` decides it for a batch (a pure function of seed, epoch and
-position), `place` does geometry on bytes where they were decoded, `finish` does colour on floats
-once per batch, `erase` the rectangles where they come last. `place_on_device` is `place` where the
-pixels are on a device already. The last three load torch.
+position), `landing` says where to decode pictures, `place` does geometry on bytes there, `finish`
+does colour on floats once per batch, `erase` the rectangles where they come last. `place_on_device`
+is `place` where the pixels are on a device already. The last three load torch.
 """
 
 from typing import TYPE_CHECKING
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lmdb_reid.augment._device import place_on_device
     from lmdb_reid.augment._draws import ColourDraws, Draws, draw
     from lmdb_reid.augment._finish import erase, finish
-    from lmdb_reid.augment._place import CHUNK, place
+    from lmdb_reid.augment._place import CHUNK, landing, place
     from lmdb_reid.augment._recipe import PRESETS, ReIDAugment, resolve
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "draw",
     "erase",
     "finish",
+    "landing",
     "place",
     "place_on_device",
     "resolve",
@@ -42,6 +43,7 @@ __getattr__, __dir__ = lazy_names(
         "draw": "lmdb_reid.augment._draws",
         "erase": "lmdb_reid.augment._finish",
         "finish": "lmdb_reid.augment._finish",
+        "landing": "lmdb_reid.augment._place",
         "place": "lmdb_reid.augment._place",
         "place_on_device": "lmdb_reid.augment._device",
         "resolve": "lmdb_reid.augment._recipe",

@@ -93,6 +93,9 @@ class Draws:
     """Whether it is mirrored, bool [B]."""
     shift: Whole
     """Pixels (down, right) that it moves after that, int32 [B, 2]; what it leaves is black."""
+    starts: npt.NDArray[np.int64]
+    """How many pixels behind its slot's beginning a picture is to begin in flat memory, before it
+    is mirrored, so that it is shifted by that, int64 [B]; 0 also where it leaves its slot whole."""
     warped: Flags | None
     """Whether it is interpolated instead, by `inverse`, bool [B]."""
     inverse: Inverses | None
@@ -121,6 +124,7 @@ class Draws:
             size=self.size,
             flip=self.flip[places],
             shift=self.shift[places],
+            starts=self.starts[places],
             warped=None if self.warped is None else self.warped[places],
             inverse=None if self.inverse is None else self.inverse[places],
             erased=self.erased[places],
@@ -161,6 +165,7 @@ def draw(
         size=size,
         flip=flips,
         shift=shift,
+        starts=_starts(size, flips, shift, warped),
         warped=warped,
         inverse=inverse,
         erased=_rectangles(recipe, size, state, erase < recipe.erase),
@@ -173,6 +178,16 @@ def draw(
 def _offset(uniform: npt.NDArray[np.float64], pad: int) -> Whole:
     """Whole numbers from -pad to pad, each as likely."""
     return np.floor(uniform * (2 * pad + 1)).astype(np.int32) - np.int32(pad)
+
+
+def _starts(size: Size, flips: Flags, shift: Whole, warped: Flags | None) -> npt.NDArray[np.int64]:
+    height, width = size
+    down, right = shift.astype(np.int64).T
+    starts = down * width + np.where(flips, -right, right)
+    starts[np.abs(starts) >= height * width] = 0
+    if warped is not None:
+        starts[warped] = 0
+    return starts
 
 
 def _fill(recipe: ReIDAugment) -> Colour | None:

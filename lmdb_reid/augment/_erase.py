@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmdb_reid.augment._draws import NOISE_STARTS, Draws
+from lmdb_reid.augment._fill import fill_lines, line_of
 from lmdb_reid.augment._random import noise
 from lmdb_reid.schema import Size
 
@@ -17,13 +18,13 @@ Values = npt.NDArray[np.uint8] | npt.NDArray[np.float32]
 
 def erase_bytes(out: Pixels, draws: Draws, first: int = 0) -> None:
     """Erase from uint8 [N, H, W, 3], whose first picture has place `first` in the draws."""
-    _erase(
-        out,
-        _colour_row(draws),
-        noise_table(draws.size) if draws.fill is None else None,
-        draws,
-        first,
-    )
+    if draws.fill is None or not out.flags.c_contiguous:
+        table = noise_table(draws.size) if draws.fill is None else None
+        _erase(out, _colour_row(draws), table, draws, first)
+        return
+    for slot, box in enumerate(draws.erased[first : first + len(out)].tolist()):
+        if box[2]:
+            fill_lines(out, slot, box, line_of(draws.fill, box[3] - box[1]))
 
 
 def erase_numbers(out: npt.NDArray[np.float32], draws: Draws) -> None:

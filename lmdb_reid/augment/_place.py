@@ -1,20 +1,22 @@
 """Geometry and erasing on bytes in host memory, right behind the decoder.
 
-Fast where the pixels are still in a cache: decode (or gather) a span of pictures into their slots,
-then `place` them there, in place. Between two decodings as few calls as can be hand over the
-interpreter's lock: a shift is one memory move under the lock (4 us of 98 kB in the cache), and
-neighbours that are both mirrored are one call of OpenCV's.
+Fast where the pixels are still in a cache: decode a span of pictures where `landing` says, which
+shifts three of four on the way, then `place` them there, in place. Pixels that lie in memory
+already are copied to where they belong (`pixels=`). Between two decodings only mirroring hands
+over the interpreter's lock, and neighbours that are both mirrored are one call of OpenCV's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from lmdb_reid.augment._draws import Draws
 from lmdb_reid.augment._erase import erase_bytes
+from lmdb_reid.augment._fill import fill_lines, line_of
 from lmdb_reid.errors import MissingExtraError, UsageError
 
 try:
@@ -24,10 +26,64 @@ except ImportError:  # a recipe that neither flips nor warps does without it
 
 Pixels = npt.NDArray[np.uint8]
 
+_BLACK = (0, 0, 0)
 CHUNK = 32
 """Pictures to decode and then place, at least. After a decoding Python runs out of cold caches and
 takes six to nine times as long: a call that has nothing to do costs some 60 us. From 32 on more
 gain nothing; pictures of 256x128 are 3 MB then, in the last cache."""
+
+
+class Landing(NamedTuple):
+    """Where to write pictures, and in which order, so that most are shifted by that."""
+
+    slots: list[int]
+    """Which picture comes when."""
+    outs: list[Pixels]
+    """Where each of these is written, uint8 [H, W, 3]; they overlap, so the order counts."""
+    is_shifted: list[bool]
+    """Of each slot: whether its picture lies where its shift puts it."""
+
+
+def landing(out: Pixels, draws: Draws, first: int = 0) -> Landing:
+    """Where to decode the pictures of a span.
+
+    A picture that is written some bytes after its slot's beginning is shifted: what so comes round
+    from the line before stands where the border will be black. It covers the beginning of the next
+    slot, whose picture is therefore written later; one that is written before its slot's beginning
+    covers the end of the slot before, whose picture comes later, too. Of two neighbours that would
+    cover each other, and at the ends of the span, one is written into its slot, and left to
+    `place`.
+
+    Args:
+        out: as `place` takes it.
+        draws: of a whole batch.
+        first: place in `draws` of the first picture.
+
+    Raises:
+        UsageError: as `place`.
+    """
+    _check(None, out, draws, first)
+    count, (height, width) = len(out), draws.size
+    if not count:
+        return Landing([], [], [])
+    starts = draws.starts[first : first + count].tolist()
+    slots: list[int] = []
+    group, before = 0, 1  # nothing may be written before the span
+    for slot, start in enumerate(starts):
+        if start < 0 and before <= 0:
+            before = start
+            continue  # it comes before its neighbour
+        before = starts[slot] = max(start, 0)
+        slots += range(slot - 1, group - 1, -1)
+        group = slot
+    slots += range(count - 1, group - 1, -1)
+    starts[-1] = min(starts[-1], 0)  # nor behind it
+    # All places where a picture may begin: to index that takes a third of making a view.
+    line, pixels = width * 3, height * width
+    shape = (count - 1) * pixels + 1, height, width, 3
+    views = np.ndarray(shape, np.uint8, out.data, 0, (3, line, 3, 1))
+    outs = [views[slot * pixels + starts[slot]] for slot in slots]
+    return Landing(slots, outs, [start != 0 for start in starts])
 
 
 def place(
@@ -36,6 +92,7 @@ def place(
     first: int = 0,
     *,
     pixels: Pixels | Sequence[Pixels] | None = None,
+    is_shifted: Sequence[bool] | None = None,
     erase: bool | None = None,
 ) -> None:
     """Mirror, shift, warp and erase pictures.
@@ -49,6 +106,7 @@ def place(
         first: place in `draws` of the first picture.
         pixels: where they come from: uint8 [N, H, W, 3], or N arrays [H, W, 3], C-contiguous,
             that share no memory with `out`. None treats them where they are, in `out`.
+        is_shifted: of each picture, whether it was written where `landing` said; none unless given.
         erase: whether to erase; None does unless the recipe has colour steps, which come before
             and leave that to `finish`.
 
@@ -62,55 +120,51 @@ def place(
     span = slice(first, first + len(out))
     flips = draws.flip[span].tolist()
     shifts = draws.shift[span].tolist()
-    warped = None if draws.warped is None else draws.warped[span].tolist()
-    for slot in np.flatnonzero(warped).tolist() if warped else ():
+    for slot in [] if draws.warped is None else np.flatnonzero(draws.warped[span]).tolist():
         _warp(pixels, out, slot, draws, first + slot)
-        flips[slot], shifts[slot] = False, (0, 0)
+        flips[slot], shifts[slot] = False, None
     if pixels is not None:
-        _fetch(pixels, out, shifts, flips, skip=warped)
-    _mirror(out, flips)
-    for picture, (down, right) in zip(out, shifts, strict=True):
-        if down or right:
-            if pixels is None:
-                _shift(picture, down, right)
-            _blacken(picture, down, right)
+        for slot, shift in enumerate(shifts):
+            if shift is not None:
+                _copy(pixels[slot], out[slot], shift, flip=flips[slot])
+    else:
+        for slot, start in enumerate(draws.starts[span].tolist()):
+            if start and not (is_shifted and is_shifted[slot]):
+                _shift(out[slot], start * 3)
+        _mirror(out, flips)
+    for slot, shift in enumerate(shifts):
+        if shift is not None:
+            _blacken(out, slot, *shift)
     if not draws.erases_late if erase is None else erase:
         erase_bytes(out, draws, first)
 
 
-def _fetch(
-    pixels: Pixels | Sequence[Pixels],
-    out: Pixels,
-    shifts: Sequence[Sequence[int]],
-    flips: Sequence[bool],
-    *,
-    skip: Sequence[bool] | None,
-) -> None:
-    """Copy each picture to its slot, shifted on the way; one to be mirrored, the other way."""
-    size, line = out[0].size, out.shape[2] * 3
-    to = out.reshape(-1).data
-    for slot, (down, right) in enumerate(shifts):
-        if skip is not None and skip[slot]:
-            continue
-        at, by = slot * size, down * line + (-right if flips[slot] else right) * 3
-        source = pixels[slot].reshape(-1).data
-        if 0 <= by < size:
-            to[at + by : at + size] = source[: size - by]
-        elif -size < by < 0:
-            to[at : at + size + by] = source[-by:]
+def _copy(source: Pixels, out: Pixels, shift: Sequence[int], *, flip: bool) -> None:
+    """Copy a picture to its slot, shifted and perhaps mirrored on the way; borders are left."""
+    height, width, _ = out.shape
+    down, right = shift
+    lines, columns = (
+        slice(max(down, 0), height + min(down, 0)),
+        slice(max(right, 0), width + min(right, 0)),
+    )
+    from_lines = slice(max(-down, 0), height + min(-down, 0))
+    if not flip:
+        from_columns = slice(max(-right, 0), width + min(-right, 0))
+        out[lines, columns] = source[from_lines, from_columns]
+    elif abs(down) < height and abs(right) < width:
+        cv2.flip(source[from_lines, columns], 1, out[lines, columns])
 
 
-def _shift(picture: Pixels, down: int, right: int) -> None:
-    """Move a picture in its slot, in flat memory: what so comes from the end of the line before
-    stands where the border will be black.
+def _shift(picture: Pixels, by: int) -> None:
+    """Move a picture in its slot by so many bytes, in flat memory: what so comes from the end of
+    the line before stands where the border will be black.
     """
-    lines, by = picture.reshape(-1).data, (down * picture.shape[1] + right) * 3
-    size = len(lines)
+    lines = picture.reshape(-1).data
     # Slicing a memoryview copies under the lock, as memmove does; NumPy would let go of it.
-    if 0 < by < size:
-        lines[by:] = lines[: size - by]
-    elif -size < by < 0:
-        lines[: size + by] = lines[-by:]
+    if by > 0:
+        lines[by:] = lines[:-by]
+    else:
+        lines[:by] = lines[-by:]
 
 
 def _mirror(out: Pixels, flips: Sequence[bool]) -> None:
@@ -125,16 +179,15 @@ def _mirror(out: Pixels, flips: Sequence[bool]) -> None:
         cv2.flip(lines, 1, lines)
 
 
-def _blacken(picture: Pixels, down: int, right: int) -> None:
+def _blacken(out: Pixels, slot: int, down: int, right: int) -> None:
     """The borders that a shifted picture left."""
-    if right > 0:
-        picture[:, :right] = 0
-    elif right < 0:
-        picture[:, right:] = 0
-    if down > 0:
-        picture[:down] = 0
-    elif down < 0:
-        picture[down:] = 0
+    _, height, width, _ = out.shape
+    if right:
+        left = max(width + right, 0) if right < 0 else 0
+        fill_lines(out, slot, (0, left, height, left + abs(right)), line_of(_BLACK, abs(right)))
+    if down:
+        top = height + down if down < 0 else 0
+        fill_lines(out, slot, (top, 0, top + abs(down), width), line_of(_BLACK, width))
 
 
 def _warp(

@@ -5,7 +5,7 @@ Both follow `PixelCache`: a dataset asks it for a whole batch first and decodes 
 """
 
 from lmdb_reid.cache._lru import LRUCache
-from lmdb_reid.cache._protocol import PixelCache
+from lmdb_reid.cache._protocol import PixelCache, ViewedCache
 from lmdb_reid.cache._tier import DecodedTier
 
-__all__ = ["DecodedTier", "LRUCache", "PixelCache"]
+__all__ = ["DecodedTier", "LRUCache", "PixelCache", "ViewedCache"]

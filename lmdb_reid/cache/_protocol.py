@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from lmdb_reid.schema import Pixels, Rows
+from lmdb_reid.schema import Pixels, Rows, Size
 
 
 class PixelCache(Protocol):
@@ -28,4 +28,13 @@ class PixelCache(Protocol):
 
     def stats(self) -> dict[str, int]:
         """Counts since it was made."""
+        ...
+
+
+@runtime_checkable
+class ViewedCache(Protocol):
+    """A cache whose pixels can be read where they lie."""
+
+    def views(self, source: str, rows: Rows, size: Size) -> list[Pixels] | None:
+        """The pixels of each row, read-only uint8 [H, W, 3]; None unless all are there."""
         ...

@@ -14,7 +14,7 @@ import numpy as np
 from lmdb_reid import _disk
 from lmdb_reid.cache._tier_files import TierFiles, open_files
 from lmdb_reid.errors import UsageError
-from lmdb_reid.schema import Pixels, Rows
+from lmdb_reid.schema import Pixels, Rows, Size
 from lmdb_reid.store import Store
 
 
@@ -58,7 +58,7 @@ class DecodedTier:
             UsageError: `source` is another store.
             WriteError: no room for the tier.
         """
-        files = self._files_of(source, out)
+        files = self._files_of(source, out.shape[1:3])
         flat = out.reshape(len(out), files.pixels.shape[1])
         if files.checked[rows].all():
             np.take(files.pixels, rows, axis=0, out=flat, mode="clip")
@@ -68,9 +68,22 @@ class DecodedTier:
         self._count(served=len(rows) - len(missing), missed=len(missing), damaged=damaged)
         return np.array(missing, np.int64)
 
+    def views(self, source: str, rows: Rows, size: Size) -> list[Pixels] | None:
+        """See `ViewedCache`: of the memory map, once this process has compared all of them.
+
+        Raises:
+            UsageError, WriteError: as `fill`.
+        """
+        files = self._files_of(source, size)
+        if not files.checked[rows].all():
+            return None
+        pictures = files.pixels.reshape(-1, *size, 3)
+        self._count(served=len(rows))
+        return [pictures[row] for row in rows.tolist()]
+
     def keep(self, source: str, rows: Rows, pixels: Pixels) -> None:
         """See `PixelCache`; nothing where the tier can only be read."""
-        self._count(kept=self._files_of(source, pixels).write(rows, pixels))
+        self._count(kept=self._files_of(source, pixels.shape[1:3]).write(rows, pixels))
 
     def stats(self) -> dict[str, int]:
         """hits, misses and rows written by this process; of the misses, those that were damaged."""
@@ -117,7 +130,7 @@ class DecodedTier:
             self._damaged += damaged
             self._kept += kept
 
-    def _files_of(self, source: str, pixels: Pixels) -> TierFiles:
+    def _files_of(self, source: str, size: Size) -> TierFiles:
         with self._lock:
             files = self._files.get(source)
             if files is not None:
@@ -125,7 +138,7 @@ class DecodedTier:
             count = self._counts.get(source.partition("-")[0])
             if count is None:
                 raise UsageError(f"{self!r} was made for another store than the one that is read")
-            nbytes = int(np.prod(pixels.shape[1:]))
+            nbytes = size[0] * size[1] * 3
             files = self._files[source] = open_files(self.path, source, count, nbytes)
             return files
 

@@ -53,6 +53,8 @@ class Survey:
     gpus: list[str]
     shadowed: dict[str, str | None]
     memory_free_bytes: int | None = None
+    turbojpeg_error: str | None = None
+    """Why PyTurboJPEG, which is installed, cannot be used as the codec."""
     lmdb_error: str | None = None
     """Why the LMDB that stores are read by cannot be used."""
 
@@ -60,6 +62,7 @@ class Survey:
 def look_around() -> Survey:
     """Looks at the machine and the installation that this process runs in; changes nothing."""
     codec, codec_error = _codec()
+    asked_for = os.environ.get("LMDB_REID_CODEC") == "pyturbojpeg"
     shm = shutil.disk_usage("/dev/shm") if Path("/dev/shm").is_dir() else None
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     return Survey(
@@ -75,6 +78,7 @@ def look_around() -> Survey:
         gpus=_gpus(),
         shadowed={name: path for name in _OWN_PACKAGES for path in _shadows(name)},
         memory_free_bytes=free_memory(),
+        turbojpeg_error=None if asked_for else _turbojpeg_error(),
         lmdb_error=_lmdb_error(),
     )
 
@@ -90,6 +94,9 @@ def _versions() -> dict[str, str | None]:
         versions[name] = _installed(name)
         if name == "lmdb":
             versions["liblmdb"] = _liblmdb()
+    pyturbojpeg = _installed("PyTurboJPEG")
+    if pyturbojpeg is not None:  # of an extra that few need: no line says that it is not there
+        versions["PyTurboJPEG"] = pyturbojpeg
     return versions
 
 
@@ -130,6 +137,19 @@ def _codec() -> tuple[str | None, str | None]:
         return codec_name(), None
     except LmdbReidError as error:
         return None, str(error)
+
+
+def _turbojpeg_error() -> str | None:
+    """Why PyTurboJPEG cannot be used, where it is installed and is not the codec."""
+    if _installed("PyTurboJPEG") is None:
+        return None
+    try:
+        from lmdb_reid.codec._pyturbojpeg import PyTurboJpeg
+
+        PyTurboJpeg()
+    except LmdbReidError as error:
+        return str(error)
+    return None
 
 
 def _usable_memory() -> int | None:

@@ -119,6 +119,12 @@ def judge(survey: Survey, plan: CachePlan | None = None) -> Iterator[Finding]:
     yield from _shm_findings(survey)
     if plan is not None and survey.memory_free_bytes is not None:
         yield from _cache_findings(plan, survey.memory_free_bytes)
+    if survey.turbojpeg_error:
+        yield Finding(
+            problem=False,
+            what="PyTurboJPEG is installed and cannot be the codec",
+            change=survey.turbojpeg_error,
+        )
     torch = survey.versions.get("torch")
     if survey.gpus and torch and torch.endswith("+cpu"):
         yield Finding(

@@ -1,11 +1,14 @@
-"""libjpeg-turbo through PyTurboJPEG 2 and the system's libturbojpeg 3; used only where it is asked
-for.
+"""libjpeg-turbo through PyTurboJPEG 2 and a libturbojpeg 3 of the system's; used only where it is
+asked for.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 import warnings
 from importlib.metadata import version
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,11 +18,7 @@ from lmdb_reid.errors import MissingExtraError
 try:
     import turbojpeg
 except ImportError as error:
-    raise MissingExtraError(
-        "LMDB_REID_CODEC=pyturbojpeg needs PyTurboJPEG 2 and libjpeg-turbo 3: pip install"
-        " PyTurboJPEG,"
-        " and the system's libturbojpeg"
-    ) from error
+    raise MissingExtraError.of("PyTurboJPEG", "turbojpeg", "LMDB_REID_CODEC=pyturbojpeg") from error
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
 warnings.filterwarnings("error", module="turbojpeg")
 
 _SPACES = {0: "RGB", 1: "YCbCr", 2: "Gray", 3: "CMYK", 4: "YCCK"}  # TJCS_*
+_LIBRARIES = ("libturbojpeg.so.0", "libturbojpeg.dylib")
 _SUBSAMPLING = {0: "444", 1: "422", 2: "420", 3: "Gray", 4: "440", 5: "411"}  # TJSAMP_*
 
 
@@ -42,13 +42,18 @@ class PyTurboJpeg:
     id = "pyturbojpeg"
 
     def __init__(self) -> None:
+        path = _library()
+        where = path or "the system's libturbojpeg"
         try:
-            self._turbo = turbojpeg.TurboJPEG()
+            self._turbo = turbojpeg.TurboJPEG(path)
         except (RuntimeError, OSError) as error:
+            reason = str(error).strip().partition("\n")[0]
             raise MissingExtraError(
-                f"LMDB_REID_CODEC=pyturbojpeg: no usable libturbojpeg: {error}"
+                f"LMDB_REID_CODEC=pyturbojpeg needs libturbojpeg 3, and {where} is none: {reason}"
+                " Debian and Ubuntu ship 2.1.5: docs/codec.md says where 3 is to be had;"
+                " LMDB_REID_TURBOJPEG=FILE names it"
             ) from None
-        self.name = f"PyTurboJPEG {version('PyTurboJPEG')} (the system's libturbojpeg)"
+        self.name = f"PyTurboJPEG {version('PyTurboJPEG')} ({where})"
 
     def header(self, data: Buffer) -> tuple[int, int, str, str]:
         """(height, width, colour space, subsampling)."""
@@ -117,6 +122,17 @@ class PyTurboJpeg:
         except (OSError, Warning) as error:
             raise ValueError(str(error)) from None
         return encoded
+
+
+def _library() -> str | None:
+    """The library that is asked for, or that of a conda environment, which PyTurboJPEG does not
+    look into; None leaves the search to it.
+    """
+    given = os.environ.get("LMDB_REID_TURBOJPEG")
+    if given:
+        return given
+    there = (Path(sys.prefix, "lib", name) for name in _LIBRARIES)
+    return next((str(path) for path in there if path.exists()), None)
 
 
 def _scale(height: int, width: int, size: Size) -> tuple[int, int]:

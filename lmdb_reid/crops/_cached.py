@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lmdb_reid._memory import pixel_memory
-from lmdb_reid.cache import PixelCache
-from lmdb_reid.crops._protocol import Crops, Keyed, KeyGroup, check_read
+from lmdb_reid.cache import PixelCache, ViewedCache
+from lmdb_reid.crops._protocol import Crops, Keyed, KeyGroup, check_positions, check_read
 from lmdb_reid.errors import UsageError
 from lmdb_reid.schema import Pixels, Rows, Size
 
@@ -73,6 +73,16 @@ class Cached:
         if damaged is not None:
             damaged += missing[bad].tolist()
         self._keep(groups, np.delete(missing, bad) if bad else missing, out)
+
+    def views(self, positions: Rows) -> list[Pixels] | None:
+        """See `Viewed`: of a cache that gives views, such as a `DecodedTier`."""
+        if not isinstance(self.cache, ViewedCache):
+            return None
+        check_positions(self, positions)
+        groups = self.crops.keys(positions)
+        if len(groups) != 1:
+            return None
+        return self.cache.views(groups[0].source, groups[0].rows, self.size)
 
     def names(self, positions: Rows) -> list[str]:
         """See `Crops`."""

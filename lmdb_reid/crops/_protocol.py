@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
@@ -96,6 +97,38 @@ class Keyed(Protocol):
         ...
 
 
+@runtime_checkable
+class Scattered(Protocol):
+    """Crops that write each picture into an array of its own."""
+
+    def read_each(
+        self, positions: Rows, outs: Sequence[Pixels], damaged: list[int] | None = None
+    ) -> None:
+        """As `Crops.read`, but picture after picture, each into its array: where arrays overlap,
+        the later picture covers the earlier.
+
+        Args:
+            positions: int64 [B].
+            outs: B arrays, uint8 [H, W, 3], C-contiguous.
+            damaged: as in `Crops.read`.
+
+        Raises:
+            CorruptSampleError: as `Crops.read`.
+        """
+        ...
+
+
+@runtime_checkable
+class Viewed(Protocol):
+    """Crops whose pixels may lie in memory already."""
+
+    def views(self, positions: Rows) -> list[Pixels] | None:
+        """The pictures of `positions` where they lie, read-only uint8 [H, W, 3] each, C-contiguous;
+        None unless all are there.
+        """
+        ...
+
+
 def check_read(crops: Crops, positions: Rows, out: Pixels) -> None:
     """Refuse what `Crops.read` cannot take; implementations call it first.
 
@@ -109,6 +142,15 @@ def check_read(crops: Crops, positions: Rows, out: Pixels) -> None:
             f"out must be uint8 {[len(positions), *crops.size, 3]}, C-contiguous, for"
             f" {len(positions)} positions; got {out.dtype} {list(out.shape)}"
         )
+    check_positions(crops, positions)
+
+
+def check_positions(crops: Crops, positions: Rows) -> None:
+    """Refuse positions that are none.
+
+    Raises:
+        UnknownRowError: a position outside 0..len-1.
+    """
     if not len(positions):
         return
     listed = positions.tolist()  # NumPy's own min and max take 30 us out of cold caches

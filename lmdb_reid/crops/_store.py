@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lmdb_reid import codec
-from lmdb_reid.crops._protocol import KeyGroup, check_read
+from lmdb_reid.crops._protocol import KeyGroup, check_positions, check_read
 from lmdb_reid.errors import CorruptSampleError, ImageError
 from lmdb_reid.schema import DEFAULT_SIZE, Pixels, Rows, Size
 from lmdb_reid.store import Reading, Store
 
 
 class StoreCrops:
-    """Samples of a store as pictures of one size; see `Crops`, `Encoded` and `Keyed`.
+    """Samples of a store as pictures of one size; see `Crops`, `Encoded`, `Scattered` and
+    `Keyed`.
 
     Args:
         store: the store.
@@ -51,14 +52,21 @@ class StoreCrops:
     def read(self, positions: Rows, out: Pixels, damaged: list[int] | None = None) -> None:
         """See `Crops`: each picture is decoded straight into its slot of `out`."""
         check_read(self, positions, out)
+        self.read_each(positions, list(out), damaged)
+
+    def read_each(
+        self, positions: Rows, outs: Sequence[Pixels], damaged: list[int] | None = None
+    ) -> None:
+        """See `Scattered`."""
+        check_positions(self, positions)
         bad: list[int] | None = None if damaged is None else []
         with self.jpegs(positions, bad) as jpegs:
             # All bytes first: the decoder's loop holds the GIL for as short as can be between two
             # decodings, or threads would wait for each other (14 % with two of them).
-            slots = list(range(len(positions)))
+            slots: Sequence[int] = range(len(positions))
             if bad:
                 slots = [slot for slot in slots if slot not in set(bad)]
-            outs = list(out) if len(slots) == len(out) else [out[slot] for slot in slots]
+                outs = [outs[slot] for slot in slots]
             failed = self._decode(jpegs, positions[slots] if bad else positions, outs)
         if failed and bad is None:
             at, error = failed[0]
@@ -103,7 +111,7 @@ class StoreCrops:
         return positions if self.rows is None else self.rows[positions]
 
     def _decode(
-        self, jpegs: list[Any], positions: Rows, outs: list[Pixels]
+        self, jpegs: list[Any], positions: Rows, outs: Sequence[Pixels]
     ) -> list[tuple[int, ImageError]]:
         """Decode each to the size of these crops; returns (index, error) of those that fail."""
         if self.store.size == self._size:

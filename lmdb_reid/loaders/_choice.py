@@ -28,7 +28,8 @@ def choose_engine(
         _check_on_device(job, on_device)
     maker: Engine
     if on_device.decode == "cuda" and on_device.device is not None:
-        decoder, why = cuda_decoder(on_device.device), "decode='cuda' was asked for"
+        decoder_name, decoder = cuda_decoder(on_device.device)
+        why = f"decode='cuda' was asked for; {decoder_name} decodes"
         maker = DeviceDecodeEngine(job, decoder, device=on_device.device, prefetch=config.prefetch)
     else:
         maker = _MAKERS[name](replace(job, augment=None) if on_device.resident else job, config)

@@ -16,9 +16,11 @@ from lmdb_reid.loaders._batch import Batch, Timings
 from lmdb_reid.loaders._batch_transform import BatchTransform, transform_batch
 from lmdb_reid.loaders._config import DeviceConfig
 from lmdb_reid.loaders._ring import Ring
+from lmdb_reid.loaders._scaling import Scaling
 from lmdb_reid.sampling import Task
 
 _FLOAT_BYTES = 4
+_TOGETHER = 8  # pictures converted at once, 3 MB of 256x128
 _KEPT = 3  # float buffers that the consumer may hold before the ring is out
 
 
@@ -84,13 +86,7 @@ class Transfer:
             or batch_transform is not None
             or config.device is not None
         )
-        self._scale: tuple[torch.Tensor, torch.Tensor] | None = None
-        if config.moments is not None:
-            mean, std = (
-                torch.tensor(values, dtype=torch.float32, device=self._device).view(1, 3, 1, 1)
-                for values in config.moments
-            )
-            self._scale = mean * 255, 1 / (std * 255)
+        self._scaling = Scaling(config.moments, self._device)
         self._ring: Ring | None = None
         self._stream: torch.cuda.Stream | None = None
         if self._device.type == "cuda" and made_on.type == "cpu":
@@ -106,7 +102,7 @@ class Transfer:
         """What it does to each batch, in words."""
         steps = [f"copy to {self._device}"] if self._moves else []
         if self._dtype is not None:
-            how = "normalise" if self._scale is not None else "scale to 0..1"
+            how = "normalise" if self._scaling.normalises else "scale to 0..1"
             steps.append(f"convert to {self.dtype_name} and {how}")
         if self._memory_format == torch.contiguous_format:
             steps.append("make contiguous")
@@ -172,22 +168,25 @@ class Transfer:
 
     def _floats(self, images: torch.Tensor, made: Made) -> torch.Tensor:
         """float32 of uint8 images (or of a transform's floats), augmented and scaled as asked."""
-        floats = self._kept_floats(images)
-        if floats is None:
-            floats = images.to(torch.float32, copy=True)
-        colour = made.draws is not None and made.draws.colour is not None
-        if not colour and self._batch_transform is None:  # one step less over the memory
-            if self._scale is None:
-                return floats.div_(255)
-            offset, factor = self._scale
-            return floats.sub_(offset).mul_(factor)
-        floats.div_(255)
-        if made.draws is not None and colour:
-            finish(floats, made.draws, erase=False)
+        colours = made.draws is not None and made.draws.colour is not None
+        in_one_go = not colours and self._batch_transform is None
+        kept = self._kept_floats(images)
+        floats = images.to(torch.float32, copy=True) if kept is None else kept
+        for some in _parts(floats):
+            part = floats[some]
+            if kept is not None:
+                part.copy_(images[some])
+            if in_one_go:
+                self._scaling.apply(part, of=255)
+                continue
+            part.div_(255)
+            if made.draws is not None and colours:
+                finish(part, made.draws, some.start, erase=False)
+        if in_one_go:
+            return floats
         images = self._last_steps(floats, made)
-        if self._scale is not None:
-            offset, factor = self._scale
-            images.sub_(offset / 255).mul_(factor * 255)
+        for some in _parts(images):
+            self._scaling.apply(images[some], of=1)
         return images
 
     def _last_steps(self, images: Any, made: Made) -> Any:
@@ -199,8 +198,8 @@ class Transfer:
         return images
 
     def _kept_floats(self, images: torch.Tensor) -> torch.Tensor | None:
-        """A copy as float32 in memory that was used before: fresh memory costs its page faults,
-        which take longer than the arithmetic.
+        """Memory for these images as float32 that was used before, channels-last: fresh memory
+        costs its page faults, which take longer than the arithmetic.
         """
         if images.device.type != "cpu" or images.ndim != 4 or not images.numel():
             return None
@@ -210,8 +209,13 @@ class Transfer:
             self._ring = Ring(shape, limit=_KEPT, pin=False)
         memory = self._ring.lend()[:count].reshape(-1)
         floats = torch.from_numpy(memory).view(torch.float32)
-        floats = floats.view(count, height, width, channels).permute(0, 3, 1, 2)
-        return floats.copy_(images)
+        return floats.view(count, height, width, channels).permute(0, 3, 1, 2)
+
+
+def _parts(images: torch.Tensor) -> list[slice]:
+    """A batch in host memory in parts that stay in the processor's cache from step to step."""
+    step = _TOGETHER if images.device.type == "cpu" and images.ndim == 4 else max(len(images), 1)
+    return [slice(start, start + step) for start in range(0, len(images), step)]
 
 
 def _placed(images: torch.Tensor, draws: Draws, *, erases: bool) -> torch.Tensor:

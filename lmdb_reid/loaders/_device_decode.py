@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch.nn import functional
 
+from lmdb_reid import codec
 from lmdb_reid.crops import Encoded
 from lmdb_reid.errors import UsageError
 from lmdb_reid.loaders._batch import BatchResult, Damaged, Timings
@@ -26,26 +27,46 @@ Decoder = Callable[[list[torch.Tensor]], Sequence[torch.Tensor]]
 the device; raises RuntimeError for bytes that it cannot decode."""
 
 
-def cuda_decoder(device: torch.device) -> Decoder:
-    """The JPEG decoder of torchvision or of nvImageCodec, whichever is there: both are NVIDIA's
-    nvJPEG, whose pixels differ a little from libjpeg-turbo's.
+def cuda_decoder(device: torch.device) -> tuple[str, Decoder]:
+    """(its name, the JPEG decoder of a GPU): the first that decodes a picture of torchcodec's (from
+    0.16), nvImageCodec's and torchvision's (deprecated from 0.29). All are NVIDIA's nvJPEG, whose
+    pixels differ a little from libjpeg-turbo's.
 
     Raises:
-        UsageError: neither is.
+        UsageError: none does; says why of each.
     """
-    try:
-        from torchvision.io import decode_jpeg
-    except Exception:  # beside a torch that it does not fit it raises whatever comes
-        pass
-    else:
-        return lambda jpegs: decode_jpeg(jpegs, "RGB", device)
-    try:
-        from nvidia import nvimgcodec
-    except ImportError:
-        raise UsageError(
-            "decode='cuda' needs a JPEG decoder for the GPU: pip install"
-            " nvidia-nvimgcodec-cu12[all] (or a torchvision that fits this torch)"
-        ) from None
+    probe = torch.frombuffer(
+        bytearray(codec.encode(np.zeros((16, 16, 3), np.uint8))), dtype=torch.uint8
+    )
+    reasons = []
+    for name, make in _DECODERS.items():
+        try:
+            decoder = make(device)
+            (image,) = decoder([probe])
+            if tuple(image.shape) != (3, 16, 16) or image.dtype != torch.uint8:
+                raise RuntimeError(f"it gives {image.dtype} {list(image.shape)}")
+        except (
+            Exception
+        ) as error:  # beside a torch or a driver that it does not fit, whatever comes
+            reasons.append(f"{name} ({str(error).strip().partition(chr(10))[0]})")
+            continue
+        return name, decoder
+    raise UsageError(
+        "decode='cuda' needs a JPEG decoder for the GPU, and none can be used:"
+        f' {", ".join(reasons)}. pip install "torchcodec>=0.16" of the CUDA that torch has, or'
+        " nvidia-nvimgcodec-cu12[all]"
+    )
+
+
+def _torchcodec(device: torch.device) -> Decoder:
+    from torchcodec.decoders import decode_jpeg
+
+    return lambda jpegs: decode_jpeg(jpegs, mode="RGB", device=device)
+
+
+def _nvimagecodec(device: torch.device) -> Decoder:
+    from nvidia import nvimgcodec
+
     decoder = nvimgcodec.Decoder(device_id=device.index or 0)
 
     def decode(jpegs: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -55,6 +76,19 @@ def cuda_decoder(device: torch.device) -> Decoder:
         return [torch.utils.dlpack.from_dlpack(image).permute(2, 0, 1) for image in images]
 
     return decode
+
+
+def _torchvision(device: torch.device) -> Decoder:
+    from torchvision.io import decode_jpeg
+
+    return lambda jpegs: decode_jpeg(jpegs, "RGB", device)
+
+
+_DECODERS: dict[str, Callable[[torch.device], Decoder]] = {
+    "torchcodec": _torchcodec,
+    "nvImageCodec": _nvimagecodec,
+    "torchvision": _torchvision,
+}
 
 
 class DeviceDecodeEngine:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import time
 from collections.abc import Sequence
@@ -12,12 +13,12 @@ import numpy as np
 import torch
 
 from lmdb_reid._memory import pixel_memory
-from lmdb_reid.augment import CHUNK, Draws, ReIDAugment, draw, place
-from lmdb_reid.crops import Crops, gathered
+from lmdb_reid.augment import CHUNK, Draws, ReIDAugment, draw, landing, place
+from lmdb_reid.crops import Crops, Scattered, Viewed, gathered
 from lmdb_reid.dataset import SampleTransform, seed_globals
 from lmdb_reid.loaders._batch import BatchResult, Damaged, Timings
 from lmdb_reid.sampling import Task, position_seed
-from lmdb_reid.schema import Pixels, Rows
+from lmdb_reid.schema import Pixels, Rows, Size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,29 +63,47 @@ class Job:
         if self.augment is None:
             self.crops.read(positions, pixels, slots)
         else:
-            self._read_augmented(self.draws(task, first, len(pixels)), positions, pixels, slots)
+            self._read_augmented(task, pixels, first, slots)
         gather = gathered.seconds - gather
         timings = Timings(gathered.samples - cached, gather, time.perf_counter() - began - gather)
         return [Damaged(first + slot, int(positions[slot])) for slot in slots or ()], timings
 
-    def draws(self, task: Task, first: int, count: int) -> Draws:
-        """What the recipe does to `count` samples of a task from slot `first` on."""
+    def draws(self, task: Task) -> Draws:
+        """What the recipe does to the samples of a task."""
         assert self.augment is not None
-        seed, epoch, start = task.place(first)
-        places = start + np.arange(count, dtype=np.int64) * task.stride
-        return draw(self.augment, self.crops.size, seed, epoch, places)
+        seed, epoch, first = task.place(0)
+        count = len(task.positions)
+        return _draws(self.augment, self.crops.size, seed, epoch, (first, count, task.stride))
 
     def _read_augmented(
-        self, draws: Draws, positions: Rows, pixels: Pixels, damaged: list[int] | None
+        self, task: Task, pixels: Pixels, first: int, damaged: list[int] | None
     ) -> None:
         """Decode and place a few pictures at a time, while they lie in the processor's cache."""
-        for first in range(0, len(positions), CHUNK):
-            few = pixels[first : first + CHUNK]
+        draws, erases = self.draws(task), self.erases
+        positions = task.positions[first : first + len(pixels)]
+        views = self._views(positions)
+        if views is not None:
+            began = time.perf_counter()
+            place(pixels, draws, first, pixels=views, erase=erases)
+            gathered.samples += len(positions)
+            gathered.seconds += time.perf_counter() - began
+            return
+        scattered = self.crops if isinstance(self.crops, Scattered) else None
+        for start in range(0, len(positions), CHUNK):
+            few, some = pixels[start : start + CHUNK], positions[start : start + CHUNK]
             bad: list[int] | None = None if damaged is None else []
-            self.crops.read(positions[first : first + CHUNK], few, bad)
+            if scattered is None:
+                self.crops.read(some, few, bad)
+                is_shifted, slots = None, range(len(some))
+            else:
+                slots, outs, is_shifted = landing(few, draws, first + start)
+                scattered.read_each(some[slots], outs, bad)
             if damaged is not None:
-                damaged += [first + slot for slot in bad or ()]
-            place(few, draws, first, erase=self.erases)
+                damaged += sorted(start + slots[at] for at in bad or ())
+            place(few, draws, first + start, is_shifted=is_shifted, erase=erases)
+
+    def _views(self, positions: Rows) -> list[Pixels] | None:
+        return self.crops.views(positions) if isinstance(self.crops, Viewed) else None
 
     def transformed(
         self,
@@ -145,6 +164,18 @@ class Job:
             torch.set_rng_state(states[0])
             random.setstate(states[1])
             np.random.set_state(states[2])
+
+
+@functools.lru_cache(maxsize=16)
+def _draws(
+    recipe: ReIDAugment, size: Size, seed: int, epoch: int, places: tuple[int, int, int]
+) -> Draws:
+    """Of a whole batch, made once for all threads that work on it; `places` are first, count and
+    stride.
+    """
+    first, count, stride = places
+    at = first + np.arange(count, dtype=np.int64) * stride
+    return draw(recipe, size, seed, epoch, at)
 
 
 def collate(images: Pixels | list[Any], damaged: list[Damaged], timings: Timings) -> BatchResult:

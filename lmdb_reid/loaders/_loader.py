@@ -157,7 +157,7 @@ class Loader:
         recipe, engine = self._job.augment, self._engine
         if recipe is None or engine is None or (engine.places and self._job.erases):
             return None
-        draws = self._job.draws(task, 0, len(task.positions))
+        draws = self._job.draws(task)
         if not damaged:
             return draws
         return draws.take(np.delete(np.arange(len(draws)), [sample.slot for sample in damaged]))

@@ -103,8 +103,9 @@ def make_loader(
             threads always stay.
         memory_format: of the images: torch.channels_last, which they are decoded in and keep unless
             told otherwise, or torch.contiguous_format.
-        decode: "cuda" sends JPEG bytes to the GPU and decodes them there, by torchvision's or
-            nvImageCodec's decoder; pixels differ a little from libjpeg-turbo's.
+        decode: "cuda" sends JPEG bytes to the GPU and decodes them there, by the decoder of
+            torchcodec, nvImageCodec or torchvision, whichever works first; pixels differ a little
+            from libjpeg-turbo's.
         resident: decode everything once, at the first pass, into the device's memory (this
             process's, without a device); a batch is then an index_select there.
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lmdb_reid.crops import Crops, Encoded, Keyed
+from lmdb_reid.crops import Crops, Encoded, Keyed, Scattered, Viewed
 from lmdb_reid.errors import LmdbReidError, UsageError
 from lmdb_reid.schema import Pixels, Rows
 
@@ -164,6 +164,25 @@ class CropsContract:
         assert isinstance(other, Keyed)
         again = [(key.source, row) for key in other.keys(positions) for row in key.rows.tolist()]
         assert names == again
+
+    def test_each_picture_goes_into_an_array_of_its_own(self) -> None:
+        """Of Crops that are Scattered: in order, so that a later one covers an earlier one."""
+        crops = self.crops()
+        if not isinstance(crops, Scattered):
+            return
+        first, second = (np.empty((*crops.size, 3), np.uint8) for _ in range(2))
+        crops.read_each(np.array([3, 1, 0]), [first, second, first])
+        assert self._is_right(first, 0) and self._is_right(second, 1)
+
+    def test_views_are_the_pictures(self) -> None:
+        """Of Crops that are Viewed: all of them, or None."""
+        crops = self.crops()
+        if not isinstance(crops, Viewed):
+            return
+        self._assert_right(crops, np.array([3, 1]))  # they may be there from now on
+        views = crops.views(np.array([1, 3, 1]))
+        if views is not None:
+            assert all(self._is_right(view, at) for view, at in zip(views, (1, 3, 1), strict=True))
 
     def _is_right(self, image: Pixels, position: int) -> bool:
         wanted = self.pixels(position)

@@ -79,7 +79,7 @@ def test_so_do_caches_and_a_decoder_on_a_device(
         dataset = ReIDDataset(store, cache=cache)
         for _ in range(2):  # decoded, then gathered
             assert alike(images(dataset, augment=RECIPE, batch_size=9, num_workers=1), wanted)
-    monkeypatch.setattr(_choice, "cuda_decoder", lambda device: stand_in)
+    monkeypatch.setattr(_choice, "cuda_decoder", lambda device: ("a stand-in", stand_in))
     monkeypatch.setattr(_choice, "_check_on_device", lambda job, config: None)
     found = images(ReIDDataset(path), augment=RECIPE, batch_size=9, decode="cuda", device="cpu")
     assert alike(found, wanted)

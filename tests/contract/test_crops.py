@@ -174,7 +174,7 @@ def stand_in(jpegs: list[torch.Tensor]) -> Sequence[torch.Tensor]:
 @pytest.fixture
 def on_device(monkeypatch: pytest.MonkeyPatch) -> None:
     """`decode="cuda"` is done here, by `stand_in`."""
-    monkeypatch.setattr(_choice, "cuda_decoder", lambda device: stand_in)
+    monkeypatch.setattr(_choice, "cuda_decoder", lambda device: ("a stand-in", stand_in))
     monkeypatch.setattr(_choice, "_check_on_device", lambda job, config: None)
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmdb_reid.augment import Draws, ReIDAugment, draw, place
+from lmdb_reid.augment import Draws, ReIDAugment, draw, landing, place
 from lmdb_reid.augment import _place as module
 from lmdb_reid.augment._erase import noise_table
 from lmdb_reid.errors import MissingExtraError, UsageError
@@ -96,6 +96,47 @@ def test_no_size_no_border_and_no_cut_changes_a_byte(
     for start, stop in itertools.pairwise(borders):
         place(out[start:stop], draws, start)
     assert np.array_equal(out, reference(images, draws))
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    height=st.integers(1, 9),
+    width=st.integers(1, 9),
+    pad=st.tuples(st.integers(0, 9), st.integers(0, 9)),
+    count=st.integers(1, 12),
+    seed=st.integers(0, 1000),
+)
+def test_pictures_written_where_they_land_are_the_same_and_nothing_beside_them_is_touched(
+    height: int, width: int, pad: tuple[int, int], count: int, seed: int
+) -> None:
+    size = (height, width)
+    recipe = ReIDAugment(pad=(min(pad[0], height), min(pad[1], width)))
+    images, draws = pictures(count, size, seed), drawn(recipe, count + 2, size, seed)
+    buffer = np.full((count + 2, *size, 3), 77, np.uint8)
+    out = buffer[1:-1]
+    slots, outs, is_shifted = landing(out, draws, 1)
+    assert sorted(slots) == list(range(count))
+    for slot, there in zip(slots, outs, strict=True):
+        assert there.flags.c_contiguous
+        there[...] = images[slot]
+    place(out, draws, 1, is_shifted=is_shifted)
+    assert np.array_equal(out, reference(images, draws.take(slice(1, count + 1))))
+    assert (buffer[[0, -1]] == 77).all()
+
+
+def test_three_of_four_pictures_land_where_they_are_shifted_to() -> None:
+    draws = drawn(ReIDAugment(), 512, (64, 32))
+    _, _, is_shifted = landing(np.empty((512, 64, 32, 3), np.uint8), draws)
+    assert 0.7 < np.mean(is_shifted) < 0.8
+
+
+def test_warped_pictures_land_in_their_slots() -> None:
+    draws = drawn(ReIDAugment(pad=3, resize=1.125), 30)
+    assert draws.warped is not None
+    _, _, is_shifted = landing(np.empty((30, *SIZE, 3), np.uint8), draws)
+    assert not np.array(is_shifted)[draws.warped].any()
+    assert any(is_shifted)
+    assert landing(np.empty((0, *SIZE, 3), np.uint8), draws) == ([], [], [])
 
 
 def test_pictures_may_be_a_list_of_arrays_that_cannot_be_written() -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lmdb_reid.cli import doctor
+from lmdb_reid.cli import _survey, doctor
 from lmdb_reid.cli._survey import BASE, Survey, look_around
 
 GIB = 1 << 30
@@ -97,6 +97,28 @@ def test_problems_say_what_to_change(fields: dict[str, object], change: str) -> 
     (finding,) = changed(**fields)
     assert finding.problem
     assert change in finding.change
+
+
+def test_a_pyturbojpeg_without_its_library_is_worth_knowing() -> None:
+    (finding,) = changed(turbojpeg_error="it needs libturbojpeg 3, and 2.1.5 is none")
+    assert not finding.problem
+    assert "PyTurboJPEG" in finding.what
+    assert "needs libturbojpeg 3" in finding.change
+
+
+def test_pyturbojpeg_is_asked_only_where_it_is_installed_and_not_the_codec(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    installed = _survey._installed("PyTurboJPEG") is not None
+    assert ("PyTurboJPEG" in look_around().versions) == installed
+    monkeypatch.setattr(_survey, "_installed", lambda name: "2.6.1")
+    monkeypatch.setitem(sys.modules, "turbojpeg", None)
+    monkeypatch.delitem(sys.modules, "lmdb_reid.codec._pyturbojpeg", raising=False)
+    survey = look_around()
+    assert survey.versions["PyTurboJPEG"] == "2.6.1"
+    assert "lmdb_reid[turbojpeg]" in str(survey.turbojpeg_error)
+    monkeypatch.setenv("LMDB_REID_CODEC", "pyturbojpeg")
+    assert look_around().turbojpeg_error is None  # then it is the codec's own error
 
 
 def test_sizes_are_said_in_units_that_show_them() -> None:

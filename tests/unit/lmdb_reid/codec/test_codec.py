@@ -246,7 +246,31 @@ def test_the_other_codec_missing_says_what_to_install(run_python: Callable[..., 
     """)
     told = run_python(script, LMDB_REID_CODEC="pyturbojpeg")
     assert told.startswith("MissingExtraError ")
-    assert "pip install PyTurboJPEG" in told
+    assert 'pip install "lmdb_reid[turbojpeg]"' in told
+
+
+def test_a_library_that_is_no_libturbojpeg_3_is_named(run_python: Callable[..., str]) -> None:
+    script = textwrap.dedent("""
+        import sys, types
+
+        def refusing(path):
+            assert path == "/somewhere/libturbojpeg.so.0", path
+            raise RuntimeError("PyTurboJPEG 2.0 requires libjpeg-turbo 3.0 or later.\\nMore.")
+
+        sys.modules["turbojpeg"] = types.SimpleNamespace(TurboJPEG=refusing)
+        try:
+            import lmdb_reid.codec
+        except ImportError as error:
+            print(type(error).__name__, error)
+    """)
+    told = run_python(
+        script,
+        LMDB_REID_CODEC="pyturbojpeg",
+        LMDB_REID_TURBOJPEG="/somewhere/libturbojpeg.so.0",
+    )
+    assert told.startswith("MissingExtraError ")
+    assert "/somewhere/libturbojpeg.so.0 is none: PyTurboJPEG 2.0 requires" in told
+    assert "docs/codec.md" in told and "More." not in told
 
 
 def test_pyturbojpeg_gives_the_same_pixels(

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lmdb_reid import LRUCache, Store, codec
+from lmdb_reid import DecodedTier, LRUCache, Store, codec
 from lmdb_reid.crops import Cached, Crops, FileCrops, StoreCrops
 from lmdb_reid.errors import CorruptSampleError, UnknownRowError, UsageError
 
@@ -163,3 +163,47 @@ def test_damaged_files_are_raised_or_noted_by_their_path(tmp_path: Path, jpeg: J
     label = crops.column("label")
     assert label is not None and label.tolist() == [4, 5, 6]
     assert crops.names(np.array([2])) == [str(paths[2])]
+
+
+def test_each_picture_goes_into_its_own_array_and_the_later_covers_the_earlier(
+    store_path: Path, jpeg: Jpegs
+) -> None:
+    crops = StoreCrops(Store(store_path))
+    flat = np.zeros(3 * 32 * 16 * 3, np.uint8)
+    size, by = 32 * 16 * 3, 48
+
+    def at(start: int) -> Any:
+        return flat[start : start + size].reshape(32, 16, 3)
+
+    crops.read_each(np.array([1, 2]), [at(by), at(size)])
+    assert np.array_equal(at(size), codec.decode(jpeg(2)))
+    assert np.array_equal(flat[by:size], codec.decode(jpeg(1)).reshape(-1)[: size - by])
+    with pytest.raises(UnknownRowError):
+        crops.read_each(np.array([99]), [at(0)])
+
+
+def test_a_picture_that_cannot_be_decoded_is_not_written_again_over_others(jpeg: Jpegs) -> None:
+    whole, torn = jpeg(1), jpeg(2)[:-200]
+    size = 32 * 16 * 3
+    flat = np.zeros(2 * size, np.uint8)
+    outs = [flat[start : start + size].reshape(32, 16, 3) for start in (48, 96)]
+    failed = codec.decode_each([torn, whole], outs)
+    assert [at for at, _ in failed] == [0]
+    assert np.array_equal(outs[1], codec.decode(whole))
+
+
+def test_a_tier_shows_its_pixels_once_all_are_there(
+    store_path: Path, tmp_path: Path, jpeg: Jpegs
+) -> None:
+    store = Store(store_path)
+    crops = Cached(StoreCrops(store), DecodedTier(store, tmp_path / "tier"))
+    crops.read(np.array([1, 2]), empty(2))
+    assert crops.views(np.array([1, 3])) is None
+    views = crops.views(np.array([2, 1, 2]))
+    assert views is not None
+    for view, row in zip(views, (2, 1, 2), strict=True):
+        assert np.array_equal(view, codec.decode(jpeg(row)))
+        assert not view.flags.writeable
+    with pytest.raises(UnknownRowError):
+        crops.views(np.array([99]))
+    assert Cached(StoreCrops(store), LRUCache(items=9)).views(np.array([1])) is None

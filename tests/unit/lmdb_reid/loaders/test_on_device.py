@@ -5,8 +5,10 @@ Both are run on the CPU here; tests/gpu has what needs a GPU.
 
 from __future__ import annotations
 
+import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -227,12 +229,91 @@ def test_transforms_of_single_images_are_refused(path: Path) -> None:
         make_loader(ReIDDataset(path, transform=doubled), resident=True)
 
 
-def test_no_decoder_for_a_gpu_is_an_error_with_the_pip_line(
+DECODERS = ("torchcodec", "nvImageCodec", "torchvision")
+
+
+def without_decoders(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("torchcodec", "torchcodec.decoders", "torchvision", "torchvision.io"):
+        monkeypatch.setitem(sys.modules, name, None)
+    for name in ("nvidia", "nvidia.nvimgcodec"):
+        monkeypatch.setitem(sys.modules, name, None)
+
+
+def test_no_decoder_for_a_gpu_is_an_error_that_says_what_each_lacks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    import sys
-
-    for name in ("torchvision", "torchvision.io", "nvidia", "nvidia.nvimgcodec"):
-        monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(UsageError, match="pip install nvidia-nvimgcodec"):
+    without_decoders(monkeypatch)
+    with pytest.raises(UsageError) as found:
         cuda_decoder(torch.device("cuda"))
+    assert 'pip install "torchcodec>=0.16"' in str(found.value)
+    assert [name for name in DECODERS if f"{name} (" in str(found.value)] == list(DECODERS)
+
+
+def decoded(jpegs: list[torch.Tensor]) -> list[torch.Tensor]:
+    return [torch.from_numpy(codec.decode(jpeg.numpy())).permute(2, 0, 1) for jpeg in jpegs]
+
+
+def stand_in(name: str, monkeypatch: pytest.MonkeyPatch, *, works: bool = True) -> None:
+    """A library that decodes as the real one is called, on the CPU."""
+
+    def pixels(jpegs: list[torch.Tensor]) -> list[torch.Tensor]:
+        if not works:
+            raise RuntimeError("no nvJPEG in this build\nstack")
+        return decoded(jpegs)
+
+    def of_torchcodec(source: Any, *, mode: str, device: torch.device) -> list[torch.Tensor]:
+        assert (mode, device) == ("RGB", torch.device("cuda:1"))
+        return pixels(source)
+
+    def of_torchvision(source: Any, mode: str, device: torch.device) -> list[torch.Tensor]:
+        assert (mode, device) == ("RGB", torch.device("cuda:1"))
+        return pixels(source)
+
+    class Decoder:
+        def __init__(self, device_id: int) -> None:
+            assert device_id == 1
+
+        def decode(self, jpegs: list[Any]) -> list[torch.Tensor]:
+            return [image.permute(1, 2, 0) for image in pixels(list(map(torch.from_numpy, jpegs)))]
+
+    nvimgcodec = SimpleNamespace(Decoder=Decoder)
+    fakes: dict[str, dict[str, Any]] = {
+        "torchcodec": {
+            "torchcodec": SimpleNamespace(),
+            "torchcodec.decoders": SimpleNamespace(decode_jpeg=of_torchcodec),
+        },
+        "nvImageCodec": {
+            "nvidia": SimpleNamespace(nvimgcodec=nvimgcodec),
+            "nvidia.nvimgcodec": nvimgcodec,
+        },
+        "torchvision": {
+            "torchvision": SimpleNamespace(),
+            "torchvision.io": SimpleNamespace(decode_jpeg=of_torchvision),
+        },
+    }
+    for module, fake in fakes[name].items():
+        monkeypatch.setitem(sys.modules, module, fake)
+
+
+@pytest.mark.parametrize("first", range(3))
+def test_the_first_decoder_that_works_is_taken(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    without_decoders(monkeypatch)
+    for place, name in enumerate(DECODERS):
+        if place >= first:
+            stand_in(name, monkeypatch)
+    name, decoder = cuda_decoder(torch.device("cuda:1"))
+    assert name == DECODERS[first]
+    picture = codec.encode(np.random.default_rng(0).integers(0, 256, (32, 16, 3), np.uint8))
+    jpeg = torch.frombuffer(bytearray(picture), dtype=torch.uint8)
+    assert torch.equal(decoder([jpeg])[0], decoded([jpeg])[0])
+
+
+def test_a_decoder_that_is_there_and_does_not_work_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    without_decoders(monkeypatch)
+    stand_in("torchcodec", monkeypatch, works=False)
+    with pytest.raises(UsageError, match=r"torchcodec \(no nvJPEG in this build\), nvImage"):
+        cuda_decoder(torch.device("cuda:1"))
+    stand_in("torchvision", monkeypatch)
+    assert cuda_decoder(torch.device("cuda:1"))[0] == "torchvision"
