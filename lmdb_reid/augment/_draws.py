@@ -183,7 +183,7 @@ def _offset(uniform: npt.NDArray[np.float64], pad: int) -> Whole:
 def _starts(size: Size, flips: Flags, shift: Whole, warped: Flags | None) -> npt.NDArray[np.int64]:
     height, width = size
     down, right = shift.astype(np.int64).T
-    starts = down * width + np.where(flips, -right, right)
+    starts: npt.NDArray[np.int64] = down * width + np.where(flips, -right, right)
     starts[np.abs(starts) >= height * width] = 0
     if warped is not None:
         starts[warped] = 0

@@ -16,11 +16,11 @@ from lmdb_reid.loaders._batch import Batch, Timings
 from lmdb_reid.loaders._batch_transform import BatchTransform, transform_batch
 from lmdb_reid.loaders._config import DeviceConfig
 from lmdb_reid.loaders._ring import Ring
-from lmdb_reid.loaders._scaling import Scaling
+from lmdb_reid.loaders._scaling import Scaling, copy_pixels
 from lmdb_reid.sampling import Task
 
 _FLOAT_BYTES = 4
-_TOGETHER = 8  # pictures converted at once, 3 MB of 256x128
+_TOGETHER = 2  # pictures converted at once: of 256x128 they fill the second-level cache
 _KEPT = 3  # float buffers that the consumer may hold before the ring is out
 
 
@@ -87,6 +87,7 @@ class Transfer:
             or config.device is not None
         )
         self._scaling = Scaling(config.moments, self._device)
+        self._to_unit = Scaling(None, self._device)
         self._ring: Ring | None = None
         self._stream: torch.cuda.Stream | None = None
         if self._device.type == "cuda" and made_on.type == "cpu":
@@ -175,15 +176,12 @@ class Transfer:
         for some in _parts(floats):
             part = floats[some]
             if kept is not None:
-                part.copy_(images[some])
-            if in_one_go:
-                self._scaling.apply(part, of=255)
-                continue
-            part.div_(255)
-            if made.draws is not None and colours:
-                finish(part, made.draws, some.start, erase=False)
+                copy_pixels(part, images[some])
+            (self._scaling if in_one_go else self._to_unit).apply(part, of=255)
         if in_one_go:
             return floats
+        if made.draws is not None and colours:
+            finish(floats, made.draws, erase=False)
         images = self._last_steps(floats, made)
         for some in _parts(images):
             self._scaling.apply(images[some], of=1)

@@ -1,9 +1,16 @@
-"""From pixel values as floats to what a model takes, in place."""
+"""From pixel values as floats to what a model takes, in place.
+
+Host memory goes through NumPy a few pictures at a time, on the calling thread: torch would share
+each step among its own threads, which wait for each other on the cores that decode.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 
@@ -24,19 +31,23 @@ class Scaling:
         self._tables: dict[tuple[int, int | None], tuple[torch.Tensor, torch.Tensor]] = {}
 
     def apply(self, images: torch.Tensor, *, of: int) -> None:
-        """Scale [B, 3, H, W], or anything without moments, whose values are 0..`of`."""
-        if self._moments is None:
-            if of != 1:
-                images.div_(of)
+        """Scale floats [B, 3, H, W], or any shape without moments, whose values are 0..`of`."""
+        if self._moments is None and of == 1:
             return
-        width = None
-        if images.device.type == "cpu" and images.ndim == 4:
-            lines = images.permute(0, 2, 3, 1)
-            if lines.is_contiguous():
-                # A line at once: channel by channel torch would go three numbers at a time.
-                width, images = images.shape[3], lines.flatten(2)
-        offset, factor = self._table(of, width)
-        images.sub_(offset).mul_(factor)
+        lines = host_lines(images)
+        if self._moments is None:
+            if lines is None:
+                images.div_(of)
+            else:
+                np.divide(lines, np.float32(of), out=lines)
+        elif lines is None:
+            offset, factor = self._table(of, None)
+            images.sub_(offset).mul_(factor)
+        else:
+            # A line at once: channel by channel would go three numbers at a time.
+            offset, factor = self._table(of, images.shape[3])
+            np.subtract(lines, offset.numpy(), out=lines)
+            np.multiply(lines, factor.numpy(), out=lines)
 
     def _table(self, of: int, width: int | None) -> tuple[torch.Tensor, torch.Tensor]:
         """(what is taken off, what is multiplied by): [1, 3, 1, 1], or of a line, [3 W]."""
@@ -53,3 +64,21 @@ class Scaling:
                 found = offset.repeat(width), factor.repeat(width)
             self._tables[of, width] = found
         return found
+
+
+def copy_pixels(floats: torch.Tensor, images: torch.Tensor) -> None:
+    """`floats.copy_(images)`."""
+    to, source = host_lines(floats), host_lines(images)
+    if to is None or source is None:
+        floats.copy_(images)
+    else:
+        np.copyto(to, source)
+
+
+def host_lines(images: torch.Tensor) -> npt.NDArray[Any] | None:
+    """Bytes or float32 [B, C, H, W] as [B, H, W C], where they lie so in host memory; else None."""
+    known = images.dtype in (torch.uint8, torch.float32) and images.device.type == "cpu"
+    if not known or images.ndim != 4:
+        return None
+    channels_last = images.detach().permute(0, 2, 3, 1)
+    return channels_last.flatten(2).numpy() if channels_last.is_contiguous() else None
