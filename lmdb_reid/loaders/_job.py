@@ -94,13 +94,14 @@ class Job:
             bad: list[int] | None = None if damaged is None else []
             if scattered is None:
                 self.crops.read(some, few, bad)
-                is_shifted, slots = None, range(len(some))
+                place(few, draws, first + start, erase=erases)
             else:
                 slots, outs, is_shifted = landing(few, draws, first + start)
                 scattered.read_each(some[slots], outs, bad)
+                bad = sorted(slots[at] for at in bad or ())
+                place(few, draws, first + start, is_shifted=is_shifted, erase=erases)
             if damaged is not None:
-                damaged += sorted(start + slots[at] for at in bad or ())
-            place(few, draws, first + start, is_shifted=is_shifted, erase=erases)
+                damaged += [start + slot for slot in bad or ()]
 
     def _views(self, positions: Rows) -> list[Pixels] | None:
         return self.crops.views(positions) if isinstance(self.crops, Viewed) else None
