@@ -240,6 +240,9 @@ def _size_of(data: bytes | Pixels, info: codec.SourceInfo | None) -> Size:
 
 
 def _is_outside(box: Box, size: Size) -> bool:
+    x, y, w, h = box
+    if 0 <= x < x + w <= size[1] and 0 <= y < y + h <= size[0]:  # most lie wholly inside
+        return False
     inside = box.clipped(size)
     return inside.w <= 0 or inside.h <= 0
 
@@ -255,4 +258,5 @@ def _negative(frame: Frame, negative: Negative) -> dict[str, Any]:
 
 
 def _box_fields(box: Box) -> dict[str, float]:
-    return {name: whole(side) for name, side in box._asdict().items()}
+    x, y, w, h = map(whole, box)
+    return {"x": x, "y": y, "w": w, "h": h}

@@ -15,6 +15,8 @@ from lmdb_reid.codec._scratch import scratch
 from lmdb_reid.errors import ImageError, UsageError
 from lmdb_reid.schema import Pixels, Size
 
+_SUBSAMPLINGS = get_args(Subsampling)
+
 
 class Header(NamedTuple):
     """What a JPEG says of itself before its pixels."""
@@ -218,8 +220,8 @@ def encode(image: Pixels, *, quality: int = 95, subsampling: Subsampling = "420"
         raise ImageError(f"can encode uint8 [H, W, 3], not {image.dtype} {image.shape}")
     if not 1 <= quality <= 100:
         raise UsageError(f"JPEG quality {quality}: give 1 to 100")
-    if subsampling not in get_args(Subsampling):
-        raise UsageError(f"subsampling {subsampling!r}: give one of {get_args(Subsampling)}")
+    if subsampling not in _SUBSAMPLINGS:
+        raise UsageError(f"subsampling {subsampling!r}: give one of {_SUBSAMPLINGS}")
     try:
         return _codec.encode(np.ascontiguousarray(image), quality, subsampling)
     except ValueError as error:

@@ -25,9 +25,12 @@ from lmdb_reid.store._format import (
 from lmdb_reid.store._specs import ColumnSpec
 
 _EXACT_IN_FLOAT = 1 << 53
+_MOST = 1 << 63
 _CODES = {"<i8": "q", "|u1": "B", "<u4": "I", "<i4": "i"}
 _GATHERED = [name for name in CORE_COLUMNS if name not in (ID_COLUMN, ID_OFFSETS_COLUMN)]
-_OF_FACTS = [name for name in _GATHERED if name not in ("label", "kind")]
+_OF_CORE = frozenset({"label", "kind"})
+_OF_FACTS = [name for name in _GATHERED if name not in _OF_CORE]
+_NO_COLUMN = frozenset({bytes, list, tuple, dict})  # of a record's values
 
 
 class ColumnsBuilder:
@@ -37,6 +40,9 @@ class ColumnsBuilder:
         self._ids = bytearray()
         self._offsets = array("q", [0])
         self._core = {name: array(_CODES[CORE_COLUMNS[name]]) for name in _GATHERED}
+        self._of_facts = [
+            (self._core[name].append, Facts._fields.index(name)) for name in _OF_FACTS
+        ]
         self._fields: dict[str, _Field] = {}
         self._derived: dict[str, _Field] = {}
 
@@ -51,12 +57,12 @@ class ColumnsBuilder:
         core = self._core
         core["label"].append(record["label"])
         core["kind"].append(record["kind"])
-        for name in _OF_FACTS:
-            core[name].append(getattr(facts, name))
+        for append, place in self._of_facts:
+            append(facts[place])
         for name, value in facts.derived.items():
             self._derived.setdefault(name, _Field()).add(row, value)
         for name, value in record.items():
-            if name in ("label", "kind") or isinstance(value, (bytes, list, tuple, dict)):
+            if name in _OF_CORE or type(value) in _NO_COLUMN:
                 continue
             field = self._fields.get(name)
             if field is None:
@@ -110,6 +116,17 @@ class _Field:
         """The value of sample `row`; samples passed over since the last call have none."""
         if row > self._count:
             self._skip(row - self._count)
+        codes = self._codes
+        if codes is not None and type(value) is str:  # the usual cases first, in few steps
+            codes.append(self._strings.setdefault(value, len(self._strings)))
+            self._count = row + 1
+            return
+        code = "" if codes is not None else self._numbers.typecode
+        fits = type(value) is float if code == "d" else type(value) is int and code == "q"
+        if fits and -_MOST <= value < _MOST:
+            self._numbers.append(value)
+            self._count = row + 1
+            return
         if value is None:
             self._skip(1)
             return
