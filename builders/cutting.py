@@ -88,14 +88,16 @@ class FrameCutter:
         self._negatives = negatives
         self._derived = derived
 
-    def cut(self, frame: Frame, picture: Picture, nearby: NearbyNegatives) -> FrameResult:
+    def cut(
+        self, frame: Frame, picture: Picture, nearby: NearbyNegatives | None = None
+    ) -> FrameResult:
         """Read, decode and cut one frame. Where its picture cannot be used it gives no samples, and
         its rows are skipped.
 
         Args:
             frame: what to cut.
             picture: its pixels, or the bytes of its file.
-            nearby: negatives, also this frame's.
+            nearby: negatives of its neighbours and its own; drawn for it alone unless given.
 
         Raises:
             SourceReadError: the picture cannot be read now.
@@ -120,7 +122,7 @@ class FrameCutter:
             given_up=given_up,
         )
 
-    def plan(self, frame: Frame, nearby: NearbyNegatives) -> FrameResult:
+    def plan(self, frame: Frame, nearby: NearbyNegatives | None = None) -> FrameResult:
         """What `cut` would give, from the picture's header: everything but the pixels.
 
         Raises:
@@ -134,10 +136,12 @@ class FrameCutter:
         return FrameResult(key=frame.key, size=size, cuts=cuts, skipped=skipped, given_up=given_up)
 
     def _cuts(
-        self, frame: Frame, size: Size, nearby: NearbyNegatives
+        self, frame: Frame, size: Size, nearby: NearbyNegatives | None
     ) -> tuple[list[Cut], list[Rejected], int]:
         frame = frame.in_pixels(size)
-        negatives = nearby.of(frame, size)
+        (negatives,) = (
+            self._negatives([frame], [size]) if nearby is None else [nearby.of(frame, size)]
+        )
         name = self._medium.name(frame.key)
         cuts, skipped = cuts_of(frame, size, negatives, expand=self._settings.expand, name=name)
         return cuts, skipped, max(0, self._negatives.slots(frame) - len(negatives))
