@@ -129,10 +129,10 @@ def place(
             if warped[slot]:
                 _warp(pixels, out, slot, draws, first + slot)
             elif pixels is not None:
-                _copy(pixels[slot], out[slot], shifts[slot], flip=flips[slot])
+                _copy(pixels[slot], out[slot], starts[slot] * 3)
             elif starts[slot] and not (is_shifted and is_shifted[slot]):
                 _shift(out[slot], starts[slot] * 3)
-        if pixels is None and flips[run[0]] and not warped[run[0]]:
+        if flips[run[0]] and not warped[run[0]]:
             _mirror(out[run[0] : run[-1] + 1])
         for slot in run:
             if not warped[slot]:
@@ -159,20 +159,15 @@ def _mirror(pictures: Pixels) -> None:
     cv2.flip(lines, 1, lines)
 
 
-def _copy(source: Pixels, out: Pixels, shift: Sequence[int], *, flip: bool) -> None:
-    """Copy a picture to its slot, shifted and perhaps mirrored on the way; borders are left."""
-    height, width, _ = out.shape
-    down, right = shift
-    lines, columns = (
-        slice(max(down, 0), height + min(down, 0)),
-        slice(max(right, 0), width + min(right, 0)),
-    )
-    from_lines = slice(max(-down, 0), height + min(-down, 0))
-    if not flip:
-        from_columns = slice(max(-right, 0), width + min(-right, 0))
-        out[lines, columns] = source[from_lines, from_columns]
-    elif abs(down) < height and abs(right) < width:
-        cv2.flip(source[from_lines, columns], 1, out[lines, columns])
+def _copy(source: Pixels, picture: Pixels, by: int) -> None:
+    """Copy a picture to its slot, so many bytes further on in flat memory; see `_shift`."""
+    to, pixels = picture.reshape(-1), source.reshape(-1)
+    if by > 0:
+        to[by:] = pixels[:-by]
+    elif by < 0:
+        to[:by] = pixels[-by:]
+    else:
+        to[:] = pixels
 
 
 def _shift(picture: Pixels, by: int) -> None:
@@ -225,7 +220,7 @@ def _check(pixels: Pixels | Sequence[Pixels] | None, out: Pixels, draws: Draws, 
         raise UsageError(
             f"first must leave {len(out)} pictures within the {len(draws)} drawn, got {first}."
         )
-    if cv2 is None and (draws.warped is not None or draws.flip.any()):
+    if (draws.warped is not None or draws.flip.any()) and cv2 is None:
         raise MissingExtraError.of("OpenCV", "resize", "augmenting pictures")
     if pixels is None:
         return

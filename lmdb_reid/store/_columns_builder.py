@@ -7,7 +7,7 @@ import math
 import re
 import zlib
 from array import array
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -40,7 +40,7 @@ class ColumnsBuilder:
         self._ids = bytearray()
         self._offsets = array("q", [0])
         self._core = {name: array(_CODES[CORE_COLUMNS[name]]) for name in _GATHERED}
-        self._of_facts = [
+        self._of_facts: list[tuple[Callable[[Any], None], int]] = [
             (self._core[name].append, Facts._fields.index(name)) for name in _OF_FACTS
         ]
         self._fields: dict[str, _Field] = {}
