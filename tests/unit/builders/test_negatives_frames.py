@@ -8,6 +8,7 @@ import pytest
 
 from builders import BoxRow, BuildSettings, Files, Frame, Listing, Rejected, frames_of
 from builders.negatives import (
+    NearbyNegatives,
     Negative,
     background_boxes,
     list_negatives,
@@ -133,3 +134,27 @@ def test_a_frame_that_cannot_be_read_is_told(tmp_path: Path) -> None:
 def test_a_number_of_workers_that_cannot_be_meant(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="num_workers must be at least 1, got 0"):
         list_negatives(listing(tmp_path), random_negatives(BuildSettings()), num_workers=0)
+
+
+def test_neighbours_drawn_together_have_what_each_has_alone() -> None:
+    negatives = random_negatives(BuildSettings(num_bg_per_frame=2, num_partial_per_box=2, seed=3))
+    frames = [frame(person(0, PERSON), person(1, OTHER), number=number) for number in range(4)]
+    nearby = NearbyNegatives(negatives, frames)
+    sizes = [SIZE, SIZE, (200, 500), SIZE]  # the third picture is smaller than its neighbours
+    for one, size in zip(frames, sizes, strict=True):
+        (alone,) = negatives([one], [size])
+        assert nearby.of(one, size) == alone
+        assert alone
+
+
+def test_neighbours_in_shares_of_their_pictures_are_drawn_in_pixels() -> None:
+    negatives = random_negatives(BuildSettings(num_bg_per_frame=1, seed=3))
+    box = Box(0.2, 0.2, 0.1, 0.4)
+    shares = [
+        Frame(key=f"f{number}", rows=(person(0, box),), boxes=(box,), relative=True)
+        for number in range(2)
+    ]
+    nearby = NearbyNegatives(negatives, shares)
+    for one in shares:
+        sized = one.in_pixels(SIZE)
+        assert [nearby.of(sized, SIZE)] == negatives([sized], [SIZE])
