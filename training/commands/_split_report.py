@@ -58,7 +58,7 @@ def lines(report: Report) -> list[str]:
     leaks = report.leaks.found(report.apart)
     found += [f"leak: {_in_words(report, leak)}{_HINTS.get(leak.kind, '')}" for leak in leaks]
     others = [leak for leak in report.leaks.shared if leak not in leaks]
-    found += [f"shared, no leak: {_in_words(report, each)}" for each in others]
+    found += [f"shared, no leak: {_counted(each)}" for each in others]
     if not leaks:
         kinds = ", ".join(kind for kind in report.leaks.kinds if kind in report.apart)
         found.append(f"no leak: looked for {kinds}")
@@ -164,11 +164,15 @@ def _how_many(keys: Rows, query: Rows, gallery: Rows) -> Rows:
 
 
 def _in_words(report: Report, leak: Leak) -> str:
-    one, other = leak.parts
     pairs = [" and ".join(_ids(report, pair)) for pair in leak.examples[:_SHOWN]]
+    return f"{_counted(leak)}, such as {', '.join(pairs)}"
+
+
+def _counted(leak: Leak) -> str:
+    one, other = leak.parts
     return (
         f"{leak.count:,} {_TITLES[leak.kind]} in {one} and {other} ({leak.samples[0]:,} and"
-        f" {leak.samples[1]:,} samples), such as {', '.join(pairs)}"
+        f" {leak.samples[1]:,} samples)"
     )
 
 
