@@ -30,6 +30,7 @@ from builders.negatives import NearbyNegatives, Negatives
 from builders.report import MAX_SKIPPED, Report, Tally
 from builders.settings import BuildSettings, worker_count
 from builders.sources import Frame, Frames, Rejected, Source
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid.errors import ResumeError, SourceError, SourceReadError
 from lmdb_reid.progress import Progress
 from lmdb_reid.schema import NO_LABEL
@@ -40,6 +41,7 @@ _AHEAD = 4  # frames in flight for each worker
 _NEARBY = 32  # frames whose negatives are drawn together
 
 
+@known_arguments()
 def build(
     source: Source,
     out: str | os.PathLike[str],
@@ -151,6 +153,7 @@ def _report_of(
     )
 
 
+@known_arguments()
 def plan(
     source: Source,
     out: str | os.PathLike[str],

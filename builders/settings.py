@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from lmdb_reid._arguments import known_fields
 from lmdb_reid.errors import UsageError
 from lmdb_reid.machine import available_cores
 from lmdb_reid.schema import DEFAULT_SIZE, Size
 
 
+@known_fields
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BuildSettings:
     """What of a build's settings decides the content of the store.

@@ -9,12 +9,14 @@ from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import Any
 
+from lmdb_reid._names import unknown_name
 from lmdb_reid.errors import MissingExtraError
 
 EXTRAS = {
     "resize": {"cv2": "opencv"},
     "build": {"PIL": "pillow", "pandas": "pandas"},
     "video": {"av": "av"},
+    "plot": {"matplotlib": "matplotlib"},
     "train": {
         "torch": "torch",
         "lightning": "lightning",
@@ -30,20 +32,25 @@ EXTRA_OF_MODULE = {module: extra for extra, modules in EXTRAS.items() for module
 
 
 def lazy_names(
-    package: str, modules: Mapping[str, str]
+    package: str, modules: Mapping[str, str], answers: Mapping[str, str] | None = None
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """A package's `__getattr__`, which takes each name from the module given for it, and its
     `__dir__`, which shows these names before any of them was asked for.
 
+    Args:
+        package: the package's name.
+        modules: {name: the module that has it}.
+        answers: what to write instead of names that others would guess: full sentences.
+
     Raises (when a name is asked for):
-        AttributeError: the package has no such name.
+        UnknownNameError: the package has no such name; says what to write, or the nearest name.
         MissingExtraError: what the name needs is not installed.
     """
 
     def __getattr__(name: str) -> Any:
         module = modules.get(name)
         if module is None:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+            raise unknown_name(package, name, modules, answers or {})
         try:
             return getattr(import_module(module), name)
         except ModuleNotFoundError as error:

@@ -2,7 +2,9 @@
 
     LmdbReidError
     ├── UsageError (ValueError)              an argument that cannot be meant
-    │   └── UnknownArgumentError (TypeError)        no argument of that name; says the nearest
+    │   ├── UnknownArgumentError (TypeError)        no argument of that name; says the nearest
+    │   └── UnsupportedError (TypeError)            what an object cannot do; says what it can
+    ├── UnknownNameError (AttributeError)    no attribute of that name; says the nearest
     ├── MissingExtraError (ImportError)      an optional package is missing; says the pip line
     ├── ResourceError (OSError)              the machine has no more descriptors or memory
     ├── WriteError (OSError)                 a file cannot be written: no space, no permission, ...
@@ -89,6 +91,14 @@ class UsageError(LmdbReidError, ValueError):
 
 class UnknownArgumentError(UsageError, TypeError):
     """A call has an argument of a name that it does not take."""
+
+
+class UnsupportedError(UsageError, TypeError):
+    """An operation that an object does not have, such as `next` of a loader."""
+
+
+class UnknownNameError(LmdbReidError, AttributeError):
+    """An object, class or module has no attribute of this name."""
 
 
 class MissingExtraError(LmdbReidError, ImportError):

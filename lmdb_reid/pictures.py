@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import math
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from lmdb_reid import codec
+from lmdb_reid._names import Guesses, guessed
 from lmdb_reid.errors import MissingExtraError, UsageError
 from lmdb_reid.schema import Size
 
@@ -32,11 +34,38 @@ class Picture:
     image: npt.NDArray[np.uint8]
     """uint8 [H, W, 3], RGB."""
 
-    def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write it as JPEG (.jpg, .jpeg) or PNG (.png).
+    @property
+    def pil(self) -> Any:
+        """The same as a Pillow image.
 
         Raises:
-            UsageError: another suffix.
+            MissingExtraError: Pillow is not installed.
+        """
+        return _pillow("a picture as a Pillow image").fromarray(self.image)
+
+    def show(self) -> None:
+        """Show it: in a notebook below the cell, else in the system's viewer.
+
+        Raises:
+            MissingExtraError: Pillow is not installed, which finds the viewer.
+        """
+        shell = sys.modules.get("IPython")
+        if shell is not None and hasattr(shell.get_ipython(), "kernel"):
+            from IPython.display import display
+
+            display(self)
+        else:
+            self.pil.show()
+
+    def save(self, path: str | os.PathLike[str]) -> Path:
+        """Write it as JPEG (.jpg, .jpeg), PNG (.png) or, by Pillow, another format of pictures.
+
+        Returns:
+            The file.
+
+        Raises:
+            UsageError: the suffix stands for no format of pictures.
+            MissingExtraError: what writes the format is not installed.
         """
         file = Path(path)
         suffix = file.suffix.lower()
@@ -46,13 +75,41 @@ class Picture:
             _, data = _opencv().imencode(".png", self.image[:, :, ::-1])
             file.write_bytes(data.tobytes())
         else:
-            raise UsageError(
-                f"cannot save a picture as {file.name!r}: give a name that ends in .jpg or .png"
-            )
+            picture = _pillow(f"saving a picture as {suffix or file.name!r}").fromarray(self.image)
+            try:
+                picture.save(file)
+            except ValueError:
+                raise UsageError(
+                    f"cannot save a picture as {file.name!r}: give a name that ends in .jpg or .png"
+                ) from None
         return file
+
+    def __array__(
+        self, dtype: npt.DTypeLike | None = None, copy: bool | None = None
+    ) -> npt.NDArray[Any]:
+        return np.array(self.image, dtype, copy=copy is not False)
+
+    def __repr__(self) -> str:
+        height, width, _ = self.image.shape
+        return f"Picture({height}x{width})"
 
     def _repr_jpeg_(self) -> bytes:
         return codec.encode(self.image, quality=92)
+
+    if not TYPE_CHECKING:  # or type checkers would take every name
+
+        def __getattr__(self, name: str) -> Any:
+            return guessed(self, name, _GUESSES)
+
+
+_GUESSES = Guesses(
+    works={
+        "to_pil": lambda picture: lambda: picture.pil,
+        "shape": lambda picture: picture.image.shape,
+        "size": lambda picture: picture.image.shape[:2],
+    },
+    answers={},
+)
 
 
 def contact_sheet(
@@ -113,3 +170,11 @@ def _opencv() -> Any:
     if cv2 is None:
         raise MissingExtraError.of("OpenCV", "notebook", "drawing contact sheets")
     return cv2
+
+
+def _pillow(what: str) -> Any:
+    try:
+        from PIL import Image
+    except ImportError:
+        raise MissingExtraError.of("pillow", "build", what) from None
+    return Image

@@ -11,11 +11,12 @@ import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from lmdb_reid._names import unknown_name
 from lmdb_reid.errors import InvalidSampleError, UsageError
 
 Size = tuple[int, int]
@@ -35,7 +36,17 @@ MAX_ID_BYTES = 511  # LMDB's default limit on a key
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
-class Kind(enum.IntEnum):
+class _Kinds(enum.EnumMeta):
+    if not TYPE_CHECKING:  # or type checkers would take every name
+
+        def __getattr__(cls, name: str) -> Any:
+            raise unknown_name(cls.__name__, name, list(cls.__members__), _KIND_ANSWERS)
+
+
+_KIND_ANSWERS = {"PLAYER": "Use Kind.PERSON.", "NEGATIVE": "Use Kind.BACKGROUND or Kind.PARTIAL."}
+
+
+class Kind(enum.IntEnum, metaclass=_Kinds):
     """What a sample shows. Stored as uint8."""
 
     PERSON = 0

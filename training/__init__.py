@@ -125,4 +125,5 @@ _MODULES = {
     "stratified": "training.splits",
     "view_pairs": "training.guide._pairs",
 }
-__getattr__, __dir__ = lazy_names(__name__, _MODULES)
+if not TYPE_CHECKING:  # or type checkers would take every name
+    __getattr__, __dir__ = lazy_names(__name__, _MODULES)

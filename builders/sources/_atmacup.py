@@ -26,6 +26,7 @@ from builders.sources._table import (
     text_column,
 )
 from builders.tracks import BBOX_MODE_HELP, BBOX_MODES, BboxMode, clean_tracks
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid.errors import DuplicateSampleError, UsageError
 from lmdb_reid.schema import NO_LABEL, Roles
 
@@ -62,6 +63,7 @@ class AtmaCup:
     name = "atmacup"
     roles = Roles(camera="angle", group=("quarter",), time=("session", "frame"))
 
+    @known_arguments()
     def __init__(
         self,
         train_meta: str | os.PathLike[str],

@@ -30,6 +30,7 @@ from builders.sources._protocol import Listing, Options
 from builders.sources._rows import Bools, RowTable
 from builders.sources._table import Floats, Reasons
 from builders.sources._tree import place_of, some_of
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid.errors import SourceError, UsageError
 from lmdb_reid.schema import NO_LABEL, Roles
 
@@ -51,6 +52,7 @@ class Coco:
     name = "coco"
     roles = Roles()
 
+    @known_arguments()
     def __init__(
         self,
         root: Path,

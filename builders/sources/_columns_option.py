@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Self
 
+from lmdb_reid._arguments import known_fields
 from lmdb_reid.errors import UsageError
 
 _ONE = (
@@ -32,6 +33,7 @@ def stored_name(name: str) -> str:
     return f"src_{re.sub(r'[^A-Za-z0-9_]', '_', name)}"[:64]
 
 
+@known_fields
 @dataclass(frozen=True, slots=True)
 class ColumnRoles:
     """Names of csv columns by what they say.

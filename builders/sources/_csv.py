@@ -35,6 +35,7 @@ from builders.sources._table import (
 )
 from builders.sources._tree import below_root, place_of
 from builders.sources._video_rows import checked_first_frame
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid.errors import SourceError, UsageError
 from lmdb_reid.schema import NO_LABEL, Kind, Roles
 from lmdb_reid.store import EXPORT_CSV
@@ -66,6 +67,7 @@ class Csv:
     name = "csv"
     roles = Roles()
 
+    @known_arguments()
     def __init__(
         self,
         root: Path,

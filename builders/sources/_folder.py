@@ -25,6 +25,7 @@ from builders.sources._identities import Identities
 from builders.sources._options import add_root, add_shared_identities, needed_root
 from builders.sources._protocol import Listing, Options
 from builders.sources._tree import images_below, is_image
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid.errors import SourceError, UsageError
 from lmdb_reid.schema import Roles
 
@@ -49,6 +50,7 @@ class Folder:
     name = "folder"
     roles = Roles()
 
+    @known_arguments()
     def __init__(
         self,
         root: Path,

@@ -25,6 +25,7 @@ from builders.sources._tree import (
     not_this_layout,
     some_of,
 )
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid.errors import SourceError
 from lmdb_reid.schema import NO_LABEL, Kind, Roles
 
@@ -55,6 +56,7 @@ class Market1501:
     name = "market1501"
     roles = Roles(camera="camera", time=("sequence", "frame"), split="split")
 
+    @known_arguments()
     def __init__(
         self,
         root: Path,

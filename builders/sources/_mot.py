@@ -23,6 +23,7 @@ from builders.sources._table import Floats, Reasons
 from builders.sources._track_filter import TrackFilter
 from builders.sources._tree import not_this_layout
 from builders.sources._video_rows import checked_first_frame, videos_at
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid.errors import SourceError
 from lmdb_reid.schema import NO_LABEL, Roles
 
@@ -51,6 +52,7 @@ class MOT:
     name = "mot"
     roles = Roles(group=("sequence",), time=("frame",), track="track")
 
+    @known_arguments()
     def __init__(
         self,
         root: Path,

@@ -14,6 +14,7 @@ from builders.sources._frame import Rejected
 from builders.sources._options import add_root, needed_root
 from builders.sources._protocol import Listing, Options
 from builders.sources._tree import not_this_layout, place_of
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid.errors import DuplicateSampleError, SourceError
 from lmdb_reid.schema import Roles
 
@@ -38,6 +39,7 @@ class MSMT17:
     name = "msmt17"
     roles = Roles(camera="camera", split="split")
 
+    @known_arguments()
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
 

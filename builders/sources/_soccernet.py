@@ -12,6 +12,7 @@ from builders.sources._frame import Rejected
 from builders.sources._options import add_root, needed_root
 from builders.sources._protocol import Listing, Options
 from builders.sources._tree import images_below, not_this_layout
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid.schema import Roles
 
 _SUBSETS = ("train", "valid", "test", "challenge")
@@ -36,6 +37,7 @@ class SoccerNet:
     name = "soccernet"
     roles = Roles(group=("subset", "action"), time=("frame",), split="split")
 
+    @known_arguments()
     def __init__(self, root: Path) -> None:
         self.root = Path(root)
 

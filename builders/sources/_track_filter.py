@@ -12,10 +12,12 @@ from builders.columns import Ints
 from builders.sources._gt import CLASS, CONFIDENCE, FRAME, VISIBILITY, H
 from builders.sources._protocol import Options
 from builders.sources._table import Floats, Reasons
+from lmdb_reid._arguments import known_fields
 from lmdb_reid.errors import UsageError
 from lmdb_reid.schema import NO_LABEL
 
 
+@known_fields
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrackFilter:
     """What of a track's boxes is wanted.

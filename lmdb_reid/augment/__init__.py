@@ -32,20 +32,21 @@ __all__ = [
     "resolve",
 ]
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "CHUNK": "lmdb_reid.augment._place",
-        "PRESETS": "lmdb_reid.augment._recipe",
-        "ColourDraws": "lmdb_reid.augment._draws",
-        "Draws": "lmdb_reid.augment._draws",
-        "ReIDAugment": "lmdb_reid.augment._recipe",
-        "draw": "lmdb_reid.augment._draws",
-        "erase": "lmdb_reid.augment._finish",
-        "finish": "lmdb_reid.augment._finish",
-        "landing": "lmdb_reid.augment._place",
-        "place": "lmdb_reid.augment._place",
-        "place_on_device": "lmdb_reid.augment._device",
-        "resolve": "lmdb_reid.augment._recipe",
-    },
-)
+if not TYPE_CHECKING:  # or type checkers would take every name
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "CHUNK": "lmdb_reid.augment._place",
+            "PRESETS": "lmdb_reid.augment._recipe",
+            "ColourDraws": "lmdb_reid.augment._draws",
+            "Draws": "lmdb_reid.augment._draws",
+            "ReIDAugment": "lmdb_reid.augment._recipe",
+            "draw": "lmdb_reid.augment._draws",
+            "erase": "lmdb_reid.augment._finish",
+            "finish": "lmdb_reid.augment._finish",
+            "landing": "lmdb_reid.augment._place",
+            "place": "lmdb_reid.augment._place",
+            "place_on_device": "lmdb_reid.augment._device",
+            "resolve": "lmdb_reid.augment._recipe",
+        },
+    )

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Literal, get_args
 
+from lmdb_reid._arguments import known_fields
 from lmdb_reid.errors import UsageError
 from lmdb_reid.schema import Size
 
@@ -24,6 +25,7 @@ MEAN_COLOUR: Colour = (124, 116, 104)
 PRESETS = ("bot", "guide", "transreid")
 
 
+@known_fields
 @dataclass(frozen=True, kw_only=True, slots=True, repr=False)
 class ReIDAugment:
     """A training recipe: geometry first, then colour, erasing last.

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid.errors import UsageError
 from lmdb_reid.schema import Pixels, Rows, parse_bytes
 
@@ -29,6 +30,15 @@ class LRUCache:
         UsageError: neither, one that is below 1, or a text that is no size.
     """
 
+    @known_arguments(
+        works={
+            "capacity": "items",
+            "max_bytes": "bytes",
+            "max_items": "items",
+            "maxsize": "items",
+            "size": "items",
+        }
+    )
     def __init__(self, items: int | str | None = None, *, bytes: int | str | None = None) -> None:
         if isinstance(items, str):
             if bytes is not None:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from lmdb_reid import _disk
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid.cache._tier_files import TierFiles, open_files
 from lmdb_reid.errors import UsageError
 from lmdb_reid.schema import Pixels, Rows, Size
@@ -40,6 +41,7 @@ class DecodedTier:
             may write a tier decides its pixels.
     """
 
+    @known_arguments(works={"path": "dir", "directory": "dir", "folder": "dir"})
     def __init__(self, store: Store, dir: str | os.PathLike[str] | None = None) -> None:
         self.path = (
             Path(dir) if dir is not None else store.path.with_name(store.path.name + ".decoded")

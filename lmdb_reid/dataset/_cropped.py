@@ -11,6 +11,7 @@ import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid.cache import LRUCache
 from lmdb_reid.crops import Cached, Crops, FileCrops, read_image
 from lmdb_reid.dataset._selection import Selection
@@ -52,6 +53,7 @@ class CroppedBBoxDataset(Dataset[tuple[Any, torch.Tensor]]):
         MissingExtraError: a transform is given and Pillow is not installed.
     """
 
+    @known_arguments()
     def __init__(
         self,
         img_paths: Sequence[str | os.PathLike[str]],

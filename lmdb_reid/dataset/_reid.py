@@ -4,27 +4,40 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, overload
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch.utils.data import Dataset
 
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid._memory import pixel_memory
+from lmdb_reid._names import guessed
 from lmdb_reid.cache import PixelCache
 from lmdb_reid.crops import Cached, Crops, StoreCrops
+from lmdb_reid.dataset._checks import (
+    check_classes,
+    check_columns,
+    check_labels,
+    check_size,
+    column_of,
+)
+from lmdb_reid.dataset._guesses import ARGUMENTS, DATASET, RENAMED
 from lmdb_reid.dataset._selection import Selection
+from lmdb_reid.dataset._shares import first_part
 from lmdb_reid.dataset._transform import Transform, sample_transform
-from lmdb_reid.errors import UnknownColumnError, UnknownRowError, UsageError
+from lmdb_reid.errors import UnknownRowError, UsageError
 from lmdb_reid.schema import NO_LABEL, Rows, Size
-from lmdb_reid.store import Store
+from lmdb_reid.store import Store, resolve_rows, rows_of
 
 Labels = Literal["stored", "relabel"] | Sequence[int] | Rows
 
 
 class ReIDDataset(Dataset[tuple[Any, int]]):
     """Samples of a store, decoded as they are asked for.
+
+    >>> ReIDDataset(store, "kind == 'person'", labels="relabel")  # doctest: +SKIP
 
     `dataset[i]` is (image, label): the image a uint8 tensor [3, H, W], RGB (a view of [H, W, 3]
     memory), or what `transform` makes of it. Pickles to under 1 kB plus the row selection; works
@@ -33,7 +46,8 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
     Args:
         store: a Store, or the path of one.
         rows: which samples, in which order: rows of the store, a boolean mask [len(store)], sample
-            ids, or a query such as "kind == 0 and label >= 0"; None is every sample, negatives too.
+            ids, or a query such as "kind == 'person' and label >= 0"; None is every sample,
+            negatives too.
         size: (height, width) of the images in pixels, or one number for both; None means the
             store's own, or 256x128 for a store of differing sizes.
         transform: called with each image.
@@ -52,6 +66,7 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
         UnknownColumnError: a name in `columns` that the store lacks.
     """
 
+    @known_arguments(works=RENAMED, answers=ARGUMENTS)
     def __init__(
         self,
         store: Store | str | os.PathLike[str],
@@ -68,19 +83,19 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
         self.store = store if isinstance(store, Store) else Store(store)
         self.transform = transform
         self.cache = cache
-        self._rows = None if rows is None else resolve_rows(self.store, rows)
-        crops = StoreCrops(self.store, self._rows, _check_size(size), fast_dct=fast_dct)
+        self._rows = None if rows is None else self._resolved(rows)
+        crops = StoreCrops(self.store, self._rows, check_size(size), fast_dct=fast_dct)
         self.crops: Crops = crops if cache is None else Cached(crops, cache)
         """What loaders read."""
         self._numbering: str | Rows = (
-            labels if isinstance(labels, str) else _check_labels(labels, len(self))
+            labels if isinstance(labels, str) else check_labels(labels, len(self))
         )
         if isinstance(self._numbering, str) and self._numbering not in ("stored", "relabel"):
             raise UsageError(
                 f"labels must be 'stored', 'relabel' or one label for each row; got {labels!r}"
             )
-        self._classes = _check_classes(classes, self._numbering)
-        self._columns = _check_columns(self.store, columns)
+        self._classes = check_classes(classes, self._numbering)
+        self._columns = check_columns(self.store, columns)
         self._fast_dct = fast_dct
         self._transform = sample_transform(transform)
         self._labels: Rows | None = None
@@ -115,7 +130,7 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
     @property
     def columns(self) -> Mapping[str, npt.NDArray[Any]]:
         """The numbers that batches carry beside labels and rows, [N] each."""
-        found = {name: self.store.columns[_column_of(self.store, name)] for name in self._columns}
+        found = {name: self.store.columns[column_of(self.store, name)] for name in self._columns}
         return found if self._rows is None else {k: v[self._rows] for k, v in found.items()}
 
     def selection(self) -> Selection:
@@ -129,35 +144,127 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
             cache=self.cache,
         )
 
-    def select(self, positions: Sequence[int] | npt.NDArray[Any]) -> Self:
-        """A dataset of some items of this one, with their labels, in the order given.
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return len(self.classes)
+
+    @property
+    def targets(self) -> Rows:
+        """The same as `labels`, under torchvision's name."""
+        return self.labels
+
+    @property
+    def class_to_idx(self) -> dict[int, int]:
+        """{label in the store: label that items have}, of the classes."""
+        if isinstance(self._numbering, str) and self._numbering == "relabel":
+            return {one: at for at, one in enumerate(self.classes.tolist())}
+        known = self.labels > NO_LABEL
+        stored, labels = self._stored_labels()[known], self.labels[known]
+        return dict(zip(stored.tolist(), labels.tolist(), strict=True))
+
+    @property
+    def ids(self) -> list[str]:
+        """The sample id of each item."""
+        return [self.store.ids[row] for row in self.rows.tolist()]
+
+    def select(self, items: Sequence[int] | Sequence[str] | npt.NDArray[Any] | str) -> Self:
+        """A dataset of some items of this one, with their labels.
+
+        Args:
+            items: positions in this dataset, in the order wanted; a mask, one entry for each item;
+                sample ids; or a query, whose items keep their order.
 
         Raises:
             UnknownRowError: a position outside this dataset.
+            UsageError: none of these, or a sample that is not in this dataset.
         """
-        chosen = self._check_positions(positions)
+        chosen = self._positions_of(items)
+        return self._with(self.rows[chosen], self.labels[chosen])
+
+    def split(
+        self, share: float = 0.8, *, by: str | None = None, seed: int = 0
+    ) -> tuple[Self, Self]:
+        """Two datasets at random, the same for one seed; both in the order of this one.
+
+        Folds, and train, query and gallery of open sets are in `training.splits`.
+
+        Args:
+            share: how much of the items the first gets; above 0, below 1.
+            by: "label", or another column or role of the store: items with one value of it stay
+                together, and `share` is of the values. Items of label -1 are then split singly.
+            seed: of the draw.
+
+        Raises:
+            UsageError: a share that leaves one of the two empty.
+            UnknownColumnError: no such column or role.
+        """
+        values = None if by is None else self._values(by)
+        first = first_part(len(self), values, share, seed)
+        return self.select(first), self.select(~first)
+
+    def with_transform(self, transform: Transform | None) -> Self:
+        """The same items through another transform."""
+        return self._with(self.rows, self.labels, transform=transform)
+
+    def joined(self, *others: ReIDDataset) -> Self:
+        """The items of this dataset and then of others, of the same store, size and transform.
+
+        Raises:
+            UsageError: they differ in one of these.
+        """
+        for other in others:
+            if other.store.manifest.fingerprint != self.store.manifest.fingerprint:
+                raise UsageError(
+                    "datasets must be of one store to be read together. Join two stores with"
+                    " `lmdb-reid merge A B --out C`."
+                )
+            if (other.size, other._columns) != (self.size, self._columns) or not (
+                other.transform is self.transform and other.cache is self.cache
+            ):
+                raise UsageError(
+                    "datasets must have one size, transform, cache and columns to be read together."
+                )
+        every: list[ReIDDataset] = [self, *others]
+        return self._with(
+            np.concatenate([one.rows for one in every]),
+            np.concatenate([one.labels for one in every]),
+        )
+
+    def _with(self, rows: Rows, labels: Rows, **changes: Any) -> Self:
+        kept = {"transform": self.transform, "columns": self._columns, "cache": self.cache}
         return type(self)(
             self.store,
-            self.rows[chosen],
+            rows,
             size=self.size,
-            transform=self.transform,
-            labels=self.labels[chosen],
-            columns=self._columns,
-            cache=self.cache,
+            labels=labels,
             fast_dct=self._fast_dct,
+            **(kept | changes),
         )
 
     def __len__(self) -> int:
         return len(self.store) if self._rows is None else len(self._rows)
 
-    def __getitem__(self, index: int) -> tuple[Any, int]:
-        """(image, label) of one item.
+    @overload
+    def __getitem__(self, index: int) -> tuple[Any, int]: ...
+    @overload
+    def __getitem__(self, index: slice | Sequence[int] | Rows) -> list[tuple[Any, int]]: ...
+    def __getitem__(self, index: Any) -> tuple[Any, int] | list[tuple[Any, int]]:
+        """(image, label) of one item; a list of them of a slice or several positions.
 
         Raises:
             UnknownRowError: no such item.
             CorruptSampleError: the stored bytes are damaged; names the sample.
         """
-        return self.__getitems__([index])[0]
+        if isinstance(index, slice):
+            return self.__getitems__(range(*index.indices(len(self))))
+        if isinstance(index, str):
+            raise UsageError(
+                f"items must be whole numbers, got {index!r}. dataset.select([id]) takes ids,"
+                " store[id] is a sample."
+            )
+        several = isinstance(index, list | tuple | range) or getattr(index, "ndim", 0) > 0
+        return self.__getitems__(index) if several else self.__getitems__([index])[0]
 
     def __getitems__(self, indices: Sequence[int]) -> list[tuple[Any, int]]:
         """A list of items, for torch's own loader."""
@@ -180,6 +287,33 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
         size = f"{self.size[0]}x{self.size[1]}"
         labels = self._numbering if isinstance(self._numbering, str) else "given"
         return f"ReIDDataset({str(self.store.path)!r}, {len(self):,} samples, {size}, {labels})"
+
+    if not TYPE_CHECKING:  # or type checkers would take every name
+
+        def __getattr__(self, name: str) -> Any:
+            return guessed(self, name, DATASET)
+
+    def _resolved(self, rows: Any) -> Rows:
+        return self.store.query(rows) if isinstance(rows, str) else resolve_rows(self.store, rows)
+
+    def _positions_of(self, items: Any) -> Rows:
+        """Positions in this dataset of whatever names items of it."""
+        if isinstance(items, str):
+            return np.flatnonzero(np.isin(self.rows, self.store.query(items)))
+        return rows_of(items, len(self), self._position_of, "this dataset", from_end=True)
+
+    def _position_of(self, sample_id: str) -> int:
+        positions = np.flatnonzero(self.rows == self.store.row(sample_id))
+        if not len(positions):
+            raise UsageError(f"sample {sample_id!r} is in the store, but not in this dataset.")
+        return int(positions[0])
+
+    def _values(self, name: str) -> Rows:
+        """What `split` keeps together: a number for each item."""
+        if name == "label":
+            return np.where(self.labels > NO_LABEL, self.labels, -1 - np.arange(len(self)))
+        column = self.store.columns[column_of(self.store, name)][self.rows]
+        return np.unique(column, return_inverse=True)[1].astype(np.int64)
 
     def _stored_labels(self) -> Rows:
         column: Rows = self.store.columns["label"]
@@ -213,99 +347,3 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
         return (
             positions if least >= 0 else np.where(positions < 0, positions + len(self), positions)
         )
-
-
-def resolve_rows(
-    store: Store, rows: Sequence[int] | Sequence[str] | npt.NDArray[Any] | str
-) -> Rows:
-    """Rows of a store, int64 [N], from rows, a boolean mask, sample ids or a query.
-
-    Raises:
-        UsageError: none of these, a mask of another length, or rows outside the store.
-        UnknownSampleError: an id that the store lacks.
-    """
-    if isinstance(rows, str):
-        return store.query(rows)
-    chosen = np.asarray(rows)
-    if chosen.ndim != 1:
-        raise UsageError(f"rows must have one dimension; got {chosen.ndim}")
-    if chosen.dtype == bool:
-        if len(chosen) != len(store):
-            raise UsageError(
-                f"a mask must have one entry for each of the store's {len(store)} samples; got"
-                f" {len(chosen)}"
-            )
-        return np.flatnonzero(chosen).astype(np.int64)
-    if chosen.size and chosen.dtype.kind == "U":
-        return np.array([store.row(str(sample_id)) for sample_id in rows], np.int64)
-    if chosen.size and not np.issubdtype(chosen.dtype, np.integer):
-        raise UsageError(
-            f"rows must be whole numbers, a mask, ids or a query; got {chosen.dtype}. store.query"
-            " and store.row give rows"
-        )
-    if chosen.size and not (chosen.min() >= 0 and chosen.max() < len(store)):
-        raise UsageError(
-            f"rows must be 0..{len(store) - 1}, for the store has {len(store)} samples; got"
-            f" {chosen.min()}..{chosen.max()}"
-        )
-    return chosen.astype(np.int64)
-
-
-def _check_size(size: Size | int | None) -> Size | None:
-    if size is None:
-        return None
-    sides = (size, size) if isinstance(size, (int, np.integer)) else size
-    if (
-        not isinstance(sides, Sequence)
-        or len(sides) != 2
-        or not all(isinstance(side, (int, np.integer)) and side > 0 for side in sides)
-    ):
-        raise UsageError(f"size must be (height, width) or one number, in pixels; got {size!r}")
-    return int(sides[0]), int(sides[1])
-
-
-def _check_labels(labels: Sequence[int] | Rows, count: int) -> Rows:
-    given = np.asarray(labels)
-    if given.shape != (count,) or not (np.issubdtype(given.dtype, np.integer) or not count):
-        raise UsageError(
-            f"labels must be one whole number for each of {count} rows; got {given.dtype}"
-            f" {list(given.shape)}"
-        )
-    return given.astype(np.int64)
-
-
-def _check_classes(classes: Sequence[int] | Rows | None, numbering: str | Rows) -> Rows | None:
-    if classes is None:
-        return None
-    if not isinstance(numbering, str) or numbering != "relabel":
-        raise UsageError(
-            "classes= belongs to labels='relabel'; give that too, or leave classes out"
-        )
-    given = np.asarray(classes)
-    if given.ndim != 1 or (given.size and not np.issubdtype(given.dtype, np.integer)):
-        raise UsageError(
-            f"classes must be whole numbers [N]; got {given.dtype} {list(given.shape)}"
-        )
-    if len(np.unique(given)) != len(given) or (given.size and given.min() <= NO_LABEL):
-        raise UsageError("classes must be distinct labels from 0 up")
-    return given.astype(np.int64)
-
-
-def _check_columns(store: Store, columns: Sequence[str]) -> tuple[str, ...]:
-    if isinstance(columns, str):
-        raise UsageError(f"columns must be a list of names; got {columns!r}: give [{columns!r}]")
-    for name in columns:
-        _column_of(store, name)
-    return tuple(columns)
-
-
-def _column_of(store: Store, name: str) -> str:
-    """The column of this name, or the one that has the role of this name."""
-    if name in store.columns:
-        return name
-    column = getattr(store.roles, name, None)
-    if not isinstance(column, str):
-        raise UnknownColumnError(
-            f"no column or role {name!r} in {store.path}; there are {', '.join(store.columns)}"
-        )
-    return column

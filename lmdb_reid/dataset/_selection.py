@@ -48,12 +48,20 @@ class _Selectable(Protocol):
     """A dataset of this package."""
 
     def selection(self) -> Selection: ...
-    def select(self, positions: Any) -> _Selectable: ...
+    def select(self, items: Any, /) -> _Selectable: ...
+
+
+@runtime_checkable
+class _Joinable(Protocol):
+    """A dataset that can be read with others of its store."""
+
+    def joined(self, *others: Any) -> _Selectable: ...
 
 
 def selection_of(dataset: object) -> Selection:
     """What a loader takes of `dataset`: a ReIDDataset or CroppedBBoxDataset, torch's Subset of one
-    (random_split gives such), anything that keeps the protocol `Crops`, or a Selection.
+    (random_split gives such), a ConcatDataset of ReIDDatasets of one store, anything that keeps the
+    protocol `Crops`, or a Selection.
 
     Raises:
         UsageError: anything else; says what to do instead.
@@ -64,7 +72,7 @@ def selection_of(dataset: object) -> Selection:
         return dataset
     if isinstance(dataset, _Selectable):
         return dataset.selection()
-    if isinstance(dataset, Subset):
+    if isinstance(dataset, Subset | ConcatDataset):
         return _resolved(dataset).selection()
     if isinstance(dataset, Crops):
         return _of_crops(dataset)
@@ -72,12 +80,20 @@ def selection_of(dataset: object) -> Selection:
 
 
 def _resolved(dataset: object) -> _Selectable:
-    """The dataset that a Subset, or a Subset of a Subset, stands for."""
+    """The dataset that Subsets and ConcatDatasets, of each other too, stand for."""
     if isinstance(dataset, _Selectable):
         return dataset
     if isinstance(dataset, Subset):
         return _resolved(dataset.dataset).select(dataset.indices)
-    raise UsageError(f"make_loader cannot read a Subset of {_described(dataset)}: {_cure(dataset)}")
+    if isinstance(dataset, ConcatDataset):
+        first, *others = [_resolved(part) for part in dataset.datasets]
+        if not isinstance(first, _Joinable) or any(type(one) is not type(first) for one in others):
+            raise UsageError(
+                "make_loader reads a ConcatDataset of ReIDDatasets of one store; got"
+                f" {', '.join(type(one).__name__ for one in (first, *others))}. {_cure(dataset)}."
+            )
+        return first.joined(*others)
+    raise UsageError(f"make_loader cannot read a part of {_described(dataset)}: {_cure(dataset)}")
 
 
 def _of_crops(crops: Crops) -> Selection:

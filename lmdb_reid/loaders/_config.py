@@ -10,6 +10,7 @@ from typing import Literal, get_args
 
 import torch
 
+from lmdb_reid._names import did_you_mean
 from lmdb_reid.errors import UsageError
 
 EngineName = Literal["auto", "threads", "processes", "dataloader"]
@@ -78,10 +79,8 @@ class DeviceConfig:
     def __post_init__(self) -> None:
         if self.normalize is not None and self.dtype is None:
             object.__setattr__(self, "dtype", torch.float32)
-        if self.dtype is not None and not self.dtype.is_floating_point:
-            raise UsageError(
-                f"dtype must be a floating dtype, or left out for uint8; got {self.dtype}"
-            )
+        if self.dtype is not None:
+            dtype_of(self.dtype)
         if self.memory_format not in (None, torch.channels_last, torch.contiguous_format):
             raise UsageError(
                 "memory_format must be torch.channels_last or torch.contiguous_format; got"
@@ -113,6 +112,66 @@ class DeviceConfig:
         return mean, std
 
 
+_FLOATS = ("float32", "float16", "bfloat16", "float64")
+_OTHER_NAMES = {
+    "float": "float32",
+    "fp32": "float32",
+    "half": "float16",
+    "fp16": "float16",
+    "bf16": "bfloat16",
+    "double": "float64",
+    "fp64": "float64",
+}
+
+
+def dtype_of(given: torch.dtype | str) -> torch.dtype:
+    """A floating dtype, from itself or its name, such as "float16".
+
+    Raises:
+        UsageError: neither; says the nearest name.
+    """
+    dtype: object = given
+    if isinstance(given, str):
+        name = given.removeprefix("torch.")
+        dtype = getattr(torch, _OTHER_NAMES.get(name, name), None)
+    if not isinstance(dtype, torch.dtype) or not dtype.is_floating_point:
+        hint = did_you_mean(given, _FLOATS) if isinstance(given, str) else ""
+        raise UsageError(
+            f"dtype must be a floating dtype, such as torch.float32, or left out for uint8; got"
+            f" {given!r}.{hint}"
+        )
+    return dtype
+
+
+def device_of(given: str | torch.device | int | None) -> torch.device | None:
+    """A device, from itself or its name.
+
+    Raises:
+        UsageError: no device of this name, or no GPU; says the nearest name.
+    """
+    if given is None:
+        return None
+    try:
+        device = torch.device(given)
+    except (RuntimeError, TypeError):
+        gpu = isinstance(given, str) and given.lower().rstrip("0123456789:") in _GPUS
+        hint = " Did you mean 'cuda'?" if gpu else did_you_mean(str(given), ("cpu", "cuda", "mps"))
+        raise UsageError(
+            f"device must be 'cpu', 'cuda', 'cuda:0' or another of torch's, got {given!r}.{hint}"
+        ) from None
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UsageError(
+            f"device={str(given)!r}: this torch sees no GPU (lmdb-reid doctor prints what it sees)"
+        )
+    return device
+
+
+_GPUS = ("gpu", "nvidia", "accelerator")
+
+
 def _check_choice(name: str, value: object, words: Sequence[str]) -> None:
     if value not in words:
-        raise UsageError(f"{name} must be one of {', '.join(map(repr, words))}; got {value!r}")
+        hint = did_you_mean(value, words) if isinstance(value, str) else ""
+        raise UsageError(
+            f"{name} must be one of {', '.join(map(repr, words))}; got {value!r}.{hint}"
+        )

@@ -165,7 +165,7 @@ class Transfer:
             images = self._last_steps(images, made)
         if self._memory_format is not None and isinstance(images, torch.Tensor):
             images = images.contiguous(memory_format=self._memory_format)
-        return batch if images is batch.images else Batch(images, *batch[1:], batch.columns)
+        return batch if images is batch.images else batch._replace(images=images)
 
     def _floats(self, images: torch.Tensor, made: Made) -> torch.Tensor:
         """float32 of uint8 images (or of a transform's floats), augmented and scaled as asked."""

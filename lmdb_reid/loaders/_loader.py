@@ -19,6 +19,7 @@ from lmdb_reid.loaders._config import LoaderConfig
 from lmdb_reid.loaders._device import Made, Transfer
 from lmdb_reid.loaders._engine import Engine
 from lmdb_reid.loaders._epochs import BatchSampler
+from lmdb_reid.loaders._guesses import LoaderGuesses
 from lmdb_reid.loaders._job import Job
 from lmdb_reid.loaders._pass import Pass, Turn
 from lmdb_reid.loaders._plan import Plan
@@ -29,7 +30,7 @@ _SKIPPED_SHARE, _SKIPPED_LEAST = 0.01, 10  # most damaged samples of a pass that
 _VERSION = 1  # of states
 
 
-class Loader:
+class Loader(LoaderGuesses):
     """Re-iterable batches; see `make_loader`, which makes one.
 
     `iter()` begins the next epoch if the last pass gave any batch, finished or not; `set_epoch` and
@@ -148,6 +149,7 @@ class Loader:
                 torch.from_numpy(selection.labels[positions]),
                 torch.from_numpy(selection.rows_of(positions)),
                 columns,
+                (selection.crops.names, positions),
             )
             yield Made(batch, result.timings, self._draws(task, result.damaged), task)
             del result, batch  # or its buffer could not return while the next is waited for
@@ -325,9 +327,11 @@ class Loader:
     def __repr__(self) -> str:
         name = "closed" if self._engine is None else self._engine.name
         epoch, samples = self._at
+        workers = self._config.num_workers
         return (
-            f"Loader({self.dataset!r}, batches of {self.batch_size}, {name}, epoch {epoch},"
-            f" {samples:,} samples taken)"
+            f"Loader({self.dataset!r}, {len(self):,} batches of {self.batch_size}, {name} with"
+            f" {workers} worker{'' if workers == 1 else 's'} on {self._transfer.device}, epoch"
+            f" {epoch}, {samples:,} samples taken)"
         )
 
 

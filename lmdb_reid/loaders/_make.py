@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numbers
+import os
 from collections.abc import Iterable
 from typing import Any, Literal
 
 import torch
 
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid.augment import ReIDAugment, resolve
 from lmdb_reid.crops import Crops
 from lmdb_reid.dataset import CroppedBBoxDataset, ReIDDataset, Selection, selection_of
@@ -21,19 +23,34 @@ from lmdb_reid.loaders._config import (
     Normalize,
     OnError,
     StartMethod,
+    device_of,
+    dtype_of,
 )
 from lmdb_reid.loaders._device import Transfer
+from lmdb_reid.loaders._guesses import ARGUMENTS, RENAMED
 from lmdb_reid.loaders._job import Job
 from lmdb_reid.loaders._loader import Loader
 from lmdb_reid.machine import available_cores
 from lmdb_reid.sampling import Order, Sampler, Schedule, Sequential, Shuffled, TorchSampler
 from lmdb_reid.schema import Size
+from lmdb_reid.store import Store
 
 _BATCH_SIZE = 256  # where neither the caller nor the sampler gives one
 
-Readable = ReIDDataset | CroppedBBoxDataset | Crops | Selection | torch.utils.data.Subset[Any]
+Readable = (
+    ReIDDataset
+    | CroppedBBoxDataset
+    | Crops
+    | Selection
+    | torch.utils.data.Subset[Any]
+    | torch.utils.data.ConcatDataset[Any]
+    | Store
+    | str
+    | os.PathLike[str]
+)
 
 
+@known_arguments(works=RENAMED, answers=ARGUMENTS)
 def make_loader(
     dataset: Readable,
     batch_size: int | None = None,
@@ -41,12 +58,12 @@ def make_loader(
     shuffle: bool = False,
     sampler: Sampler | Iterable[int] | None = None,
     engine: EngineName = "auto",
-    num_workers: int | None = None,
+    num_workers: int | Literal["auto"] | None = None,
     prefetch: int = 3,
     augment: ReIDAugment | str | None = None,
     batch_transform: BatchTransform | None = None,
     device: str | torch.device | None = None,
-    dtype: torch.dtype | None = None,
+    dtype: torch.dtype | str | None = None,
     normalize: Normalize | None = None,
     drop_last: bool = False,
     seed: int = 0,
@@ -66,8 +83,9 @@ def make_loader(
     workers. Workers live as long as the loader. `print(loader.plan())` shows what it will do.
 
     Args:
-        dataset: what to read: a ReIDDataset, a CroppedBBoxDataset, torch's Subset of one, or an
-            object that keeps the protocol `lmdb_reid.crops.Crops`.
+        dataset: what to read: a ReIDDataset, a CroppedBBoxDataset, torch's Subset of one or
+            ConcatDataset of several, an object that keeps the protocol `lmdb_reid.crops.Crops`, or
+            a Store (or the path of one), which stands for all its samples.
         batch_size: samples in a batch; the sampler's own if it makes batches, else 256, unless
             given.
         shuffle: draw a new order for each epoch.
@@ -77,7 +95,7 @@ def make_loader(
             Python transform; "dataloader" is torch's DataLoader; "auto" takes threads where there
             is no transform, else processes. `plan()` says what was taken, and why.
         num_workers: threads, or processes, that decode; 0 decodes in the caller's thread; as many
-            as cores unless given.
+            as cores unless given, or "auto".
         prefetch: batches made ahead, in total (processes have one more each in the making).
         augment: the training recipe, a ReIDAugment or the name of a preset ("bot", "transreid",
             "guide"); None for validation. Geometry is done by the workers, colour on the device,
@@ -87,7 +105,8 @@ def make_loader(
             device, and a torch.Generator seeded for it; returns as many images of the same dtype,
             and leaves its input as it is. It comes after colour, before erasing and normalising.
         device: where batches go ("cuda"); they stay in host memory unless given.
-        dtype: a floating dtype to convert images into, on the device: pixels in 0..1.
+        dtype: a floating dtype, or its name ("float16"), to convert images into, on the device:
+            pixels in 0..1.
         normalize: "imagenet", or (mean, std) of three numbers each, of pixels in 0..1; float32
             unless `dtype` is given.
         drop_last: leave out a last batch that is not full.
@@ -112,15 +131,14 @@ def make_loader(
     Raises:
         UsageError: a dataset that cannot be read, or arguments that do not go together.
     """
+    if isinstance(dataset, Store | str | os.PathLike):
+        dataset = ReIDDataset(dataset)
     selection = selection_of(dataset)
-    to = None if device is None else torch.device(device)
-    if to is not None and to.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError(
-            f"device={str(device)!r}: this torch sees no GPU (lmdb-reid doctor prints what it sees)"
-        )
     config = LoaderConfig(
         engine=engine,
-        num_workers=available_cores() if num_workers is None else num_workers,
+        num_workers=available_cores()
+        if num_workers is None or num_workers == "auto"
+        else num_workers,
         prefetch=prefetch,
         drop_last=drop_last,
         seed=seed,
@@ -130,8 +148,8 @@ def make_loader(
         persistent_workers=persistent_workers,
     )
     on_device = DeviceConfig(
-        device=to,
-        dtype=dtype,
+        device=device_of(device),
+        dtype=None if dtype is None else dtype_of(dtype),
         normalize=normalize,
         memory_format=memory_format,
         decode=decode,

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid.errors import UsageError
 from lmdb_reid.sampling._pk_cameras import by_camera
 from lmdb_reid.sampling._pk_negatives import Negatives
@@ -60,7 +61,7 @@ class PKSampler:
     next epoch, or the one that `set_epoch` names.
 
     Args:
-        dataset: whose `labels` tell identities, such as a ReIDDataset.
+        dataset: whose `labels` tell identities, such as a ReIDDataset; or the labels, int64 [N].
         p: identities in a batch.
         k: images of each.
         seed: of all draws.
@@ -76,9 +77,21 @@ class PKSampler:
             do not fit it, or a share of negatives where there are none.
     """
 
+    @known_arguments(
+        works={
+            "data_source": "dataset",
+            "labels": "dataset",
+            "m": "k",
+            "num_instances": "k",
+            "num_pids_per_batch": "p",
+        },
+        answers={
+            "batch_size": "A batch has p * k samples: use p= (identities) and k= (images of each).",
+        },
+    )
     def __init__(
         self,
-        dataset: Labelled,
+        dataset: Labelled | Rows | Sequence[int],
         p: int = 16,
         k: int = 4,
         *,
@@ -86,13 +99,12 @@ class PKSampler:
         cameras: npt.ArrayLike | str | None = None,
         negatives: float = 0.0,
     ) -> None:
-        labels = getattr(dataset, "labels", None)
-        if labels is None:
+        labels = np.asarray(getattr(dataset, "labels", _own_labels(dataset)))
+        if labels.ndim != 1 or not (np.issubdtype(labels.dtype, np.integer) or not labels.size):
             raise UsageError(
-                "PKSampler must be given a dataset with labels, such as ReIDDataset; got"
-                f" {type(dataset).__name__}"
+                "PKSampler must be given a dataset with labels, such as ReIDDataset, or the labels;"
+                f" got {type(dataset).__name__}"
             )
-        labels = np.asarray(labels)
         for name, value, least in (("p", p, 1), ("k", k, 1), ("seed", seed, 0)):
             if not isinstance(value, int | np.integer) or value < least:
                 raise UsageError(
@@ -231,6 +243,11 @@ class PKSampler:
         )
 
 
+def _own_labels(given: object) -> object:
+    """Labels themselves. A dataset without labels is none: numpy would read all its items."""
+    return given if isinstance(given, Sequence) or hasattr(given, "__array__") else None
+
+
 class PKBatches:
     """The batches of a PKSampler, as torch's `batch_sampler=` wants them."""
 
@@ -247,7 +264,7 @@ class PKBatches:
             yield positions[first : first + self.batch_size]
 
 
-def _cameras(dataset: Labelled, labels: Rows, cameras: npt.ArrayLike | str) -> Rows:
+def _cameras(dataset: object, labels: Rows, cameras: npt.ArrayLike | str) -> Rows:
     """The camera of each item, int64 [N]."""
     if isinstance(cameras, str):
         columns = getattr(dataset, "columns", {})

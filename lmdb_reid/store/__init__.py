@@ -5,6 +5,7 @@ and sealed.
 from lmdb_reid.store._cells import cell_text, cell_value
 from lmdb_reid.store._columns import Columns
 from lmdb_reid.store._copy import copy_whole
+from lmdb_reid.store._description import Description
 from lmdb_reid.store._export import (
     EXPORT_COLUMNS,
     EXPORT_CSV,
@@ -20,9 +21,12 @@ from lmdb_reid.store._manifest import Manifest, read_manifest
 from lmdb_reid.store._merge import merge
 from lmdb_reid.store._pagecache import resident_bytes
 from lmdb_reid.store._parts import PartRows
+from lmdb_reid.store._plots import Plots
 from lmdb_reid.store._prepared import NewSample
 from lmdb_reid.store._reading import Reading
+from lmdb_reid.store._rows import resolve_rows, rows_of
 from lmdb_reid.store._sample import Sample
+from lmdb_reid.store._samples import Samples
 from lmdb_reid.store._specs import ColumnSpec, PartSpec
 from lmdb_reid.store._store import Store
 from lmdb_reid.store._verify import Verification
@@ -37,14 +41,17 @@ __all__ = [
     "LAYOUTS",
     "ColumnSpec",
     "Columns",
+    "Description",
     "Ids",
     "Layout",
     "Manifest",
     "NewSample",
     "PartRows",
     "PartSpec",
+    "Plots",
     "Reading",
     "Sample",
+    "Samples",
     "Store",
     "StoreWriter",
     "Verification",
@@ -57,4 +64,6 @@ __all__ = [
     "merge",
     "read_manifest",
     "resident_bytes",
+    "resolve_rows",
+    "rows_of",
 ]

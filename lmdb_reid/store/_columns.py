@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
+from lmdb_reid._names import Guesses, did_you_mean, guessed
 from lmdb_reid.errors import UnknownColumnError
 from lmdb_reid.store._column_files import Column, ColumnFiles
 from lmdb_reid.store._format import ID_COLUMN, ID_OFFSETS_COLUMN
@@ -11,6 +13,8 @@ from lmdb_reid.store._format import ID_COLUMN, ID_OFFSETS_COLUMN
 
 class Columns(Mapping[str, Column]):
     """The columns of a store by name, each a read-only numpy memory map of one entry per sample.
+
+    `columns["label"]`, or `columns.label` where no method has the name.
 
     A column of strings holds int32 codes into `categories(name)`, -1 where a sample has no value;
     a column of numbers that some samples lack is float64 with NaN there. A column's checksum is
@@ -49,8 +53,28 @@ class Columns(Mapping[str, Column]):
 
     def _checked(self, name: str) -> str:
         if name not in self._known:
-            hint = "; ids are at store.ids" if name in (ID_COLUMN, ID_OFFSETS_COLUMN) else ""
+            if name in (ID_COLUMN, ID_OFFSETS_COLUMN):
+                hint = " The ids are store.ids."
+            else:
+                hint = did_you_mean(name, self) if isinstance(name, str) else ""
             raise UnknownColumnError(
-                f"no column {name!r}; there are {', '.join(self)}{hint}", path=self._files.path
+                f"no column {name!r} in {self._files.path}.{hint} It has {', '.join(self)}.",
+                path=self._files.path,
             )
         return name
+
+    def __dir__(self) -> list[str]:
+        return sorted({*super().__dir__(), *self._names})
+
+    def _ipython_key_completions_(self) -> list[str]:
+        return self._names
+
+    if not TYPE_CHECKING:  # or type checkers would take every name
+
+        def __getattr__(self, name: str) -> Any:
+            if not name.startswith("_") and name in self._known:
+                return self[name]
+            return guessed(self, name, _GUESSES)
+
+
+_GUESSES = Guesses(works={}, answers={"id": "The ids are store.ids.", "ids": "Use store.ids."})

@@ -11,6 +11,9 @@ from lmdb_reid.store._column_files import ColumnFiles
 from lmdb_reid.store._format import ID_COLUMN, ID_OFFSETS_COLUMN
 from lmdb_reid.store._specs import PartSpec
 
+_SHOWN = 3  # ids in a repr
+_NEAR = 200  # ids that are compared with one that does not exist
+
 
 class Ids(Sequence[str]):
     """The sample ids of a store in row order: `ids[row]`, and `find(id)` for the way back.
@@ -63,6 +66,24 @@ class Ids(Sequence[str]):
             isinstance(sample_id, str)
             and self.find(sample_id.encode("utf-8", "surrogatepass")) >= 0
         )
+
+    def __repr__(self) -> str:
+        shown = [repr(sample_id) for sample_id in self[:_SHOWN]]
+        more = ["..."] if self._count > _SHOWN else []
+        return f"Ids({self._count:,}: {', '.join(shown + more)})"
+
+    def near(self, sample_id: str) -> list[str]:
+        """Existing ids that one that does not exist may stand for: those of its frame, else those
+        beside it in key order; some hundred at most.
+        """
+        frame, mark, _ = sample_id.rpartition("#")
+        if mark:
+            first = self.place(f"{frame}#".encode("utf-8", "surrogatepass"))
+            found = [one for one in self[first : first + _NEAR] if one.startswith(f"{frame}#")]
+            if found:
+                return found
+        at = self.place(sample_id.encode("utf-8", "surrogatepass"))
+        return self[max(0, at - _NEAR // 2) : at + _NEAR // 2]
 
     def key(self, row: int) -> bytes:
         """The utf-8 bytes of a row's id. `row` must be in 0..len-1."""

@@ -8,10 +8,16 @@ import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Never
 
 from lmdb_reid._regular import read_limited
-from lmdb_reid.errors import StoreDamagedError, StoreNotFoundError, StoreVersionError, UsageError
+from lmdb_reid.errors import (
+    StoreDamagedError,
+    StoreNotFoundError,
+    StoreVersionError,
+    UnsupportedError,
+    UsageError,
+)
 from lmdb_reid.schema import MAX_ID_BYTES, Kind, Roles, Size
 from lmdb_reid.store import _json
 from lmdb_reid.store._format import (
@@ -73,6 +79,11 @@ class Manifest:
     """The settings that decided the content."""
     source: Mapping[str, Any]
     """Where it came from, for people."""
+
+    if not TYPE_CHECKING:  # or type checkers would take it
+
+        def __getitem__(self, name: str) -> Never:
+            raise UnsupportedError(f"a manifest has fields, got [{name!r}]. Use manifest.{name}.")
 
     @property
     def fingerprint(self) -> str:

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from lmdb_reid import _disk
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid.errors import UsageError
 from lmdb_reid.schema import MAX_ID_BYTES
 from lmdb_reid.store import _format, _places, _sealing
@@ -42,6 +43,7 @@ class _Member:
         return f"{self.name}/".encode() if self.name else b""
 
 
+@known_arguments()
 def merge(
     stores: Sequence[str | os.PathLike[str]],
     out: str | os.PathLike[str],

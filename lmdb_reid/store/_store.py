@@ -2,44 +2,52 @@
 
 from __future__ import annotations
 
-import contextlib
-import functools
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, ItemsView, Iterable, KeysView
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar, cast, overload
+
+import numpy as np
 
 from lmdb_reid import pictures
-from lmdb_reid.errors import (
-    StoreChangedError,
-    StoreDamagedError,
-    StoreError,
-    UnknownSampleError,
-    UsageError,
-)
+from lmdb_reid._arguments import known_arguments
+from lmdb_reid._names import guessed
+from lmdb_reid.errors import StoreChangedError, UsageError
 from lmdb_reid.progress import Progress
-from lmdb_reid.schema import Kind, Roles, Rows, Size
-from lmdb_reid.store import _format, _places, _tables
-from lmdb_reid.store._column_files import ColumnFiles
+from lmdb_reid.schema import NO_LABEL, Roles, Rows, Size
+from lmdb_reid.store import _query, _samples, _tables
 from lmdb_reid.store._columns import Columns
+from lmdb_reid.store._description import Description, describe
 from lmdb_reid.store._export import export as export_store
+from lmdb_reid.store._guesses import CLASS, READ_ONLY, STORE
 from lmdb_reid.store._ids import Ids
-from lmdb_reid.store._manifest import Manifest
+from lmdb_reid.store._lookup import Lookup
 from lmdb_reid.store._notebook import store_html
-from lmdb_reid.store._parts import PartRows, Parts
-from lmdb_reid.store._reading import Reading, Tables
+from lmdb_reid.store._opening import opened
+from lmdb_reid.store._plots import Plots
 from lmdb_reid.store._sample import Sample
-from lmdb_reid.store._verify import Verification, structure_problems, verify
-from lmdb_reid.store._view import View
+from lmdb_reid.store._samples import Samples
+from lmdb_reid.store._verify import Verification, verify
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_LOOKS = 10  # at a store that others take the place of, before it is called damaged
+_Default = TypeVar("_Default")
+_COMPLETED = 5_000  # ids that a notebook completes
 
 
-class Store:
-    """A sealed store, read-only: samples by id, columns by name.
+class _Suggesting(type):
+    if not TYPE_CHECKING:  # or type checkers would take every name
+
+        def __getattr__(cls, name: str) -> Any:
+            return guessed(cls, name, CLASS)
+
+
+class Store(Lookup, metaclass=_Suggesting):
+    """A sealed store, read-only: a mapping of ids to samples, and columns by name.
+
+    `store[id]` and `store[3]` are a Sample; a slice, a list of rows or ids, or a mask gives
+    `Samples`. Identity and hash are the object's own.
 
     Opening reads the manifest and compares the sizes and pins of every file; LMDB itself is opened
     at the first sample, once for each file and process, and is left behind by forks and pickles.
@@ -57,6 +65,7 @@ class Store:
         StoreDamagedError: a file was cut short, exchanged or damaged.
     """
 
+    @known_arguments(answers=READ_ONLY)
     def __init__(
         self, path: str | os.PathLike[str], *, check: Literal["pins", "structure"] = "pins"
     ) -> None:
@@ -65,24 +74,11 @@ class Store:
         if not isinstance(path, str | os.PathLike):
             raise UsageError(f"a store is opened by its path, not {path!r}")
         self.path = Path(path).absolute()
-        for left in reversed(range(_LOOKS)):
-            self.manifest = _places.settled_manifest(self.path)
-            # Not a method: a store that referred to itself would stay open until Python next looks
-            # for cycles.
-            is_replaced = functools.partial(_is_replaced, self.path, self.manifest)
-            self._files = ColumnFiles(self.path, self.manifest.columns, is_replaced)
-            self._parts = Parts(self.path, self.manifest.parts, is_replaced)
-            try:
-                self._check(structure=check == "structure")
-                break
-            except (StoreDamagedError, StoreChangedError):
-                # A build that takes the place of this store may have done so between two looks.
-                if not left or not is_replaced():
-                    raise
+        self.manifest, self._files, self._parts = opened(self.path, structure=check == "structure")
         self.columns = Columns(self._files)
         self.ids = Ids(self._files, self.manifest.parts)
         self._closed = False
-        self._tables: Tables | None = None
+        self._tables = None
 
     @classmethod
     def open(
@@ -111,106 +107,83 @@ class Store:
         return dict(self.manifest.kinds)
 
     @property
+    def labels(self) -> Rows:
+        """The label of each sample, int64 [N], -1 without one; a column, read-only."""
+        return self.columns["label"]
+
+    @property
+    def classes(self) -> Rows:
+        """The distinct labels from 0 up, ascending, int64 [num_identities]."""
+        labels = self.labels
+        return np.unique(labels[labels > NO_LABEL])
+
+    @property
+    def num_identities(self) -> int:
+        """How many distinct labels from 0 up there are."""
+        return self.manifest.identities
+
+    @property
     def roles(self) -> Roles:
         """Which columns say who a sample shows, where and when."""
         return self.manifest.roles
 
-    def part_files(self) -> list[Path]:
-        """The data file of each part, in the manifest's order."""
-        return [part.file for part in self._parts]
-
-    def part_rows(self, rows: Rows) -> list[PartRows]:
-        """Rows of this store (int64 [N]) by the part that holds them.
-
-        (digest, row in the part) names a sample's bytes and pixels in every store of which the
-        part is one, in whatever order: so caches keep them.
-        """
-        return self._parts.split(rows)
-
-    def __len__(self) -> int:
-        return len(self.ids)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.ids)
-
-    def __contains__(self, sample_id: object) -> bool:
-        return sample_id in self.ids
-
     # -- samples
 
-    def __getitem__(self, sample_id: str) -> Sample:
-        """The sample of this id.
+    def keys(self) -> KeysView[str]:
+        """The ids, in row order."""
+        return KeysView(cast(Any, self))
+
+    def values(self) -> Samples:
+        """All samples, in row order, each read when it is asked for."""
+        return self[:]
+
+    def items(self) -> ItemsView[str, Sample]:
+        """(id, sample) of all, in row order, each read when it is asked for."""
+        return ItemsView(cast(Any, self))
+
+    @overload
+    def get(self, sample_id: str, default: None = None) -> Sample | None: ...
+    @overload
+    def get(self, sample_id: str, default: _Default) -> Sample | _Default: ...
+    def get(self, sample_id: str, default: Any = None) -> Any:
+        """The sample of this id, or `default` if there is none."""
+        row = self.ids.find(self._checked_key(sample_id)) if isinstance(sample_id, str) else -1
+        return default if row < 0 else self.at(row)
+
+    @overload
+    def __getitem__(self, sample: str | int | np.integer[Any]) -> Sample: ...
+    @overload
+    def __getitem__(self, sample: slice | Iterable[Any]) -> Samples: ...
+    def __getitem__(self, sample: Any) -> Sample | Samples:
+        """The sample of an id or row; of a slice, a list of rows or ids, or a mask, `Samples`.
 
         Raises:
-            UnknownSampleError: there is none.
-            CorruptSampleError: its bytes are not those that were sealed.
-        """
-        key = self._checked_key(sample_id)
-        return self._sample(self._row(key), key)
-
-    def row(self, sample_id: str) -> int:
-        """The row of a sample id.
-
-        Raises:
-            UnknownSampleError: there is none; the message names the nearest in key order.
-        """
-        return self._row(self._checked_key(sample_id))
-
-    def at(self, row: int) -> Sample:
-        """The sample of a row, 0..len-1 (negative from the end).
-
-        Raises:
+            UnknownSampleError: no sample of this id; the message names the nearest.
             UnknownRowError: no such row.
+            UsageError: none of these.
             CorruptSampleError: its bytes are not those that were sealed.
         """
-        row = self.ids.checked(row)
-        return self._sample(row, self.ids.key(row))
+        if isinstance(sample, str):
+            key = self._checked_key(sample)
+            return self._sample(self._row(key), key)
+        if isinstance(sample, int | np.integer) and not isinstance(sample, bool):
+            return self.at(int(sample))
+        return _samples.select(self, sample)
 
-    def record(self, row: int) -> _format.Record:
-        """All that is known of a row's sample.
+    def head(self, n: int = 5) -> Samples:
+        """The first `n` samples."""
+        return self[: max(0, n)]
 
-        Raises:
-            CorruptSampleError: its bytes are not those that were sealed.
-        """
-        return _format.unpack_record(self.ids.key(row), self.record_bytes(row))
-
-    def record_bytes(self, row: int) -> bytes:
-        """A row's record as stored (a msgpack map), its checksum compared."""
-        with self.reading() as reading:
-            return reading.records([row])[0]
-
-    def reading(self, *, again: bool = False) -> Reading:
-        """A block inside which `r.jpegs(rows)` and `r.records(rows)` give what is stored of many
-        rows, in one transaction, their checksums compared.
-
-        >>> with store.reading() as r:  # doctest: +SKIP
-        ...     images = [codec.decode(jpeg) for jpeg in r.jpegs([3, 1, 4])]
+    @known_arguments(works={"k": "n", "size": "n", "random_state": "seed"})
+    def sample(self, n: int = 1, seed: int = 0, query: str | None = None) -> Samples:
+        """`n` samples at random (all if there are fewer), in row order; the same for one seed.
 
         Args:
-            again: compare the image of a row each time, and not once in this process.
+            n: how many.
+            seed: of the choice.
+            query: choose among these, such as "kind == 'person'".
         """
-        tables = self._tables
-        if tables is None:
-            columns = self.columns
-            tables = self._tables = Tables(
-                *self.ids.maps(),
-                columns["image_size"].data,
-                columns["crc32"].data,
-                columns["record_size"].data,
-                columns["record_crc32"].data,
-                bytearray(-(-len(self) // 8)),
-            )
-        return Reading(self._parts, tables, again=again)
-
-    @contextlib.contextmanager
-    def view(self) -> Iterator[View]:
-        """A block inside which `v[id]` is a zero-copy memoryview of the stored JPEG.
-
-        The bytes are not compared with their checksum. What was taken from `v` and is still held
-        after the block stays readable; LMDB's map is kept open for it.
-        """
-        with View(self._parts, self.ids, self.columns["image_size"].data) as view:
-            yield view
+        return _samples.draw(self, n, seed, None if query is None else self.query(query))
 
     # -- tables and pictures
 
@@ -223,28 +196,40 @@ class Store:
         """
         return _tables.whole(self.ids, self.columns)
 
-    def query(self, expression: str) -> Rows:
-        """Rows for which a pandas expression over the columns is true, int64, ascending.
+    def query(self, expression: str | None = None, /, **equal: Any) -> Rows:
+        """Rows for which a pandas expression over the columns is true, int64, ascending; and, by
+        keyword, those with a value, or one of several, in a column.
 
-        >>> store.query("label == 3 and quarter == 'Q1-000'")  # doctest: +SKIP
+        >>> store.query("label == 3 and kind == 'person'")  # doctest: +SKIP
+        >>> store.query(label=3, quarter=["Q1-000", "Q2-000"])  # doctest: +SKIP
 
         Raises:
-            UsageError: the expression cannot be evaluated, or is no condition.
+            UsageError: the expression cannot be evaluated, or is not a condition.
+            UnknownColumnError: a keyword that is no column; names the nearest.
         """
-        return _tables.query(self.ids, self.columns, expression)
+        return _query.query(self.ids, self.columns, expression, equal)
 
-    def sheet(
-        self, samples: Iterable[str | int], *, columns: int | None = None
-    ) -> pictures.Picture:
-        """A contact sheet of samples, given by id or row: each with its label (or kind) and the
-        end of its id.
+    def sheet(self, samples: Any = None, *, columns: int | None = None) -> pictures.Picture:
+        """A contact sheet of samples: each with its label (or kind) and the end of its id.
+
+        Args:
+            samples: how many persons to draw at random (48 unless given), a query, an id, rows or
+                ids, a mask, a DataFrame of samples, or `Samples`.
+            columns: pictures in a row; chosen by their number unless given.
+
+        Raises:
+            UsageError: no sample, or more than 1,000.
         """
-        chosen = [self[s] if isinstance(s, str) else self.at(s) for s in samples]
-        captions = [
-            f"{s.label if s.label >= 0 else s.kind.title} {s.id.rpartition('#')[2][-8:]}"
-            for s in chosen
-        ]
-        return pictures.contact_sheet([s.image for s in chosen], captions, columns=columns)
+        return _samples.chosen_for_sheet(self, samples).sheet(columns=columns)
+
+    def describe(self) -> Description:
+        """Counts, sizes, columns and roles; prints as a few lines."""
+        return describe(self)
+
+    @property
+    def plot(self) -> Plots:
+        """Charts, with matplotlib: `plot.identities()`, `plot.sizes()`, `plot.timeline()`."""
+        return Plots(self)
 
     export = export_store
 
@@ -265,6 +250,14 @@ class Store:
     def _repr_html_(self) -> str:
         return store_html(self, closed=self._closed)
 
+    def _ipython_key_completions_(self) -> list[str]:
+        return self.ids[:_COMPLETED]
+
+    if not TYPE_CHECKING:  # or type checkers would take every name
+
+        def __getattr__(self, name: str) -> Any:
+            return guessed(self, name, STORE)
+
     # -- lifetime
 
     def close(self) -> None:
@@ -281,67 +274,11 @@ class Store:
     def __reduce__(self) -> tuple[Callable[[str, str], Store], tuple[str, str]]:
         return _reopened, (str(self.path), self.manifest.fingerprint)
 
-    def _sample(self, row: int, key: bytes) -> Sample:
-        with self.reading() as reading:
-            jpeg, packed = reading.pair(row, key)
-        record = _format.unpack_record(key, packed)
-        return Sample(
-            id=key.decode(),
-            row=row,
-            label=self._label(row, record["label"]),
-            kind=Kind(record["kind"]),
-            record=record,
-            jpeg=jpeg,
-        )
-
-    def _label(self, row: int, label: int) -> int:
-        """A record's label as the store's own: those of a part are kept apart from others'."""
-        return label if label < 0 else label + self._parts.of(row).spec.label_offset
-
-    def _row(self, key: bytes) -> int:
-        row = self.ids.find(key)
-        if row < 0:
-            at = self.ids.place(key)
-            near = " and ".join(map(repr, self.ids[max(0, at - 1) : at + 1]))
-            name = key.decode("utf-8", "surrogatepass")
-            raise UnknownSampleError(
-                f"no sample {name!r} in {self.path}; near it: {near}", ids=[name], path=self.path
-            )
-        return row
-
-    def _checked_key(self, sample_id: str) -> bytes:
-        if not isinstance(sample_id, str):
-            raise UsageError(
-                f"samples are known by id (str), not {sample_id!r}; store.at(row) takes a row"
-            )
-        return sample_id.encode("utf-8", "surrogatepass")
-
-    def _check(self, *, structure: bool) -> None:
-        self._files.check_sizes()
-        for part in self._parts if structure else ():
-            part.check_file()
-            if problems := structure_problems(part.file):
-                raise StoreDamagedError(
-                    f"{part.file} is damaged: {problems[0]} ({len(problems)} problems)",
-                    path=part.file,
-                )
-        if structure or len(self._parts) == 1:  # of many, each is checked when it is first read
-            for part in self._parts:
-                part.check()
-
-
-def _is_replaced(path: Path, manifest: Manifest) -> bool:
-    """Whether another store has taken the name since the manifest was read."""
-    try:
-        return _places.settled_manifest(path) != manifest
-    except StoreError:
-        return True
-
 
 def _reopened(path: str, fingerprint: str) -> Store:
     store = Store(path)
     if store.manifest.fingerprint != fingerprint:
         raise StoreChangedError(
-            f"the store at {path} was replaced since this was pickled: open it anew", path=path
+            f"the store at {path} was replaced since this was pickled: open it again", path=path
         )
     return store

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from lmdb_reid import _disk
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid.errors import (
     InvalidSampleError,
     ResourceError,
@@ -75,6 +76,7 @@ class StoreWriter:
         StoreWriteError: the place cannot be written.
     """
 
+    @known_arguments()
     def __init__(
         self,
         path: str | os.PathLike[str],
@@ -136,6 +138,7 @@ class StoreWriter:
         finally:
             self.close()
 
+    @known_arguments()
     def put(
         self,
         sample_id: str,

@@ -8,6 +8,7 @@ from typing import Any, Literal, get_args
 
 import torch
 
+from lmdb_reid._arguments import known_fields
 from lmdb_reid.augment import ReIDAugment
 from lmdb_reid.cache import DecodedTier, PixelCache
 from lmdb_reid.dataset import Selection
@@ -25,6 +26,7 @@ SamplerOf = Callable[[Selection], Sampler | Iterable[int]]
 _MOST_WORKERS = 4  # unless told otherwise, as the guide has it
 
 
+@known_fields
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Loading:
     """Settings of a data module's loaders; see `make_loader`, which gets them.

@@ -13,6 +13,7 @@ from weakref import WeakSet
 import numpy as np
 import torch
 
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid.dataset import Transform
 from lmdb_reid.errors import UsageError
 from lmdb_reid.loaders import Loader
@@ -69,6 +70,7 @@ class StoreData(DataModule):
         val_transform: likewise of all others.
     """
 
+    @known_arguments()
     def __init__(
         self,
         store: Store | Place | Samples,

@@ -80,4 +80,5 @@ _MODULES = {
     "split_samples_by_ratio_per_label": "training.guide._tracks",
     "view_pairs": "training.guide._pairs",
 }
-__getattr__, __dir__ = lazy_names(__name__, _MODULES)
+if not TYPE_CHECKING:  # or type checkers would take every name
+    __getattr__, __dir__ = lazy_names(__name__, _MODULES)

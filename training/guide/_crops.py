@@ -15,11 +15,11 @@ import numpy.typing as npt
 
 from builders.samples import BoxSample
 from lmdb_reid import _disk
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid.crops import FileCrops
 from lmdb_reid.dataset import Selection, Transform, sample_transform
 from lmdb_reid.errors import SourceError, SourceNotFoundError, WriteError
 from lmdb_reid.schema import Rows, Size
-from training.guide._arguments import known_arguments
 from training.guide._dataset import cut, is_cached_crop
 from training.guide._tracks import Place
 
@@ -41,7 +41,7 @@ def is_crop_cache(folder: Place) -> bool:
     return first is not None and is_cached_crop(first.name)
 
 
-@known_arguments
+@known_arguments()
 def prepare_cropped_cache(
     samples: Sequence[BoxSample],
     cache_dir: Place,
@@ -77,7 +77,7 @@ def prepare_cropped_cache(
     return cached
 
 
-@known_arguments
+@known_arguments()
 def get_cache_stats(cache_dir: Place) -> dict[str, Any]:
     """exists, num_files and total_size_mb of a cache."""
     folder = Path(cache_dir)

@@ -9,10 +9,10 @@ import os
 import numpy as np
 
 from builders.tracks import BboxMode
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid.schema import Kind
 from lmdb_reid.store import Store
 from training.data import EngineName
-from training.guide._arguments import known_arguments
 from training.guide._boxes import boxes_of
 from training.guide._folds import FOLD_META_DIR, save_fold_metadata
 from training.guide._pil import PilTransform
@@ -85,7 +85,7 @@ class PlayerReIDDataModuleCV(GuideData):
         UnknownArgumentError: an argument that no version of the guide's code had.
     """
 
-    @known_arguments
+    @known_arguments()
     def __init__(
         self,
         train_meta_path: Place | None = None,
@@ -184,7 +184,7 @@ class PlayerReIDDataModule(GuideData):
         angle: the camera; None is all of them.
     """
 
-    @known_arguments
+    @known_arguments()
     def __init__(
         self,
         train_meta_path: Place | None = None,

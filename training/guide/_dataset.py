@@ -18,9 +18,9 @@ from PIL import Image, ImageOps
 from torch.utils.data import Dataset
 
 from builders.samples import BoxSample
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid.errors import ImageError, ResourceError, SourceError, SourceNotFoundError
 from lmdb_reid.schema import Box, Kind
-from training.guide._arguments import known_arguments
 
 _HASH = re.compile("[0-9a-f]{32}")
 _CACHE = "train_crops_cache"
@@ -46,7 +46,7 @@ class PlayerReIDDataset(Dataset[tuple[Any, torch.Tensor]]):
             pickled dataset leaves them behind.
     """
 
-    @known_arguments
+    @known_arguments()
     def __init__(
         self,
         samples: Sequence[BoxSample],

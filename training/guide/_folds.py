@@ -8,15 +8,15 @@ from pathlib import Path
 import pandas as pd
 
 from builders.samples import BoxSample
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid._disk import whole_text
-from training.guide._arguments import known_arguments
 from training.guide._tracks import NAMES, Place, read_samples
 
 FOLD_META_DIR = "outputs/fold_metadata"
 _COLUMNS = (*NAMES, "img_path")
 
 
-@known_arguments
+@known_arguments()
 def save_fold_metadata(
     fold_idx: int,
     train_samples: Sequence[BoxSample],
@@ -36,7 +36,7 @@ def save_fold_metadata(
     _write(_path(output_dir, fold_idx, "unknown_labels"), labels)
 
 
-@known_arguments
+@known_arguments()
 def load_fold_metadata(
     fold_idx: int, output_dir: Place
 ) -> tuple[list[BoxSample], list[BoxSample], list[int]]:

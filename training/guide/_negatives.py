@@ -12,9 +12,9 @@ from builders.negatives import background_boxes, partial_boxes
 from builders.negatives import load_negatives_from_csv as load_csv
 from builders.samples import BoxSample
 from lmdb_reid import codec
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid.errors import ImageError, SourceError, SourceNotFoundError
 from lmdb_reid.schema import NO_LABEL, Box, Kind, Size
-from training.guide._arguments import known_arguments
 from training.guide._tracks import Place, load_train_meta
 
 NEG_CSV = "inputs/train_negatives.csv"
@@ -25,7 +25,7 @@ _Frame = tuple[str, str, int, int]
 _ANYWHERE = 1 << 30  # a frame that no part of a box reaches past
 
 
-@known_arguments
+@known_arguments()
 def load_negatives_from_csv(
     neg_csv_path: Place, *, train_meta: Place = META, img_root: Place = IMAGES
 ) -> list[BoxSample]:
@@ -59,7 +59,7 @@ def with_kinds(negatives: Iterable[BoxSample], people: Iterable[BoxSample]) -> l
     return found
 
 
-@known_arguments
+@known_arguments()
 def generate_background_negatives(
     samples: Sequence[BoxSample], num_bg_per_frame: int = 1
 ) -> list[BoxSample]:
@@ -88,7 +88,7 @@ def generate_background_negatives(
     return found
 
 
-@known_arguments
+@known_arguments()
 def generate_partial_negatives(
     samples: Sequence[BoxSample], num_partial_per_box: int = 1, max_iou_with_gt: float = 0.4
 ) -> list[BoxSample]:

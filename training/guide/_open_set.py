@@ -18,10 +18,10 @@ from builders.report import accept_skipped
 from builders.samples import BoxSample, box_samples
 from builders.sources import Rejected, frames_of
 from builders.tracks import BboxMode
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid.errors import SourceNotFoundError, UsageError
 from lmdb_reid.schema import NO_LABEL, Kind, Rows
 from lmdb_reid.store import Store
-from training.guide._arguments import known_arguments
 from training.guide._folds import is_saved, load_fold_metadata
 from training.guide._negatives import NEG_CSV, load_negatives_from_csv
 from training.guide._tracks import build_tracks, clean_tracks, load_train_meta
@@ -55,7 +55,7 @@ class OpenSet(NamedTuple, Generic[Samples]):
     """The held-out identities, sorted; -1 is none."""
 
 
-@known_arguments
+@known_arguments()
 def build_open_set_splits(
     train_meta_path: PathLike | None = None,
     img_root: PathLike | None = None,
@@ -109,7 +109,7 @@ def build_open_set_splits(
     )
 
 
-@known_arguments
+@known_arguments()
 def build_open_set_splits_cv(
     train_meta_path: PathLike | None = None,
     img_root: PathLike | None = None,

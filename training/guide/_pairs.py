@@ -9,9 +9,9 @@ import torch
 from torch.utils.data import Dataset
 
 from builders.samples import BoxSample
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid.errors import UsageError
 from lmdb_reid.schema import NO_LABEL
-from training.guide._arguments import known_arguments
 from training.guide._dataset import PlayerReIDDataset, Transform
 
 Pair = tuple[BoxSample, BoxSample]
@@ -37,7 +37,7 @@ def view_pairs(samples: Sequence[BoxSample]) -> list[Pair]:
     ]
 
 
-@known_arguments
+@known_arguments()
 def build_multiview_pairs(samples: Sequence[BoxSample]) -> list[Pair]:
     """The guide's pairs: of each quarter, session, frame and label the first side and the first top
     sample, in the order of their first samples; label -1 too. See also `view_pairs`.
@@ -67,7 +67,7 @@ class MultiViewPlayerReIDDataset(Dataset[tuple[Any, Any, torch.Tensor]]):
         UsageError: a pair of two labels.
     """
 
-    @known_arguments
+    @known_arguments()
     def __init__(
         self,
         pairs: Sequence[Pair],

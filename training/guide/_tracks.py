@@ -12,9 +12,9 @@ import pandas as pd
 
 from builders import tracks as cleaning
 from builders.samples import BoxSample
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid.errors import SourceError, SourceNotFoundError, UsageError
 from lmdb_reid.schema import Box, iou
-from training.guide._arguments import known_arguments
 from training.splits import SEED, TRAIN_RATIO, Candidates, fold_labels, split_samples
 
 BBoxSample = BoxSample
@@ -28,7 +28,7 @@ TEXT = ("quarter", "angle", "img_path")
 NAMES = ("quarter", "angle", "session", "frame", "x", "y", "w", "h", "label_id")
 
 
-@known_arguments
+@known_arguments()
 def load_train_meta(csv_path: Place, img_root: Place) -> list[BoxSample]:
     """A sample for each row of a csv in the atmaCup layout, in its order.
 
@@ -82,7 +82,7 @@ def read_samples(path: Place, names: Sequence[str]) -> pd.DataFrame:
     return table
 
 
-@known_arguments
+@known_arguments()
 def build_tracks(samples: Iterable[BoxSample]) -> dict[Track, list[BoxSample]]:
     """The samples by (quarter, angle, label), each track by session and frame."""
     tracks: dict[Track, list[BoxSample]] = {}
@@ -94,7 +94,7 @@ def build_tracks(samples: Iterable[BoxSample]) -> dict[Track, list[BoxSample]]:
     }
 
 
-@known_arguments
+@known_arguments()
 def clean_tracks(
     tracks: Mapping[Track, Sequence[BoxSample]], mode: cleaning.BboxMode = "drop"
 ) -> list[BoxSample]:
@@ -122,7 +122,7 @@ def clean_tracks(
     return found
 
 
-@known_arguments
+@known_arguments()
 def make_label_folds(
     unique_labels: Sequence[int], n_folds: int = 5, unknown_per_fold: int = 2, seed: int = SEED
 ) -> list[list[int]]:
@@ -144,7 +144,7 @@ def make_label_folds(
     return [found.drawn for found in folds]
 
 
-@known_arguments
+@known_arguments()
 def split_samples_by_ratio_per_label(
     samples: Sequence[BoxSample], train_ratio: float = TRAIN_RATIO, seed: int = SEED
 ) -> tuple[list[BoxSample], list[BoxSample]]:
@@ -164,7 +164,7 @@ def split_samples_by_ratio_per_label(
     return train, val
 
 
-@known_arguments
+@known_arguments()
 def iou_bbox(a: Any, b: Any) -> float:
     """The share of two samples' boxes that both have: their intersection over their union.
 

@@ -17,12 +17,13 @@ if TYPE_CHECKING:
 
 __all__ = ["PlayerReIDModule", "PlayerReIDModulePL", "Predicted", "Searched"]
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {
-        "PlayerReIDModule": "training.module._lightning",
-        "PlayerReIDModulePL": "training.module._pytorch_lightning",
-        "Predicted": "training.module._steps",
-        "Searched": "training.module._searching",
-    },
-)
+if not TYPE_CHECKING:  # or type checkers would take every name
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {
+            "PlayerReIDModule": "training.module._lightning",
+            "PlayerReIDModulePL": "training.module._pytorch_lightning",
+            "Predicted": "training.module._steps",
+            "Searched": "training.module._searching",
+        },
+    )

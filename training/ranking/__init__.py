@@ -75,7 +75,8 @@ _MODULES = {
     "strips": ["draw_strips"],
 }
 
-__getattr__, __dir__ = lazy_names(
-    __name__,
-    {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names},
-)
+if not TYPE_CHECKING:  # or type checkers would take every name
+    __getattr__, __dir__ = lazy_names(
+        __name__,
+        {name: f"{__name__}.{module}" for module, names in _MODULES.items() for name in names},
+    )

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid._disk import whole_text
 from lmdb_reid.errors import SourceError, SourceNotFoundError, UsageError
 from lmdb_reid.schema import NO_LABEL, Rows
@@ -29,6 +30,7 @@ class _Listed(NamedTuple):
     labels: list[int]
 
 
+@known_arguments()
 def save_split(
     path: str | os.PathLike[str], split: Split, ids: Sequence[str], labels: Rows
 ) -> None:
@@ -65,6 +67,7 @@ def save_split(
             table.writerow((ids[row], name, label, place.get(label, NO_LABEL)))
 
 
+@known_arguments()
 def load_split(path: str | os.PathLike[str], ids: Sequence[str]) -> Split:
     """A split that `save_split` wrote, as rows of samples that need not stand where they stood.
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid.errors import UsageError
 from lmdb_reid.schema import Rows
 from training.splits._candidates import Candidates
@@ -30,6 +31,7 @@ class Labels(NamedTuple):
     """The same in the order in which they were drawn."""
 
 
+@known_arguments()
 @of_stores
 def open_set(
     candidates: Candidates,

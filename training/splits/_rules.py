@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid.errors import UsageError
 from lmdb_reid.schema import Rows
 from training.splits._candidates import Candidates
@@ -18,6 +19,7 @@ from training.splits._table import of_stores
 _SPLIT, _TRAIN = "split", "train"
 
 
+@known_arguments()
 @of_stores
 def by_identity(
     candidates: Candidates,
@@ -84,6 +86,7 @@ def by_identity(
     )
 
 
+@known_arguments()
 @of_stores
 def by_group(
     candidates: Candidates,
@@ -148,6 +151,7 @@ def by_group(
     )
 
 
+@known_arguments()
 @of_stores
 def stratified(
     candidates: Candidates, *, train_ratio: float = TRAIN_RATIO, seed: int | None = SEED
@@ -170,6 +174,7 @@ def stratified(
     return Split(parts={"train": train, "val": val}, labels=candidates.identities)
 
 
+@known_arguments()
 @of_stores
 def given(
     candidates: Candidates,

@@ -200,7 +200,7 @@ def test_rows_may_be_a_mask_ids_or_a_query(store_path: Path) -> None:
     for rows in (mask, mask.tolist(), [store.ids[row] for row in wanted], "label == 1"):
         assert ReIDDataset(store, rows).rows.tolist() == wanted
     assert len(ReIDDataset(store, "label == 5")) == 0
-    with pytest.raises(UsageError, match="one entry for each of the store's 8 samples; got 7"):
+    with pytest.raises(UsageError, match="one entry for each of the 8 samples of the store, got 7"):
         ReIDDataset(store, mask[:7])
     with pytest.raises(UnknownSampleError):
         ReIDDataset(store, ["nobody"])

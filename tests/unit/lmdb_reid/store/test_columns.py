@@ -236,7 +236,7 @@ def test_ids_lie_in_two_files_and_are_no_columns(store_path: Path) -> None:
     assert bytes(text[:16]) == b"f000#000f000#001"
     assert len(text) == offsets[-1]
     for name in ("id", "id_offsets"):
-        with pytest.raises(UnknownColumnError, match=r"ids are at store\.ids"):
+        with pytest.raises(UnknownColumnError, match=r"ids are store\.ids"):
             store.columns[name]
 
 
@@ -318,6 +318,6 @@ def test_an_unknown_column_names_its_store(
     columns_of: Callable[..., Columns], tmp_path: Path
 ) -> None:
     for ask in (columns_of([1]).__getitem__, columns_of([1]).categories):
-        with pytest.raises(UnknownColumnError, match=r"no column 'y'; there are .*x") as caught:
+        with pytest.raises(UnknownColumnError, match=r"no column 'y' in .*It has .*x") as caught:
             ask("y")
         assert caught.value.path == str(tmp_path / "a.lmdb")

@@ -327,7 +327,7 @@ def test_what_was_split_is_logged(sealed: Path, caplog: pytest.LogCaptureFixture
 
 @pytest.mark.parametrize("module", [PlayerReIDDataModule, PlayerReIDDataModuleCV])
 def test_an_argument_that_no_version_had_is_answered_with_the_nearest(module: Any) -> None:
-    with pytest.raises(TypeError, match="no argument 'image_sise'; the nearest is 'image_size'"):
+    with pytest.raises(TypeError, match=r"no argument 'image_sise'\. Did you mean 'image_size'"):
         module(store="s.lmdb", image_sise=3)
     with pytest.raises(UsageError, match=module.__name__):
         module(with_rows=True)

@@ -339,6 +339,6 @@ def test_negatives_without_a_kind_are_told_apart_by_where_they_lie(
 def test_an_argument_that_no_version_had_is_answered_with_the_nearest(
     name: str, nearest: str
 ) -> None:
-    with pytest.raises(TypeError, match=f"no argument {name!r}; the nearest is {nearest!r}") as it:
+    with pytest.raises(TypeError, match=f"no argument {name!r}. Did you mean {nearest!r}") as it:
         build_open_set_splits_cv(**{name: 1})
     assert isinstance(it.value, UsageError)

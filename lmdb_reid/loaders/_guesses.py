@@ -1,0 +1,88 @@
+"""What first guesses at loaders mean: names of torch, timm, Hugging Face, FFCV and Lightning."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Never
+
+from lmdb_reid._names import Guesses, guessed
+from lmdb_reid.errors import UnsupportedError
+
+BATCH = Guesses(
+    works={
+        "pids": lambda batch: batch.labels,
+        "size": lambda batch: batch.images.size,
+        "shape": lambda batch: batch.images.shape,
+        "targets": lambda batch: batch.labels,
+    },
+    answers={
+        "image": "Use batch.images.",
+        "img": "Use batch.images.",
+        "items": "Use images, labels, rows = batch, and batch.columns.",
+        "keys": "Use batch.images, batch.labels, batch.rows, and batch.columns by name.",
+        "label": "Use batch.labels.",
+        "paths": "Use batch.ids.",
+        "target": "Use batch.labels.",
+        "values": "Use images, labels, rows = batch, and batch.columns.",
+        "x": "Use batch.images.",
+        "y": "Use batch.labels.",
+    },
+)
+LOADER = Guesses(
+    works={},
+    answers={
+        "collate_fn": "Batches are made whole; the dataset's transform= is called with each image.",
+        "explain": "Use print(loader.plan()).",
+        "generator": "The order depends on seed= and the epoch alone; use loader.set_epoch(n).",
+        "num_workers": "Use loader.plan().num_workers.",
+        "sampler": "Use make_loader(dataset, sampler=...); loader.batch_sampler is Lightning's.",
+        "show": "Use next(iter(loader)).show().",
+        "shuffle": "Use make_loader(dataset, shuffle=True).",
+        "steps": "Use len(loader).",
+        "summary": "Use print(loader.plan()) before, loader.stats() after.",
+    },
+)
+RENAMED = {
+    "batch_sampler": "sampler",
+    "bs": "batch_size",
+    "ds": "dataset",
+    "transforms": "augment",
+    "workers": "num_workers",
+}
+"""Arguments of make_loader under other names, each with ours."""
+ARGUMENTS = {
+    "cache": "Use ReIDDataset(store, cache=...).",
+    "collate_fn": "Batches are made whole: use ReIDDataset(store, transform=...) for each image,"
+    " or batch_transform= for a batch.",
+    "columns": "Use ReIDDataset(store, columns=[...]).",
+    "generator": "Use seed=: the order depends on it and the epoch alone.",
+    "mean": 'Use normalize=(mean, std), or normalize="imagenet".',
+    "multiprocessing_context": "Use start_method=.",
+    "prefetch_factor": "Use prefetch=, which counts the batches ahead of all workers together.",
+    "size": "Use ReIDDataset(store, size=...).",
+    "std": 'Use normalize=(mean, std), or normalize="imagenet".',
+    "timeout": "A worker that ends raises WorkerDiedError at once: leave it out.",
+    "transform": "Use ReIDDataset(store, transform=...), or augment= for a training recipe.",
+    "worker_init_fn": "Workers need none: transforms are seeded for each sample.",
+}
+"""Arguments that make_loader does not have, and what to write."""
+
+
+class LoaderGuesses:
+    """What a Loader says of what it cannot do."""
+
+    if not TYPE_CHECKING:  # or type checkers would take every name, and next() of a loader
+
+        def __next__(self) -> Never:
+            raise UnsupportedError(
+                "a loader gives a new pass to each iter(): use `for batch in loader`, or"
+                " next(iter(loader)) for one batch."
+            )
+
+        def __getitem__(self, place: Any) -> Never:
+            raise UnsupportedError(
+                f"a loader is read in its order, got loader[{place!r}]. Use next(iter(loader)) for"
+                " a batch, dataset[i] for an item."
+            )
+
+        def __getattr__(self, name: str) -> Any:
+            return guessed(self, name, LOADER)

@@ -1,0 +1,188 @@
+"""Some samples of a store, in an order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Protocol, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from lmdb_reid import pictures
+from lmdb_reid._names import Guesses, guessed
+from lmdb_reid.errors import UsageError
+from lmdb_reid.schema import Kind, Rows
+from lmdb_reid.store._columns import Columns
+from lmdb_reid.store._ids import Ids
+from lmdb_reid.store._manifest import Manifest
+from lmdb_reid.store._notebook import samples_html
+from lmdb_reid.store._rows import resolve_rows, rows_of
+from lmdb_reid.store._sample import Sample
+
+SHEET = 48
+"""How many samples a sheet shows unless told."""
+MOST_ON_SHEET = 1000
+_NAMED = 3  # ids in a repr
+
+
+class Readable(Protocol):
+    """What of a store samples are read from."""
+
+    ids: Ids
+    columns: Columns
+    manifest: Manifest
+
+    def at(self, row: int) -> Sample: ...
+    def row(self, sample_id: str) -> int: ...
+    def query(self, expression: str | None = None, /, **equal: Any) -> Rows: ...
+    def __len__(self) -> int: ...
+    def __contains__(self, sample_id: object) -> bool: ...
+
+
+class Samples(Sequence[Sample]):
+    """Some samples of a store, each read when it is asked for. In a notebook it shows itself as a
+    contact sheet of the first 48.
+
+    `samples[3]` is a Sample; a slice, a list of places or a mask gives Samples again.
+    """
+
+    def __init__(self, store: Readable, rows: Rows) -> None:
+        self.store = store
+        """The store that they are read from."""
+        self.rows = rows
+        """Their rows of the store, int64 [N]."""
+
+    @property
+    def ids(self) -> list[str]:
+        """Their ids."""
+        return [self.store.ids[row] for row in self.rows.tolist()]
+
+    @property
+    def labels(self) -> Rows:
+        """Their labels, int64 [N]."""
+        labels: Rows = self.store.columns["label"][self.rows]
+        return labels
+
+    def sheet(self, *, columns: int | None = None) -> pictures.Picture:
+        """A contact sheet of all of them, each with its label (or kind) and the end of its id.
+
+        Raises:
+            UsageError: none, or more than 1,000.
+            MissingExtraError: what draws it is not installed.
+        """
+        if not 1 <= len(self) <= MOST_ON_SHEET:
+            raise UsageError(
+                f"a sheet must show 1 to {MOST_ON_SHEET:,} samples, got {len(self):,}."
+                " store.sheet(48) draws some at random."
+            )
+        samples = list(self)
+        return pictures.contact_sheet(
+            [sample.image for sample in samples],
+            [_caption(sample) for sample in samples],
+            columns=columns,
+        )
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @overload
+    def __getitem__(self, place: int) -> Sample: ...
+    @overload
+    def __getitem__(self, place: slice | Sequence[int] | npt.NDArray[Any]) -> Samples: ...
+    def __getitem__(self, place: Any) -> Sample | Samples:
+        if isinstance(place, slice):
+            return Samples(self.store, self.rows[place])
+        if isinstance(place, int | np.integer) and not isinstance(place, bool):
+            if not -len(self) <= place < len(self):
+                raise IndexError(f"sample {place} of {len(self)}")
+            return self.store.at(int(self.rows[place]))
+        places = rows_of(place, len(self), self._place, "this selection", from_end=True)
+        return Samples(self.store, self.rows[places])
+
+    def _place(self, sample_id: str) -> int:
+        places = np.flatnonzero(self.rows == self.store.row(sample_id))
+        if not len(places):
+            raise UsageError(f"{sample_id!r} is in the store, but not among these samples.")
+        return int(places[0])
+
+    def __repr__(self) -> str:
+        ids = [repr(self.store.ids[row]) for row in self.rows[:_NAMED].tolist()]
+        more = ["..."] if len(self) > _NAMED else []
+        return f"Samples({len(self):,}: {', '.join(ids + more)})" if ids else "Samples(0)"
+
+    def _repr_html_(self) -> str:
+        return samples_html(self.store.at, self.rows.tolist(), SHEET)
+
+    if not TYPE_CHECKING:  # or type checkers would take every name
+
+        def __getattr__(self, name: str) -> Any:
+            return guessed(self, name, _GUESSES)
+
+
+_GUESSES = Guesses(
+    works={"images": lambda samples: [sample.image for sample in samples]},
+    answers={"show": "Use samples.sheet() for a picture of them."},
+)
+
+
+def select(store: Readable, chosen: Any) -> Samples:
+    """Samples of a store by whatever `store[...]` takes beside an id or a row."""
+    if isinstance(chosen, slice):
+        return Samples(store, np.arange(*chosen.indices(len(store)), dtype=np.int64))
+    rows = None if hasattr(chosen, "iloc") else getattr(chosen, "rows", None)
+    if rows is not None:  # Samples, a ReIDDataset, a batch
+        other = getattr(chosen, "store", store)
+        if other.manifest.fingerprint != store.manifest.fingerprint:
+            raise UsageError("samples must be of this store, got some of another one.")
+        chosen = rows
+    return Samples(store, resolve_rows(store, chosen, from_end=True))
+
+
+def draw(store: Readable, count: int, seed: int, rows: Rows | None) -> Samples:
+    """`count` samples at random, all if there are fewer; in the order of their rows.
+
+    Raises:
+        UsageError: a count or seed that cannot be.
+    """
+    for name, value, least in (("n", count, 1), ("seed", seed, 0)):
+        if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < least:
+            raise UsageError(f"{name} must be a whole number, at least {least}, got {value!r}.")
+    among = len(store) if rows is None else len(rows)
+    places = np.random.default_rng(seed).choice(among, min(count, among), replace=False)
+    places.sort()
+    return Samples(store, places.astype(np.int64) if rows is None else rows[places])
+
+
+def chosen_for_sheet(store: Readable, chosen: Any) -> Samples:
+    """The samples of `Store.sheet`'s first argument.
+
+    Raises:
+        UsageError: nothing, or too much, is chosen.
+    """
+    if chosen is None or (isinstance(chosen, int | np.integer) and not isinstance(chosen, bool)):
+        persons = np.flatnonzero(store.columns["kind"] == Kind.PERSON).astype(np.int64)
+        among = persons if len(persons) else None
+        return draw(store, SHEET if chosen is None else int(chosen), 0, among)
+    if isinstance(chosen, str):
+        if chosen in store:
+            return Samples(store, np.array([store.row(chosen)], np.int64))
+        if not _is_condition(chosen):
+            store.row(chosen)  # names the nearest id
+        rows = store.query(chosen)
+        if not len(rows):
+            raise UsageError(f"no sample matches {chosen!r}, so there is nothing to show.")
+        return Samples(store, rows)
+    if isinstance(chosen, Sample):
+        chosen = [chosen]
+    if isinstance(chosen, list | tuple) and chosen and isinstance(chosen[0], Sample):
+        chosen = [sample.row for sample in chosen]
+    return select(store, chosen)
+
+
+def _is_condition(text: str) -> bool:
+    return any(sign in text for sign in ("=", "<", ">", "(", " in ", "@"))
+
+
+def _caption(sample: Sample) -> str:
+    who = sample.label if sample.label >= 0 else sample.kind.title
+    return f"{who} {sample.id.rpartition('#')[2][-8:]}"
