@@ -300,7 +300,9 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
         """Positions in this dataset of whatever names items of it."""
         if isinstance(items, str):
             return np.flatnonzero(np.isin(self.rows, self.store.query(items)))
-        return rows_of(items, len(self), self._position_of, "this dataset", from_end=True)
+        return rows_of(
+            items, len(self), self._position_of, "this dataset", noun="positions", from_end=True
+        )
 
     def _position_of(self, sample_id: str) -> int:
         positions = np.flatnonzero(self.rows == self.store.row(sample_id))

@@ -37,12 +37,18 @@ def resolve_rows(store: _Numbered, chosen: Iterable[Any], *, from_end: bool = Fa
 
 
 def rows_of(
-    chosen: Any, count: int, find: Callable[[str], int], what: str, *, from_end: bool = False
+    chosen: Any,
+    count: int,
+    find: Callable[[str], int],
+    what: str,
+    *,
+    noun: str = "rows",
+    from_end: bool = False,
 ) -> Rows:
     """`resolve_rows` of anything with `count` entries, in which `find` finds an id."""
     given = _array(chosen)
     if given.ndim != 1:
-        raise UsageError(f"rows must have one dimension, got {given.ndim}.")
+        raise UsageError(f"{noun} must have one dimension, got {given.ndim}.")
     if given.dtype == bool:
         if len(given) != count:
             raise UsageError(
@@ -54,13 +60,13 @@ def rows_of(
         return np.array([find(one) for one in given.tolist()], np.int64)
     if given.size and not np.issubdtype(given.dtype, np.integer):
         raise UsageError(
-            f"rows must be whole numbers, a mask, ids or a query, got {given.dtype}. store.query"
+            f"{noun} must be whole numbers, a mask, ids or a query, got {given.dtype}. store.query"
             " and store.row give rows."
         )
     rows: Rows = given.astype(np.int64)
     if rows.size and not (rows.min() >= (-count if from_end else 0) and rows.max() < count):
         bad = rows.min() if rows.max() < count else rows.max()
-        message = f"rows must be 0..{count - 1}, for {what} has {count} samples, got {bad}."
+        message = f"{noun} must be 0..{count - 1}, for {what} has {count} samples, got {bad}."
         raise UnknownRowError(message, rows=[bad]) if from_end else UsageError(message, rows=[bad])
     return rows + count * (rows < 0) if from_end else rows
 

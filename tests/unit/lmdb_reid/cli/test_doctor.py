@@ -29,6 +29,7 @@ HEALTHY = Survey(
         "pandas": "3.0",
         "pillow": "12.0",
         "av": "18.1",
+        "matplotlib": "3.10",
         "jsonargparse": "4.40",
         "shtab": "1.13",
         "torch": "2.13.0",

@@ -103,7 +103,7 @@ def test_items_that_are_not_there(index: Any, store_path: Path) -> None:
         dataset.__getitems__([0, index])
 
 
-@pytest.mark.parametrize("index", [1.7, "3", None, True, np.float64(2), [1], slice(0, 2)])
+@pytest.mark.parametrize("index", [1.7, "3", None, True, np.float64(2), [1.5], ["3"]])
 def test_items_that_are_no_numbers(index: Any, store_path: Path) -> None:
     with pytest.raises((TypeError, UsageError)):
         ReIDDataset(store_path)[index]
@@ -477,7 +477,7 @@ def test_some_items_of_a_dataset_are_a_dataset(labelled: Path) -> None:
     assert (part.size, part.cache, part.transform) == ((20, 10), whole.cache, dark)
     assert part.columns["kind"].tolist() == [1, 0, 0]
     for wrong in ([4], [-5]):
-        with pytest.raises(IndexError, match="of a dataset of 4"):
+        with pytest.raises(IndexError, match=r"positions must be 0\.\.3, for this dataset has 4"):
             whole.select(wrong)
 
 

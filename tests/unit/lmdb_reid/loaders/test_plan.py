@@ -157,7 +157,7 @@ def test_what_a_loader_prints_and_counts(dataset: ReIDDataset, loader: MakeLoade
     batches = loader(dataset, 10, engine="threads", num_workers=1)
     running = iter(batches)
     next(running)
-    assert repr(batches).endswith("batches of 10, threads, epoch 0, 10 samples taken)")
+    assert repr(batches).endswith("threads with 1 worker on cpu, epoch 0, 10 samples taken)")
     assert list(running)
     stats = batches.stats()
     assert (stats["batches"], stats["samples"], stats["skipped"]) == (7, 64, 0)
