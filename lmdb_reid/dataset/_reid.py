@@ -185,9 +185,8 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
     def split(
         self, share: float = 0.8, *, by: str | None = None, seed: int = 0
     ) -> tuple[Self, Self]:
-        """Two datasets at random, the same for one seed; both in the order of this one.
-
-        Folds, and train, query and gallery of open sets are in `training.splits`.
+        """Two datasets at random, the same for one seed; both in the order of this one. Folds, and
+        train, query and gallery of open sets are in `training.splits`.
 
         Args:
             share: how much of the items the first gets; above 0, below 1.
@@ -199,8 +198,7 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
             UsageError: a share that leaves one of the two empty.
             UnknownColumnError: no such column or role.
         """
-        values = None if by is None else self._values(by)
-        first = first_part(len(self), values, share, seed)
+        first = first_part(len(self), None if by is None else self._values(by), share, seed)
         return self.select(first), self.select(~first)
 
     def with_transform(self, transform: Transform | None) -> Self:

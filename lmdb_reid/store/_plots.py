@@ -70,10 +70,10 @@ class Plots:
         axes.axhline(middle, color=_GREY, linewidth=0.8, linestyle="--")
         axes.set_ylim(0, counts.max() * 1.12)
         axes.set_ylabel("images")
-        axes.set_title(
-            f"{len(labels):,} identities: {counts.min():,} to {counts.max():,} images each,"
-            f" median {middle:,.0f}"
-        )
+        spread = f"{counts.min():,} to {counts.max():,} images each, median {middle:,.0f}"
+        if counts.min() == counts.max():
+            spread = f"{counts.min():,} images each"
+        axes.set_title(f"{len(labels):,} identities: {spread}")
         return axes
 
     def sizes(self, axes: Any = None) -> Any:
@@ -126,12 +126,14 @@ class Plots:
         lane_of = {label: lane for lane, label in enumerate(lanes.tolist())}
         heights = np.array([lane_of[label] for label in columns["label"][rows].tolist()])
         axes = _axes(axes, "timeline", (9, 1.4 + 0.22 * max(4, len(lanes))))
-        for number, (name, members) in enumerate(self._cameras(roles, rows)):
+        cameras = self._cameras(roles, rows)
+        for number, (name, members) in enumerate(cameras):
             axes.scatter(
                 moments[members],
-                heights[members] + 0.12 * (number % 3 - 1),
-                s=9,
+                heights[members] + 0.7 * ((number + 0.5) / len(cameras) - 0.5),
+                s=max(9, 64 / len(cameras)),
                 marker="|",
+                linewidths=1.5,
                 color=_CAMERAS[number % len(_CAMERAS)],
                 label=name,
             )
@@ -144,7 +146,11 @@ class Plots:
         axes.set_title(f"when {len(lanes):,}{of} identities are seen")
         if roles.camera is not None:
             axes.legend(
-                title=roles.camera, loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False
+                title=roles.camera,
+                loc="upper left",
+                bbox_to_anchor=(1.0, 1.0),
+                frameon=False,
+                markerscale=2,
             )
         return axes
 
