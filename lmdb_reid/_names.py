@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from lmdb_reid.errors import UnknownNameError
 
@@ -11,16 +11,22 @@ _PART = 1.5  # the distance of a name to one that it is a part of
 _LONG = 64  # characters that differ, beyond which two names are not alike in any case
 
 
-class Guesses(NamedTuple):
+class Guesses:
     """What those who come from other libraries type first, and what it means here.
 
     None of these names is in `dir()`, in the documentation or seen by type checkers.
+
+    Args:
+        works: what an attribute is, made from the object that was asked for it.
+        answers: what to write instead of an attribute: a full sentence.
     """
 
-    works: Mapping[str, Callable[[Any], Any]]
-    """What an attribute is, made from the object that was asked for it."""
-    answers: Mapping[str, str]
-    """What to write instead of an attribute: a full sentence."""
+    # A plain class, which is cheaper to make than a named tuple: `import lmdb_reid` loads it.
+    def __init__(
+        self, works: Mapping[str, Callable[[Any], Any]], answers: Mapping[str, str]
+    ) -> None:
+        self.works = works
+        self.answers = answers
 
 
 def distance(one: str, other: str) -> int:
