@@ -102,8 +102,6 @@ def test_the_table_has_what_it_is_to_have() -> None:
 def test_a_first_guess(guess: str, outcome: str, names: dict[str, Any]) -> None:
     if guess in CHARTS and importlib.util.find_spec("matplotlib") is None:
         pytest.skip("matplotlib is not installed")
-    if guess.startswith("store.export(") and "export" not in dir(Store):
-        pytest.skip("a store cannot be exported yet")
     if 'device="cuda"' in guess and torch.cuda.is_available():
         pytest.skip("there is a GPU here, and it works")
     if outcome == "works":
