@@ -16,10 +16,12 @@ from builders.media._files import Files
 from builders.media._protocol import Picture, Stamp
 from builders.media._video_index import VideoIndex, opened, video_errors, video_index
 from lmdb_reid.errors import ImageError
+from lmdb_reid.machine import available_cores
 from lmdb_reid.schema import Pixels, Size
 
 if TYPE_CHECKING:
     from av.video.frame import VideoFrame
+    from av.video.stream import VideoStream
 
 VIDEO_SUFFIXES = (
     *(".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"),
@@ -34,6 +36,7 @@ SEEK = 64
 """Frames from which on a key frame is gone to instead of decoding up to it: opening a video anew
 takes as long as some ten to fifty frames.
 """
+_DELAY = 16  # frames that H.264 puts in order at a time, at most
 _kept = threading.local()
 
 
@@ -134,10 +137,12 @@ class Videos:
         """Refuse a frame that the video does not have."""
         if not 0 <= at < index.count:
             first, last = self.first_frame, index.count - 1 + self.first_frame
-            raise ImageError(
-                f"the video has no such frame: its frames are {first} to {last}"
-                + (", and it was cut short behind the last one" if index.is_cut else "")
-            )
+            reason = f"the video has no such frame: its frames are {first} to {last}"
+            if index.is_cut:
+                reason += ", and it was cut short behind the last one"
+            elif at == index.count and not first:
+                reason += ". Give --first-frame 1 if they are counted from 1"
+            raise ImageError(reason)
 
 
 class _Forwards:
@@ -226,8 +231,7 @@ class _Forwards:
         self, start: int, *, threads: bool, seek: bool
     ) -> Generator[tuple[int, VideoFrame]]:
         with video_errors(self._path), opened(self._path) as (container, stream):
-            stream.thread_type = "AUTO" if threads else "NONE"
-            stream.codec_context.options = {"err_detect": "explode"}
+            _prepare(stream, threads=threads)
             pts = self.index.pts
             if seek and pts is not None:
                 container.seek(int(pts[start]), stream=stream)
@@ -245,6 +249,23 @@ class _Forwards:
                         held.append((at, frame))
                     while held and (pts is None or self.index.needs[held[0][0]] <= at):
                         yield held.popleft()
+
+
+def _prepare(stream: VideoStream, *, threads: bool) -> None:
+    """Have the decoder say which frames are damaged.
+
+    Its marks on a frame are copied when the frame is put in the order of showing, while the thread
+    that decodes it may not have ended: of one damaged frame of H.264 the mark was lost in 12 of 40
+    runs. With more frames put in order at a time than there are threads, it has: 0 of 40.
+    """
+    context, options = stream.codec_context, {"err_detect": "explode"}
+    stream.thread_type = "AUTO" if threads else "NONE"
+    if threads and context.name == "h264":
+        context.thread_count = min(available_cores() + 1, _DELAY - 2)
+        options["has_b_frames"] = str(_DELAY)
+    elif threads and context.name == "mpeg4":  # it has no such option
+        stream.thread_type = "SLICE"
+    context.options = options
 
 
 def _parts(key: str) -> tuple[str, int]:

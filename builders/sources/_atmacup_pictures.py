@@ -119,7 +119,7 @@ def pictures_at(img_root: Path, first_frame: int | None, usable: pd.DataFrame) -
             the first.
         UsageError: there are videos, and nothing says how their frames are counted.
     """
-    only = img_root.stem if img_root.is_file() else ""
+    only = img_root.stem if img_root.is_file() and is_video(img_root.name) else ""
     names = [img_root.name] if only else image_names(img_root, option="--img-root")
     images = {} if only else _by_stem(names)
     videos = {name.rpartition(".")[0]: name for name in names if only or is_video(name)}

@@ -198,6 +198,9 @@ def test_frames_behind_the_end_are_skipped_with_a_reason(
             "a.mp4 frame 31: the video has no such frame: its frames are 1 to 30"
         )
     assert planned.samples == built.samples == 30
+    from_0 = csv(*lines[:-1], "a.mp4,30,1,2,10,20,7", first_frame=0)
+    (skipped,) = plan(from_0, tmp_path / "b.lmdb", NONE).skipped
+    assert skipped.reason.endswith("0 to 29. Give --first-frame 1 if they are counted from 1")
 
 
 def test_a_dry_run_decodes_no_more_than_its_sample(
