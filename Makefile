@@ -30,7 +30,7 @@ test-slow: $(VENV)/.with-dev
 	$(BIN)/python -m pytest -m "slow and not gpu and not bench"
 
 attacks: $(VENV)/.with-dev
-	$(BIN)/python -m pytest tests/attacks -s
+	$(BIN)/python -m pytest tests/attacks -s -m "slow or not slow"
 	$(BIN)/python tests/attacks/mutate.py --count $(COUNT) --seed $(SEED)
 
 clean:

@@ -101,7 +101,8 @@ def cut_some(job: Job, cutter: FrameCutter, num_workers: int) -> tuple[list[Fram
             functools.partial(cutter.cut, frame, picture)
             for frame, picture in zip(chosen, pictures, strict=True)
         )
-        next(tasks)()  # it also loads what cutting takes
+        for task in itertools.islice(tasks, 1):
+            task()  # it also loads what cutting takes
         began = time.perf_counter()
         while time.perf_counter() - began < _MOST_SECONDS:
             some = [pool.submit(task) for task in itertools.islice(tasks, 2 * num_workers)]

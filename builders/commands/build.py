@@ -18,7 +18,7 @@ from builders.commands._format import (
 )
 from builders.derived import DERIVED_NAMES
 from builders.settings import BuildSettings
-from lmdb_reid.cli.output import print_json
+from lmdb_reid.cli.output import print_json, print_lines
 from lmdb_reid.errors import UsageError
 from lmdb_reid.progress import say, shown
 from lmdb_reid.schema import DEFAULT_SIZE, parse_size
@@ -200,7 +200,7 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print_json(_facts(report, time.perf_counter() - began))
     else:
-        print("\n".join(report.lines()))
+        print_lines(report.lines())
     if args.dry_run:
         check_skipped(report.skipped, report.rows, strict=args.strict, max_skipped=args.max_skipped)
     return 0

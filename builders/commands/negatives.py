@@ -25,7 +25,7 @@ from builders.report import MAX_SKIPPED, check_skipped, in_reading_order, reject
 from builders.samples import BoxSample
 from builders.settings import BuildSettings
 from builders.sources import Rejected
-from lmdb_reid.cli.output import print_json
+from lmdb_reid.cli.output import print_json, print_lines
 from lmdb_reid.errors import UsageError
 from lmdb_reid.progress import shown
 from lmdb_reid.store import Store
@@ -129,12 +129,15 @@ def run(args: argparse.Namespace) -> int:
         print_json(report)
         return 0
     listed = ", ".join(f"{count:,} {kind}" for kind, count in sorted(kinds.items()))
-    print(f"wrote {args.output}: {len(samples):,} negatives ({listed or 'none'}), {seconds:,.1f} s")
+    lines = [
+        f"wrote {args.output}: {len(samples):,} negatives ({listed or 'none'}), {seconds:,.1f} s"
+    ]
     if skipped:
-        print(f"  skipped     {len(skipped):,} rows")
-        print("\n".join(f"    {row.where}: {row.reason}" for row in skipped[:_SHOWN]))
+        lines.append(f"  skipped     {len(skipped):,} rows")
+        lines += [f"    {row.where}: {row.reason}" for row in skipped[:_SHOWN]]
         if len(skipped) > _SHOWN:
-            print("    ... (--json lists them all)")
+            lines.append("    ... (--json lists them all)")
+    print_lines(lines)
     return 0
 
 

@@ -24,6 +24,7 @@ from lmdb_reid.errors import (
 )
 from lmdb_reid.schema import Size
 
+_MOST_BYTES = 1 << 30
 _LASTING = {
     errno.ENOENT,
     errno.EISDIR,
@@ -86,7 +87,7 @@ class Files:
         """(height, width) from the head of the file."""
         path = self.path(key)
         with read_errors(path):
-            check_regular(path)
+            _check_picture(path)
             info = codec.probe_file(path)
         return info.height, info.width
 
@@ -98,7 +99,7 @@ class Files:
 
 def _read(path: Path) -> bytes:
     with read_errors(path):
-        check_regular(path)
+        _check_picture(path)
         return path.read_bytes()
 
 
@@ -110,6 +111,13 @@ def check_regular(path: Path) -> None:
     """
     if not stat.S_ISREG(path.stat().st_mode):  # a pipe would be waited for, for ever
         raise ImageError("no regular file")
+
+
+def _check_picture(path: Path) -> None:
+    """Refuse what is no picture's file, before memory is taken for it."""
+    check_regular(path)
+    if (size := path.stat().st_size) > _MOST_BYTES:
+        raise ImageError(f"{size:,} bytes: a picture's file has at most {_MOST_BYTES:,}")
 
 
 @contextmanager
