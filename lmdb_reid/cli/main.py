@@ -52,6 +52,7 @@ __all__ = [
 ]
 
 OK, PROBLEM, WRONG_USE, READER_GONE = 0, 1, 2, 141
+_LONG = 2000  # characters of a message that are printed
 _HELP = "help"  # a word, not a command: `help build` is `build --help`
 _WAY = re.compile(r"\n(?=tip: |For all )")  # where the message of a parser begins to say what helps
 
@@ -255,6 +256,8 @@ def _report(prog: str, error: BaseException, code: int, *, as_json: bool = False
     text, *ways = _WAY.split(text, maxsplit=1)
     message = visible("; ".join(line.strip() for line in text.splitlines() if line.strip()))
     message = message or type(error).__name__
+    if len(message) > _LONG:  # it may hold a whole argument
+        message = f"{message[: _LONG // 2]} ... {message[-_LONG // 2 :]}"
     if as_json:
         told = {"type": type(error).__name__, "message": message, "exit_code": code}
         with contextlib.suppress(OSError):  # nobody reads it

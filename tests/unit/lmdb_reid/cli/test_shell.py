@@ -130,6 +130,13 @@ def test_control_characters_of_a_message_are_never_raw(capsys: pytest.CaptureFix
     assert r"\x1b]0;owned\x07" in err
 
 
+def test_a_message_with_a_huge_argument_is_cut(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["info", "x" * 100_000]) == 1
+    err = capsys.readouterr().err
+    assert len(err) < 2200
+    assert err.startswith("lmdb-reid info: error: ") and "xxx ... xxx" in err
+
+
 # -- silence ---------------------------------------------------------------------------------------
 
 
