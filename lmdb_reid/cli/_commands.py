@@ -6,7 +6,8 @@ import shutil
 import textwrap
 from importlib.metadata import EntryPoint, entry_points
 
-from lmdb_reid.cli._parser import TIP, similar
+from lmdb_reid._names import nearest
+from lmdb_reid.cli._parser import TIP
 from lmdb_reid.errors import UsageError
 
 PROG = "lmdb-reid"
@@ -97,7 +98,7 @@ def find(name: str) -> EntryPoint:
     if not found:
         raise UsageError(f"unknown command {name!r}: {_NOT_INSTALLED}")
     near = next((meant for meant in _MEANT.get(name, ()) if meant in found), None)
-    near = near or similar(name, [*found, "help"])
+    near = near or nearest(name, [*found, "help"])
     raise UsageError(
         f"unknown command {name!r}"
         + (f"{TIP}a similar command exists: {near}. " if near else "\n")

@@ -6,9 +6,10 @@ import argparse
 import re
 import shutil
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
+from lmdb_reid._names import nearest
 from lmdb_reid.cli import _colour
 from lmdb_reid.errors import UsageError
 
@@ -142,7 +143,7 @@ class Parser(argparse.ArgumentParser):
         if action.choices is None or value in action.choices:
             return
         choices = [str(choice) for choice in action.choices]
-        near = similar(str(value), choices)
+        near = nearest(str(value), choices)
         self.fail(
             f"{_short(action)} must be one of {', '.join(choices)}, got {value!r}",
             f"a similar value exists: {near}" if near else "",
@@ -190,7 +191,7 @@ class Parser(argparse.ArgumentParser):
         for meant in _MEANT.get(word, ()):
             if meant in names:
                 return f"a similar option exists: --{meant}"
-        near = None if word in _MEANT else similar(word, names)
+        near = None if word in _MEANT else nearest(word, names)
         return f"a similar option exists: {names[near]}" if near else ""
 
     def _of(self, name: str) -> Action | None:
@@ -229,13 +230,3 @@ def _short(action: Action) -> str:
 
 def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
-
-
-def similar(word: str, names: Iterable[str]) -> str | None:
-    """The name that was meant by `word`; None where none is near."""
-    import difflib
-
-    names = list(names)
-    holding = [name for name in names if len(word) > 2 and word in name.split("-")]
-    near = difflib.get_close_matches(word, names, n=1, cutoff=0.6)
-    return near[0] if near else holding[0] if holding else None
