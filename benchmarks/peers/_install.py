@@ -12,7 +12,7 @@ from pathlib import Path
 
 # Left to itself, a peer brings a torch or a numpy that it, or another's extension, cannot use.
 _CONSTRAINTS = ("torch==2.13.0", "numpy<2.2")
-_DONE, _FAILED = "installed.txt", "failed.txt"
+_DONE, _FAILED, _CHECKOUT = "installed.txt", "failed.txt", "checkout"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,8 +24,11 @@ class Environment:
     """From PyPI, with versions."""
     debian: tuple[str, ...] = ()
     """Packages of Debian that must be there first."""
+    constraints: tuple[str, ...] = _CONSTRAINTS
     options: tuple[str, ...] = ()
     """For pip."""
+    checkout: tuple[str, str] | None = None
+    """A git repository and its commit, imported as it stands: for what pip cannot build here."""
 
 
 def interpreter(environment: Environment | None, envs: Path) -> Path:
@@ -59,13 +62,14 @@ def install(environment: Environment, envs: Path, say: Callable[[str], None] = p
     folder.mkdir(parents=True)
     say(f"{environment.name}: {', '.join(environment.requires)}")
     limits = folder / "constraints.txt"
-    limits.write_text("\n".join(_CONSTRAINTS) + "\n")
+    limits.write_text("\n".join(environment.constraints) + "\n")
     pip = (str(folder / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check")
     steps = [
         _debian_step(environment.debian),
         (sys.executable, "-m", "venv", str(folder)),
-        (*pip, *_CONSTRAINTS, "setuptools<81", "wheel"),
+        (*pip, *environment.constraints, "setuptools<81", "wheel"),
         (*pip, *environment.options, "-c", str(limits), *environment.requires),
+        *_checkout_steps(environment.checkout, folder / _CHECKOUT),
     ]
     for step in filter(None, steps):
         reason = _failure(step, folder / "install.log")
@@ -73,8 +77,21 @@ def install(environment: Environment, envs: Path, say: Callable[[str], None] = p
             (folder / _FAILED).write_text(reason + "\n")
             say(f"{environment.name}: {reason} (all of it in {folder / 'install.log'})")
             return False
+    if environment.checkout is not None:
+        (site,) = folder.glob("lib/python*/site-packages")
+        (site / "checkout.pth").write_text(f"{folder / _CHECKOUT}\n")
     (folder / _DONE).write_text(_wanted(environment))
     return True
+
+
+def _checkout_steps(checkout: tuple[str, str] | None, folder: Path) -> list[tuple[str, ...]]:
+    if checkout is None:
+        return []
+    repository, commit = checkout
+    return [
+        ("git", "clone", "--quiet", "--no-checkout", repository, str(folder)),
+        ("git", "-C", str(folder), "checkout", "--quiet", commit),
+    ]
 
 
 def _debian_step(packages: tuple[str, ...]) -> tuple[str, ...]:
@@ -115,4 +132,5 @@ def _failure(command: tuple[str, ...], log: Path) -> str | None:
 
 
 def _wanted(environment: Environment) -> str:
-    return "\n".join((*_CONSTRAINTS, *environment.requires)) + "\n"
+    wanted = (*environment.constraints, *environment.requires, *(environment.checkout or ()))
+    return "\n".join(wanted) + "\n"

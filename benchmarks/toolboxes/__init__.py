@@ -1,0 +1,1 @@
+"""Toolboxes in environments of their own, as `benchmarks.bridges` times them."""
