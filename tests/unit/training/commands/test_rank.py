@@ -152,7 +152,7 @@ def test_some_samples_in_half_the_space(
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["rank", "STORE"], 2, "one of the arguments --features --ckpt is required"),
+        (["rank", "STORE"], 2, "one of --features NAME, --ckpt FILE is required"),
         (["rank", "STORE", "--features", "bets"], 1, "no features beside"),
         (["rank", "none.lmdb", "--features", "best"], 1, "no store at"),
         (["rank", "STORE", "--features", "x.npy"], 1, "no features at x.npy"),
@@ -160,9 +160,9 @@ def test_some_samples_in_half_the_space(
         (["rank", "STORE", "--features", "a", "--count", "0"], 2, "--count must be 1 or more"),
         (["rank", "STORE", "--features", "a", "--split", "no.json"], 1, "no split at"),
         (["rank", "STORE", "--ckpt", "no.ckpt"], 2, "no checkpoint at no.ckpt"),
-        (["embed", "STORE"], 2, "--ckpt"),
+        (["embed", "STORE"], 2, "--ckpt FILE is required"),
         (["embed", "STORE", "--ckpt", "CKPT", "-o", "a/b"], 2, "the name of features must be"),
-        (["embed", "STORE", "--ckpt", "CKPT", "--query", "label == 9"], 2, "no sample fits"),
+        (["embed", "STORE", "--ckpt", "CKPT", "--query", "label == 9"], 2, "no sample matches"),
         (["embed", "STORE", "--ckpt", "CKPT", "--normalize", "1,2"], 2, "six numbers"),
         (["embed", "STORE", "--ckpt", "CKPT", "--batch-size", "0"], 2, "--batch-size must be 1"),
     ],
@@ -177,8 +177,8 @@ def test_wrong_use_is_said_in_a_line(
 ) -> None:
     named = {"STORE": str(store_path), "CKPT": str(checkpoint)}
     assert main([named.get(word, word) for word in words]) == code
-    error = capsys.readouterr().err.splitlines()[-1]
-    assert error.startswith(f"lmdb-reid {words[0]}: ")
+    error = capsys.readouterr().err.splitlines()[0]
+    assert error.startswith(f"lmdb-reid {words[0]}: error: ")
     assert message in error
     assert not Path(f"{store_path}.features").exists()
 
