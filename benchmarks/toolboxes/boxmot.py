@@ -9,11 +9,13 @@ from typing import Any
 from benchmarks.peers import _torchvision  # noqa: F401  # makes torchvision importable
 from benchmarks.toolboxes._job import Job, listed, run
 
-from boxmot.reid.datasets import registry  # isort: skip  # after the above
+from boxmot.reid.datasets import registry, sampler, transforms  # isort: skip  # after the above
 from boxmot.reid.datasets.base import BaseReIDDataset, ReIDSample  # isort: skip
 from boxmot.reid.training.trainer import ReIDTrainer  # isort: skip
 
 from training.bridges.boxmot import store_trainer
+
+__all__ = ["Crops", "ReIDTrainer", "loaders", "sampler", "trainer", "transforms"]
 
 NAME = "crops"
 

@@ -14,11 +14,9 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
 import torch
-from boxmot.reid.datasets.sampler import PKSampler
-from boxmot.reid.datasets.transforms import build_test_transforms
 
 from benchmarks.toolboxes._job import Job
-from benchmarks.toolboxes.boxmot import Crops, ReIDTrainer, trainer
+from benchmarks.toolboxes.boxmot import Crops, ReIDTrainer, sampler, trainer, transforms
 from training.bridges.boxmot import store_trainer
 
 
@@ -27,7 +25,7 @@ class Plain(ReIDTrainer):
 
     def _build_train_loader(self, dataset: Any) -> Any:
         loader = super()._build_train_loader(dataset)
-        loader.dataset.transform = build_test_transforms(self.img_size)
+        loader.dataset.transform = transforms.build_test_transforms(self.img_size)
         return loader
 
 
@@ -49,7 +47,7 @@ def main(folder: Path) -> None:
         job.store,
         job.split,
         batch_size=16,
-        sampler=lambda _: PKSampler(samples, p=4, k=4, seed=0),
+        sampler=lambda _: sampler.PKSampler(samples, p=4, k=4, seed=0),
         augment=None,
         num_workers=1,
     )
