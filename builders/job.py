@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from builders.derived import Derived, derived_columns
 from builders.negatives import Negatives, negatives_of
+from builders.repeats import without_repeats
 from builders.settings import BuildSettings
 from builders.sources import Frames, Listing, Source
 from lmdb_reid import codec
@@ -95,7 +96,7 @@ def job_of(
         raise UsageError(f"settings are BuildSettings(...), not {settings!r}")
     settings = settings or BuildSettings()
     derived = derived_columns(derive)
-    listing = source.read()
+    listing = without_repeats(source.read())
     check_frames(listing.frames)
     return Job(
         format=source.name,

@@ -19,6 +19,7 @@ from lmdb_reid.schema import Kind
 
 MAX_SKIPPED = 0.05
 """The share of a source's rows that may be skipped, unless another is given."""
+_LISTS = ("skipped", "dropped", "doubled")
 _LISTED = 10_000
 _SHOWN = 8
 _DIGITS = re.compile(r"(\d+)")
@@ -38,6 +39,8 @@ class Report:
     """Rows that could not be used."""
     dropped: list[Rejected] = field(default_factory=list)
     """Rows left out on purpose."""
+    doubled: list[Rejected] = field(default_factory=list)
+    """Rows that were cut, though their frame has their label in another row."""
     given_up: int = 0
     """Places for negatives for which 20 candidates failed, or that had no room for one."""
     seconds: float = 0.0
@@ -57,7 +60,7 @@ class Report:
 
     def as_json(self) -> dict[str, object]:
         """All of it as JSON values."""
-        lists = {name: rejected_json(getattr(self, name)) for name in ("skipped", "dropped")}
+        lists = {name: rejected_json(getattr(self, name)) for name in _LISTS}
         return asdict(self) | lists | {"samples": self.samples}
 
     def to_json(self) -> bytes:
@@ -65,7 +68,7 @@ class Report:
         fields = self.as_json()
         del fields["size_bytes"]  # known when the store is sealed, this file in it
         del fields["was_complete"]
-        for name in ("skipped", "dropped"):
+        for name in _LISTS:
             rows: Sequence[Rejected] = getattr(self, name)
             fields[name] = rejected_json(rows[:_LISTED])
             fields[f"{name}_rows"] = len(rows)
@@ -75,7 +78,7 @@ class Report:
     def from_json(cls, data: bytes) -> Report:
         """The reverse of `to_json`."""
         fields = json.loads(data)
-        for name in ("skipped", "dropped"):
+        for name in _LISTS:
             fields[name] = [Rejected(**row) for row in fields[name]]
             del fields[f"{name}_rows"]
         del fields["samples"]
@@ -93,6 +96,8 @@ class Report:
         ]
         for title, rows in (("skipped", self.skipped), ("left out", self.dropped)):
             lines += [f"  {title:<11} {len(rows):,} rows", *_reasons(rows)]
+        if self.doubled:
+            lines += [f"  doubled     {len(self.doubled):,} rows", *_reasons(self.doubled)]
         if self.given_up:
             lines.append(f"  negatives   {self.given_up:,} places had room for none")
         about = "about " if self.dry_run else ""
@@ -158,6 +163,7 @@ class Tally:
             identities=len(self._labels),
             skipped=in_reading_order(self._skipped),
             dropped=list(self._listing.dropped),
+            doubled=list(self._listing.doubled),
             given_up=self._given_up,
             seconds=seconds,
             crops_per_second=crops_per_second,

@@ -21,6 +21,7 @@ from builders.negatives import (
     store_negatives,
     write_negatives_csv,
 )
+from builders.repeats import without_repeats
 from builders.report import MAX_SKIPPED, check_skipped, in_reading_order, rejected_json
 from builders.samples import BoxSample
 from builders.settings import BuildSettings
@@ -162,7 +163,7 @@ def _of_frames(args: argparse.Namespace) -> tuple[list[BoxSample], Sequence[Reje
         args.train_meta = args.train_meta or TRAIN_META
         args.img_root = args.img_root or IMG_ROOT
     source = given_source(args)
-    listing = source.read()
+    listing = without_repeats(source.read())
     with shown("reading headers", "frames", things="negatives") as progress:
         samples, unread = list_negatives(
             listing,

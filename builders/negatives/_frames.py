@@ -165,10 +165,9 @@ def _others(own: Box, boxes: Sequence[Box]) -> list[Box]:
     """The boxes without one person's own: the same one, or where it was replaced the one that
     overlaps it most.
     """
-    others = list(boxes)
-    if others:
-        at = others.index(own) if own in others else _nearest(own, others)
-        del others[at]
+    others = [box for box in boxes if box != own]  # also where the source has its row twice
+    if others and len(others) == len(boxes):
+        del others[_nearest(own, others)]
     return others
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 from pathlib import Path
 from typing import Self
 
@@ -109,7 +110,7 @@ class AtmaCup:
         """Whether the folder has a train_meta.csv whose first line names the columns."""
         try:
             with (root / "train_meta.csv").open(encoding="utf-8-sig") as file:
-                header = file.readline(10_000).strip().split(",")
+                header = re.split("[,;\t]", file.readline(10_000).strip())
         except (OSError, UnicodeDecodeError):
             return ""
         if not {*_NEEDED} <= {*header}:

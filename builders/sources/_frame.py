@@ -73,7 +73,7 @@ def _scaled(box: Box, size: Size) -> Box:
 
 
 class Rejected(NamedTuple):
-    """A row that gives no sample, and why."""
+    """A row that a report names, and why: most of them give no sample."""
 
     where: str
     """In words: "train_meta.csv line 12", "query/0001_c1s1_000151_00.jpg"."""

@@ -27,7 +27,11 @@ class Listing:
     skipped: Sequence[Rejected] = ()
     """Rows that cannot be used."""
     dropped: Sequence[Rejected] = ()
-    """Rows that were usable and were left out on purpose (outliers)."""
+    """Rows that were usable and were left out on purpose (outliers, repeats)."""
+    doubled: Sequence[Rejected] = ()
+    """Rows that are cut, though an earlier row of their frame has their label; `build` finds them
+    (`builders.repeats`).
+    """
     inputs: Mapping[str, str] = field(default_factory=dict)
     """Digests of the files read so far; `--resume` refuses others."""
     settings: Mapping[str, Any] = field(default_factory=dict)

@@ -7,6 +7,7 @@ import difflib
 import hashlib
 import io
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -20,6 +21,10 @@ from builders.columns import Coded, Column, Ints
 from lmdb_reid._regular import MAX_TEXT, read_limited
 from lmdb_reid.errors import SourceError, SourceNotFoundError
 
+_SEPARATORS = (",", ";", "\t")
+_DECIMAL = re.compile(r"[+-]?\d*,\d+")  # in a csv of semicolons
+_POINT = re.compile(r"[+-]?\d*\.\d+")
+_HINT = re.compile(rb"(?:\xef\xbb\xbf)?sep=(.)\r?\n")  # what spreadsheets write for each other
 MAX_FURTHER = 1000
 """Columns beside those that are needed: each becomes a file of the store."""
 
@@ -65,22 +70,26 @@ def read_table(path: Path, needed: Sequence[str], *, option: str) -> Table:
     """Read a csv.
 
     Args:
-        path: utf-8, with or without a byte order mark; cells are separated by commas. Blanks round
-            names and cells are no part of them, and columns without a name are none.
+        path: utf-8, with or without a byte order mark; cells are separated by commas, semicolons
+            (then numbers may have decimal commas) or tabs, whichever gives the needed columns.
+            Blanks round names and cells are no part of them, and columns without a name are none.
         needed: columns that it must have.
         option: of the command, which names the csv.
 
     Raises:
         SourceNotFoundError: no such file.
         SourceError: it cannot be read, is no usable csv, lacks a column, has one twice or over
-            1,000 further ones, or has no rows.
+            1,000 further ones, has no rows, or has decimal commas and decimal points in one column.
     """
-    text = _read_bytes(path, option)
-    header = [name.strip() for name in _header(path, text)]
+    whole = _read_bytes(path, option)
+    hint = _HINT.match(whole)
+    text = whole[hint.end() :] if hint else whole
+    separator, header = _header(path, text, needed)
     _check_header(path, header, needed)
     try:
         cells = pd.read_csv(
             io.BytesIO(text),
+            sep=separator,
             dtype=object,
             keep_default_na=False,
             encoding="utf-8-sig",
@@ -88,7 +97,7 @@ def read_table(path: Path, needed: Sequence[str], *, option: str) -> Table:
             skipinitialspace=True,
         )
     except (ValueError, UnicodeDecodeError) as error:  # pandas' parser errors are ValueErrors
-        raise SourceError(f"{path} is no usable csv: {error}") from None
+        raise _unusable(path, error) from None
     if not isinstance(cells.index, pd.RangeIndex):  # pandas took the first cells for row names
         raise SourceError(f"{path} has more cells in its rows than names in its header")
     cells.columns = pd.Index(header)
@@ -98,13 +107,15 @@ def read_table(path: Path, needed: Sequence[str], *, option: str) -> Table:
     blank = np.logical_and.reduce([cells[name].to_numpy() == "" for name in cells.columns])
     if blank.all():
         raise SourceError(f"{path} has no rows")
-    lines = np.arange(2, len(cells) + 2)
+    lines = np.arange(2, len(cells) + 2) + bool(hint)
     if b'"' in text:  # then a cell may hold line breaks
         breaks = cells.apply(lambda column: column.str.count("\n")).sum(axis=1)
         lines += (breaks.cumsum() - breaks).to_numpy(np.int64)
+    if separator == ";":
+        _put_points(path, cells, lines, needed)
     return Table(
         path=path,
-        digest=hashlib.sha256(text).hexdigest(),
+        digest=hashlib.sha256(whole).hexdigest(),
         cells=cells[~blank].reset_index(drop=True),
         lines=lines[~blank],
     )
@@ -123,15 +134,58 @@ def _read_bytes(path: Path, option: str) -> bytes:
         raise SourceError(f"{path} cannot be read: {error} ({option} names the csv file)") from None
 
 
-def _header(path: Path, text: bytes) -> list[str]:
-    lines = io.TextIOWrapper(io.BytesIO(text), encoding="utf-8-sig", newline="")
-    try:
-        header = next(csv.reader(lines, skipinitialspace=True), None)
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise SourceError(f"{path} is no usable csv: {error}") from None
+def _header(path: Path, text: bytes, needed: Sequence[str]) -> tuple[str, list[str]]:
+    """(what separates cells, the names): of the separators the one that gives the most of the
+    columns that are needed, then the most columns.
+    """
+    found: list[tuple[str, list[str]]] = []
+    failed: csv.Error | None = None
+    for separator in _SEPARATORS:
+        lines = io.TextIOWrapper(io.BytesIO(text), encoding="utf-8-sig", newline="")
+        try:
+            names = next(csv.reader(lines, delimiter=separator, skipinitialspace=True), None)
+        except UnicodeDecodeError as error:
+            raise _unusable(path, error) from None
+        except csv.Error as error:  # such as one cell of 131,072 characters and more
+            names, failed = None, error
+        found.append((separator, [name.strip() for name in names or ()]))
+    separator, header = max(found, key=lambda each: (len({*each[1]} & {*needed}), len(each[1])))
+    if not header and failed is not None:
+        raise _unusable(path, failed)
     if not header:
         raise SourceError(f"{path} is no usable csv: its first line must name the columns")
-    return header
+    return separator, header
+
+
+def _unusable(path: Path, error: Exception) -> SourceError:
+    cure = ""
+    if isinstance(error, UnicodeDecodeError):
+        cure = ". It must be utf-8: let a spreadsheet save it as 'CSV UTF-8'"
+    return SourceError(f"{path} is no usable csv: {error}{cure}")
+
+
+def _put_points(path: Path, cells: pd.DataFrame, lines: Ints, needed: Sequence[str]) -> None:
+    """Turn decimal commas into points: of columns that are needed in each cell that is a number; of
+    others where all cells with a comma are.
+
+    Raises:
+        SourceError: a column has both: nobody knows whether 1.234 is over a thousand.
+    """
+    for name in cells.columns:
+        column = cells[name]
+        commas = column.str.contains(",", regex=False)
+        decimal = commas & column.str.fullmatch(_DECIMAL)
+        if not decimal.any() or (name not in needed and not decimal.equals(commas)):
+            continue
+        points = column.str.fullmatch(_POINT).to_numpy(np.bool_)
+        if points.any():
+            at = int(np.argmax(points))
+            raise SourceError(
+                f"{path} must have decimal commas or decimal points in {name}, not both; line"
+                f" {lines[at]} has {column[at]!r}, line {lines[int(np.argmax(decimal))]}"
+                f" {column[int(np.argmax(decimal))]!r}"
+            )
+        cells[name] = column.mask(decimal, column.str.replace(",", ".", regex=False))
 
 
 def _check_header(path: Path, header: Sequence[str], needed: Sequence[str]) -> None:
@@ -145,7 +199,7 @@ def _check_header(path: Path, header: Sequence[str], needed: Sequence[str]) -> N
         raise SourceError(f"{path} has more than one column {_some(map(repr, twice))}")
     missing = [name for name in needed if name not in {*header}]
     if missing:
-        hint = " (cells are separated by commas)" if len(header) == 1 else ""
+        hint = " (cells are separated by commas, semicolons or tabs)" if len(header) == 1 else ""
         near = [each for name in missing for each in difflib.get_close_matches(name, header, n=1)]
         meant = f". Did you mean {', '.join(near)}?" if near else ""
         raise SourceError(f"{path} lacks {', '.join(missing)}; it has {_some(header)}{hint}{meant}")

@@ -699,9 +699,20 @@ def test_a_column_that_stands_twice_is_refused(own_game: Game, tmp_path: Path) -
         build(source_of(own_game), tmp_path / "o.lmdb", SMALL)
 
 
-def test_a_csv_with_semicolons_is_refused_with_a_hint(own_game: Game, tmp_path: Path) -> None:
-    own_game.train_meta.write_text(own_game.train_meta.read_text().replace(",", ";"))
-    with pytest.raises(SourceError, match="separated by commas"):
+def test_a_csv_with_semicolons_gives_the_same_store(own_game: Game, tmp_path: Path) -> None:
+    build(source_of(own_game), tmp_path / "a.lmdb", SMALL)
+    text = own_game.train_meta.read_text().replace(",", ";")
+    own_game.train_meta.write_bytes(b"\xef\xbb\xbf" + text.replace("\n", "\r\n").encode())
+    build(source_of(own_game), tmp_path / "b.lmdb", SMALL)
+    with Store(tmp_path / "a.lmdb") as commas, Store(tmp_path / "b.lmdb") as semicolons:
+        assert commas.manifest.digest == semicolons.manifest.digest
+
+
+def test_a_csv_with_another_separator_is_refused_with_a_hint(
+    own_game: Game, tmp_path: Path
+) -> None:
+    own_game.train_meta.write_text(own_game.train_meta.read_text().replace(",", "|"))
+    with pytest.raises(SourceError, match="separated by commas, semicolons or tabs"):
         build(source_of(own_game), tmp_path / "o.lmdb", SMALL)
 
 

@@ -354,6 +354,26 @@ def test_a_folder_of_cached_crops_is_read_as_it_is(own_game: Game, tmp_path: Pat
         Fold(own_game.train_meta, tmp_path / "crops", use_crop_cache=False, **SMALL).setup()
 
 
+def test_a_csv_that_was_joined_with_itself_gives_the_same_fold(
+    own_game: Game, tmp_path: Path
+) -> None:
+    samples = clean_tracks(build_tracks(load_train_meta(own_game.train_meta, own_game.img_root)))
+    prepare_cropped_cache(samples, tmp_path / "crops", expand_ratio=1.2)
+    head, *lines = own_game.train_meta.read_text().splitlines()
+    own_game.train_meta.write_text("\n".join([head, *lines, *lines]) + "\n")
+    cut = Fold(own_game.train_meta, own_game.img_root, **SMALL)
+    cut.setup()
+    cached = Fold(own_game.train_meta, tmp_path / "crops", **SMALL)
+    with pytest.warns(
+        UserWarning, match="160 of 320 rows are left out: the same box with the same"
+    ):
+        cached.setup()
+    for module in (cut, cached):
+        assert [len(module.split[part]) for part in ("train", "val")] == [96, 32]
+        names = [(s.quarter, s.angle, s.frame, s.label_id) for s in module.train_samples]
+        assert len(set(names)) == len(names)
+
+
 def test_samples_whose_file_is_a_crop_are_not_cut_again(own_game: Game, tmp_path: Path) -> None:
     samples = load_train_meta(own_game.train_meta, own_game.img_root)[:3]
     cached = prepare_cropped_cache(samples, tmp_path / "somewhere", expand_ratio=1.2)
