@@ -51,14 +51,15 @@ def _repeated(frames: Frames, frame_N: Ints) -> _Bools:
     rows = frames.rows
     kind = np.zeros(len(rows), np.uint8) if rows.kind is None else rows.kind
     # Most sources have none: a number mixed of all of them, sorted once, says so.
-    mixed = frame_N * 0x9E3779B1 + rows.label * 31 + kind
-    for at in range(4):
-        side = rows.box[:, at] + 0.0  # no -0.0
+    mixed: Ints = frame_N * 0x9E3779B1 + rows.label * 31 + kind
+    for number in range(4):
+        side = rows.box[:, number] + 0.0  # no -0.0
         mixed = mixed * 0x100000001B3 + side.view(np.int64)
     found = np.zeros(len(rows), np.bool_)
     chosen = np.flatnonzero(_stands_twice(mixed))
     if len(chosen):
-        whole = np.column_stack([frame_N, rows.label, kind, rows.box + 0.0])[chosen]
+        numbers = (each[chosen] for each in (frame_N, rows.label, kind))
+        whole = np.column_stack([*numbers, rows.box[chosen] + 0.0])
         _, first, at = np.unique(whole, axis=0, return_index=True, return_inverse=True)
         found[chosen] = first[at.ravel()] != np.arange(len(chosen))
     return found

@@ -5,12 +5,7 @@ what a loader takes of them.
 from lmdb_reid.dataset._cropped import CroppedBBoxDataset
 from lmdb_reid.dataset._reid import ReIDDataset
 from lmdb_reid.dataset._selection import Selection, selection_of
-from lmdb_reid.dataset._transform import (
-    SampleTransform,
-    Transform,
-    sample_transform,
-    seed_globals,
-)
+from lmdb_reid.dataset._transform import SampleTransform, Transform, sample_transform
 
 __all__ = [
     "CroppedBBoxDataset",
@@ -19,6 +14,5 @@ __all__ = [
     "Selection",
     "Transform",
     "sample_transform",
-    "seed_globals",
     "selection_of",
 ]

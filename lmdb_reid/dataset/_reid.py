@@ -83,6 +83,8 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
         self.store = store if isinstance(store, Store) else Store(store)
         self.transform = transform
         self.cache = cache
+        self.query = rows if isinstance(rows, str) else None
+        """The query that chose the rows."""
         self._rows = None if rows is None else self._resolved(rows)
         crops = StoreCrops(self.store, self._rows, check_size(size), fast_dct=fast_dct)
         self.crops: Crops = crops if cache is None else Cached(crops, cache)

@@ -5,11 +5,14 @@ from __future__ import annotations
 import inspect
 import random
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+
+from lmdb_reid.dataset._generators import OwnGenerators
+from lmdb_reid.errors import UsageError
 
 Transform = Callable[..., Any]
 """Takes a uint8 tensor [3, H, W]; with a keyword `generator` it is given a seeded
@@ -19,24 +22,38 @@ torch.Generator.
 
 @dataclass(frozen=True, slots=True)
 class SampleTransform:
-    """A transform, and whether it has a keyword `generator`."""
+    """A transform, and what it draws from."""
 
     function: Transform
     wants_generator: bool
+    """Whether it has a keyword `generator`."""
+    own: OwnGenerators = field(default_factory=OwnGenerators, repr=False, compare=False)
+    """Generators that it keeps."""
+
+    def seed_all(self, seed: int) -> None:
+        """Seed whatever it may draw from but a `generator` that it is given: torch, random, NumPy
+        and the generators that it keeps. For processes of our own.
+        """
+        if not self.wants_generator:
+            seed_globals(seed)
+        self.own.seed(self.function, seed)
 
     def __call__(self, image: torch.Tensor, seed: int | None) -> Any:
         """What the transform makes of an image, uint8 [3, H, W].
 
         A generator that it wants is seeded with `seed`, or by the system where that is None.
+
+        Raises:
+            UsageError: it raised StopIteration, which would end the caller's loop.
         """
-        if not self.wants_generator:
-            return self.function(image)
-        generator = torch.Generator()
-        if seed is None:
-            generator.seed()
-        else:
-            generator.manual_seed(seed)
-        return self.function(image, generator=generator)
+        given = {"generator": _seeded(seed)} if self.wants_generator else {}
+        try:
+            return self.function(image, **given)
+        except StopIteration as error:
+            raise UsageError(
+                "the transform raised StopIteration, as next() does at an iterator's end: give"
+                " next() a second argument, or take itertools.cycle"
+            ) from error
 
 
 def sample_transform(transform: Transform | None) -> SampleTransform | None:
@@ -56,6 +73,15 @@ def seed_globals(seed: int) -> None:
     torch.manual_seed(seed)
     random.seed(seed)
     np.random.seed(seed % (1 << 32))
+
+
+def _seeded(seed: int | None) -> torch.Generator:
+    generator = torch.Generator()
+    if seed is None:
+        generator.seed()
+    else:
+        generator.manual_seed(seed)
+    return generator
 
 
 class _OfPil:

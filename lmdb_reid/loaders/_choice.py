@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -24,6 +25,7 @@ def choose_engine(
 ) -> tuple[Engine, str]:
     """(the engine, why it was taken)."""
     name, why = _engine_name(job, config)
+    _warn_of_generators(job, name, config.num_workers)
     if on_device.decode == "cuda" or on_device.resident:
         _check_on_device(job, on_device)
     maker: Engine
@@ -61,6 +63,28 @@ def _engine_name(job: Job, config: LoaderConfig) -> tuple[str, str]:
     return (
         "processes",
         "a Python transform holds the interpreter's lock, so each worker needs its own",
+    )
+
+
+def _warn_of_generators(job: Job, engine: str, num_workers: int) -> None:
+    """Say what becomes of the random generators that a transform keeps: copied into each worker as
+    they are, they would give every worker the same numbers.
+    """
+    found = [] if job.transform is None else job.transform.own.of(job.transform.function)
+    wants_generator = job.transform is not None and job.transform.wants_generator
+    if not found or (wants_generator and engine != "threads"):  # its own then follow the given one
+        return
+    if engine == "threads":
+        then = "all threads draw from them in turn, and no run repeats another"
+    elif num_workers:
+        then = "workers seed them for each sample, from the loader's seed, epoch and place"
+    else:
+        then = "num_workers=0 draws on from them as they are, so that no epoch can be repeated"
+    kinds = ", ".join(sorted({f"{type(one).__module__}.{type(one).__name__}" for one in found}))
+    warnings.warn(
+        f"the transform has a generator of its own ({kinds}): {then}. A transform that draws from"
+        " its keyword `generator` alone is seeded by every engine",
+        stacklevel=5,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Protocol
+from typing import Any, Protocol
 
 
 class _Epochs(Protocol):
@@ -18,7 +18,9 @@ class EpochSampler:
 
     def set_epoch(self, epoch: int) -> None:
         """Read this epoch next; under Lightning's overfit_batches the first one, over and over."""
-        self._loader.set_epoch(0 if _wants_the_same_rows() else epoch)
+        loop = _calling_loop()
+        _load_states(loop)
+        self._loader.set_epoch(0 if _wants_the_same_rows(loop) else epoch)
 
 
 class BatchSampler:
@@ -28,12 +30,27 @@ class BatchSampler:
         self.sampler = EpochSampler(loader)
 
 
-def _wants_the_same_rows() -> bool:
-    """Whether the caller of `set_epoch` is a loop of a trainer that overfits.
+def _calling_loop() -> Any:
+    """The loop of a trainer whose call of a function led to `set_epoch`; None where there is none.
 
-    Lightning turns the shuffling of torch's DataLoader off by making it anew, and asks nothing of
-    any other loader: an epoch with overfit_batches looks like one with limit_train_batches. Its
-    loops, which call a function that calls `set_epoch`, know their trainer.
+    Lightning asks nothing of a loader that is not torch's, and tells it the epoch alone. Its loops
+    know their trainer and what a checkpoint said.
     """
-    loop = sys._getframe(3).f_locals.get("self")
+    return sys._getframe(3).f_locals.get("self")
+
+
+def _wants_the_same_rows(loop: Any) -> bool:
+    """Whether the trainer overfits: Lightning turns the shuffling of torch's DataLoader off by
+    making it anew; to any other loader, overfit_batches looks like limit_train_batches.
+    """
     return bool(getattr(getattr(loop, "trainer", None), "overfit_batches", 0))
+
+
+def _load_states(loop: Any) -> None:
+    """Load the states of a checkpoint that Lightning left unloaded: it loads them where it makes
+    the loaders, and `trainer.estimated_stepping_batches`, which OneCycleLR wants to know, makes
+    them before the checkpoint is read.
+    """
+    load = getattr(loop, "_load_combined_loader_states", None)
+    if callable(load):
+        load()  # nothing where they were loaded, or the run is none that goes on

@@ -15,7 +15,8 @@ import torch
 from lmdb_reid._memory import pixel_memory
 from lmdb_reid.augment import CHUNK, Draws, ReIDAugment, draw, landing, place
 from lmdb_reid.crops import Crops, Scattered, Viewed, gathered
-from lmdb_reid.dataset import SampleTransform, seed_globals
+from lmdb_reid.dataset import SampleTransform
+from lmdb_reid.errors import UsageError
 from lmdb_reid.loaders._batch import BatchResult, Damaged, Timings
 from lmdb_reid.sampling import Task, position_seed
 from lmdb_reid.schema import Pixels, Rows, Size
@@ -39,12 +40,13 @@ class Job:
 
         Args:
             task: which samples, and where in the epoch they stand.
-            own_process: for a transform that takes no generator, seed torch, random and numpy
-                before each call. Only for processes of our own: it would overwrite the caller's
-                state.
+            own_process: before each call of the transform seed what it draws from: torch, random
+                and NumPy unless it takes a generator, and generators that it keeps. Only for
+                processes of our own: it would overwrite the caller's state.
 
         Raises:
             CorruptSampleError: a sample's stored bytes are damaged, and `skip` is off.
+            UsageError: `crops` or `transform` does what it must not.
         """
         pixels = pixel_memory((len(task.positions), *self.crops.size, 3))
         damaged, timings = self.read(task, pixels)
@@ -66,6 +68,12 @@ class Job:
             self._read_augmented(task, pixels, first, slots)
         gather = gathered.seconds - gather
         timings = Timings(gathered.samples - cached, gather, time.perf_counter() - began - gather)
+        for slot in slots or ():
+            if not 0 <= slot < len(pixels):
+                raise UsageError(
+                    f"{type(self.crops).__name__}.read must list damaged slots from 0 to"
+                    f" {len(pixels) - 1}; it listed {slot}"
+                )
         return [Damaged(first + slot, int(positions[slot])) for slot in slots or ()], timings
 
     def draws(self, task: Task) -> Draws:
@@ -127,8 +135,8 @@ class Job:
                 images.append(None)
                 continue
             seed = position_seed(*task.place(slot))
-            if own_process and not self.transform.wants_generator:
-                seed_globals(seed)
+            if own_process:
+                self.transform.seed_all(seed)
             images.append(self.transform(torch.from_numpy(image).permute(2, 0, 1), seed))
         return images, time.perf_counter() - began
 

@@ -86,8 +86,7 @@ class Loader(LoaderGuesses):
         return self._schedule().steps(self._order.count(self.epoch))
 
     def __iter__(self) -> Pass:
-        if self._engine is None:
-            raise LoaderClosedError("this loader was closed")
+        self._open_engine()
         if self._turn.pid != os.getpid():  # in a forked child another thread may have it for ever
             self._turn = Turn()
         running = Pass(self._run, self._turn)
@@ -98,9 +97,7 @@ class Loader(LoaderGuesses):
         return running
 
     def _run(self) -> Generator[Batch, None, None]:
-        engine = self._engine
-        if engine is None:
-            raise LoaderClosedError("this loader was closed")
+        engine = self._open_engine()
         schedule, (epoch, start) = self._schedule(), self._next
         tasks = schedule.tasks(
             self._order.positions(epoch), seed=self._config.seed, epoch=epoch, start=start
@@ -184,9 +181,11 @@ class Loader(LoaderGuesses):
 
         Raises:
             UsageError: no whole number from 0 up.
+            LoaderClosedError: the loader was closed.
         """
-        if not isinstance(epoch, int | np.integer) or epoch < 0:
+        if not isinstance(epoch, int | np.integer) or isinstance(epoch, bool) or epoch < 0:
             raise UsageError(f"epoch must be a whole number from 0 up; got {epoch!r}")
+        self._open_engine()
         running = self._running() if self._running is not None else None
         if running is not None and not running.is_over:
             if running.has_begun and epoch == self._at[0]:
@@ -215,12 +214,14 @@ class Loader(LoaderGuesses):
         return identity | {"seed": self._config.seed} | self._order.state(epoch)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state.
+        """Go on from a saved state. A pass that was not asked for a batch yet begins there.
 
         Raises:
             UsageError: no state of a loader, one of another version, or one of another order: other
                 samples, seed or sampler.
+            LoaderClosedError: the loader was closed.
         """
+        self._open_engine()
         epoch, samples = self._checked_state(state)
         self._order.restore(epoch, state)
         schedule, count = self._schedule(), self._order.count(epoch)
@@ -231,19 +232,21 @@ class Loader(LoaderGuesses):
             )
         if samples > count * (schedule.world_size if schedule.is_shared else 1):
             raise UsageError(f"this state took {samples} samples of an epoch that has {count}")
-        self._end_pass("a state was loaded")
+        running = self._running() if self._running is not None else None
+        if running is None or running.has_begun:
+            self._end_pass("a state was loaded")
         self._at = self._next = epoch, samples
 
     def _checked_state(self, state: object) -> tuple[int, int]:
         """(epoch, samples) of a state."""
         if not isinstance(state, dict) or "version" not in state:
             raise UsageError(f"this is no state of a loader: {str(state)[:80]}")
-        if state["version"] != _VERSION:
+        if state["version"] != _VERSION or type(state["version"]) is not int:
             raise UsageError(
                 f"this state has version {state['version']!r}; this code reads version {_VERSION}"
             )
         epoch, samples = state.get("epoch"), state.get("samples")
-        if not (isinstance(epoch, int) and isinstance(samples, int) and min(epoch, samples) >= 0):
+        if not (type(epoch) is int and type(samples) is int and min(epoch, samples) >= 0):
             raise UsageError(f"this is no state of a loader: epoch {epoch!r}, samples {samples!r}")
         if state.get("seed") != self._config.seed:
             raise UsageError(
@@ -256,9 +259,7 @@ class Loader(LoaderGuesses):
         """What an epoch takes: steps, batches, buffers and their bytes, engine and why, copies;
         print it.
         """
-        if self._engine is None:
-            raise LoaderClosedError("this loader was closed")
-        schedule, engine = self._schedule(), self._engine
+        schedule, engine = self._schedule(), self._open_engine()
         count = self._order.count(self.epoch)
         samples = schedule.samples(count)
         longest = min(schedule.batch_size, samples)
@@ -314,6 +315,11 @@ class Loader(LoaderGuesses):
         if engine is not None:
             engine.close()  # before the pass, so that nothing under way is waited for
         _end(self._running, "its loader was closed", wait=False)
+
+    def _open_engine(self) -> Engine:
+        if self._engine is None:
+            raise LoaderClosedError("this loader was closed")
+        return self._engine
 
     def _end_pass(self, why: str) -> None:
         _end(self._running, why)

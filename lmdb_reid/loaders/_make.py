@@ -129,11 +129,14 @@ def make_loader(
             process's, without a device); a batch is then an index_select there.
 
     Raises:
-        UsageError: a dataset that cannot be read, or arguments that do not go together.
+        UsageError: a dataset that cannot be read or has no samples, or arguments that do not go
+            together.
     """
     if isinstance(dataset, Store | str | os.PathLike):
         dataset = ReIDDataset(dataset)
     selection = selection_of(dataset)
+    if not len(selection):
+        raise UsageError(_nothing_in(dataset))
     config = LoaderConfig(
         engine=engine,
         num_workers=available_cores()
@@ -190,6 +193,20 @@ def make_loader(
         config=config,
         job=job,
         why=why,
+    )
+
+
+def _nothing_in(dataset: Readable) -> str:
+    """What to say of a dataset that would give no batch: a training of nothing ends well."""
+    query = getattr(dataset, "query", None)
+    if isinstance(dataset, ReIDDataset) and query is not None:
+        return (
+            f"make_loader must have samples to read; the query {query!r} finds none of the"
+            f" {len(dataset.store):,} in {dataset.store.path}: store.query shows what a query finds"
+        )
+    return (
+        f"make_loader must have samples to read; the selection is empty: {dataset!r}. If a query"
+        " chose the rows, it found none"
     )
 
 

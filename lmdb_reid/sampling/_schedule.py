@@ -40,7 +40,7 @@ class Schedule:
     batches) is the same for any number of ranks, and a run can go on with another number.
 
     Raises:
-        UsageError: no such rank.
+        UsageError: no such rank, or no whole numbers.
     """
 
     batch_size: int
@@ -53,6 +53,10 @@ class Schedule:
     """Whether the order is this rank's own already."""
 
     def __post_init__(self) -> None:
+        for name in ("rank", "world_size"):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int | np.integer):
+                raise UsageError(f"{name} must be a whole number; got {value!r}")
         if not 0 <= self.rank < self.world_size:
             raise UsageError(
                 f"rank must be 0..{self.world_size - 1} of world size {self.world_size}; got"

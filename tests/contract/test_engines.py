@@ -7,6 +7,7 @@ import gc
 import multiprocessing
 import os
 import random
+import re
 import shutil
 import signal
 import threading
@@ -19,11 +20,12 @@ import pytest
 import torch
 
 from lmdb_reid import LRUCache, ReIDDataset, Store, StoreWriter, codec, make_loader
-from lmdb_reid.errors import CorruptSampleError, LoaderClosedError
+from lmdb_reid.errors import CorruptSampleError, LoaderClosedError, UsageError
 from lmdb_reid.loaders import Batch, Engine, Loader, LoaderConfig, _make
 from lmdb_reid.loaders._device_decode import DeviceDecodeEngine
 from lmdb_reid.loaders._job import Job
 from lmdb_reid.sampling import Shuffled
+from lmdb_reid.schema import Rows
 
 COUNT = 64
 
@@ -267,14 +269,39 @@ def test_a_last_batch_that_is_not_full(way: Way, dataset: ReIDDataset, loader: M
     assert cut.epoch == 1
 
 
+class DrawsNothing:
+    """A sampler whose epochs are empty."""
+
+    batch_size = None
+
+    def __len__(self) -> int:
+        return 0
+
+    def positions(self, epoch: int) -> Rows:
+        return np.empty(0, np.int64)
+
+
 @every_way
 @pytest.mark.parametrize("drop_last", [False, True])
-def test_nothing_to_read(way: Way, drop_last: bool, path: Path, loader: MakeLoader) -> None:
-    empty = loader(ReIDDataset(path, []), way=way, shuffle=True, drop_last=drop_last)
+def test_nothing_to_read(
+    way: Way, drop_last: bool, dataset: ReIDDataset, loader: MakeLoader
+) -> None:
+    empty = loader(dataset, way=way, sampler=DrawsNothing(), drop_last=drop_last)
     for epoch in (1, 2):
         assert len(empty) == 0
         assert list(empty) == []
         assert empty.epoch == epoch
+
+
+@every_way
+@pytest.mark.parametrize("query", ["label == 999", "kind == 3 and label >= 0"])
+def test_a_query_that_finds_nothing_makes_no_loader(
+    way: Way, query: str, path: Path, loader: MakeLoader
+) -> None:
+    with pytest.raises(UsageError, match=re.escape(f"the query {query!r} finds none of the 64 in")):
+        loader(ReIDDataset(path, query), way=way)
+    with pytest.raises(UsageError, match=r"the selection is empty: ReIDDataset\(.*, 0 samples"):
+        loader(ReIDDataset(path, ReIDDataset(path, query).rows), way=way)
 
 
 @every_way
@@ -435,6 +462,92 @@ def test_augmentation_by_global_generators_is_the_same_in_any_process(
         assert alike(found, wanted), f"{way} differs"
     for column in torch.cat([batch.images for batch in wanted]).T.tolist():
         assert len(set(column)) == 2 * COUNT, "a seed for every position"
+
+
+class OwnNoise:
+    """Draws as albumentations does: from generators made with the pipeline."""
+
+    def __init__(self) -> None:
+        self.rng = np.random.default_rng(0)
+        self.python = random.Random(0)
+        self.legacy = np.random.RandomState(0)
+
+    def __call__(self, image: torch.Tensor) -> torch.Tensor:
+        return torch.tensor(
+            [self.rng.random(), self.python.random(), self.legacy.random_sample()],
+            dtype=torch.float64,
+        )
+
+
+def closed_over() -> Callable[[torch.Tensor], torch.Tensor]:
+    rng = np.random.default_rng(0)
+    return lambda image: torch.from_numpy(rng.random(2))
+
+
+MODULE_RNG = np.random.Generator(np.random.MT19937(0))
+
+
+def of_its_module(image: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(MODULE_RNG.random(2))
+
+
+@pytest.mark.parametrize(
+    ("make_transform", "ways"),
+    [
+        (OwnNoise, [Way("processes", 1), Way("processes", 3), Way("dataloader", 2)]),
+        (closed_over, [Way("dataloader", 1), Way("dataloader", 2), Way("processes", 2)]),
+        (lambda: of_its_module, [Way("processes", 1), Way("dataloader", 2)]),
+    ],
+    ids=["object", "closure", "module"],
+)
+def test_augmentation_by_a_generator_of_its_own_is_the_same_in_any_process(
+    make_transform: Callable[[], Any], ways: list[Way], path: Path, loader: MakeLoader
+) -> None:
+    wanted: list[Batch] = []
+    for way in ways:
+        dataset = ReIDDataset(path, transform=make_transform())
+        with pytest.warns(UserWarning, match=r"generator of its own \(.*workers seed them for"):
+            batches = loader(dataset, way=way, shuffle=True, seed=2)
+        found = [*batches, *batches]
+        wanted = wanted or found
+        assert alike(found, wanted)
+    for column in torch.cat([batch.images for batch in wanted]).T.tolist():
+        assert len(set(column)) == 2 * COUNT, "a seed for every position"
+
+
+@pytest.mark.filterwarnings("ignore:the transform has a generator of its own")
+def test_augmentation_by_a_generator_of_its_own_is_the_same_after_a_resume(
+    path: Path, loader: MakeLoader
+) -> None:
+    dataset = ReIDDataset(path, transform=OwnNoise())
+    first = loader(dataset, shuffle=True, way=Way("processes", 2))
+    running = iter(first)
+    next(running)
+    state = first.state_dict()
+    resumed = loader(dataset, shuffle=True, way=Way("processes", 1))
+    resumed.load_state_dict(state)
+    assert alike(list(resumed), list(running))
+
+
+def test_a_generator_of_its_own_is_the_callers_where_there_is_no_other_process(
+    path: Path, loader: MakeLoader
+) -> None:
+    with pytest.warns(UserWarning, match="num_workers=0 draws on from them as they are"):
+        batches = loader(ReIDDataset(path, transform=OwnNoise()))
+    drawn = torch.cat([batch.images for batch in batches])[:, 0]
+    assert drawn.tolist() == np.random.default_rng(0).random(COUNT).tolist()
+
+
+def draws_from_both(image: torch.Tensor, *, generator: torch.Generator) -> torch.Tensor:
+    return noise(image, generator=generator) + int(MODULE_RNG.integers(2))
+
+
+def test_threads_that_share_a_generator_are_warned_of(path: Path, loader: MakeLoader) -> None:
+    dataset = ReIDDataset(path, transform=draws_from_both)
+    with pytest.warns(UserWarning, match="all threads draw from them in turn"):
+        loader(dataset, way=Way("threads", 2))
+    for way in (Way("processes", 1), IN_PLACE):  # it can set them by the generator that it is given
+        loader(dataset, way=way)
 
 
 @ways

@@ -14,6 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -183,6 +184,9 @@ def reloaded(subject: Subject, folder: Path) -> list[list[int]]:
     del run, model
     subject.close()
     gc.collect()
+    ends = time.monotonic() + 60  # threads were told to end; a busy machine lets them do so late
+    while threading.active_count() > before and time.monotonic() < ends:
+        time.sleep(0.01)
     assert threading.active_count() <= before
     return seen
 
@@ -202,17 +206,32 @@ def broken_off(subject: Subject, folder: Path) -> list[list[int]]:
     return seen
 
 
-def resumed(subject: Subject, folder: Path, *, after: str) -> list[list[int]]:
+class Counting(Recorder):
+    """Asks how many steps there will be, as OneCycleLR has to: Lightning makes the loader for it,
+    before it reads the checkpoint.
+    """
+
+    def configure_optimizers(self) -> Any:
+        ranks = int(os.environ.get("WORLD_SIZE", "1"))
+        steps = -(-len(TRAIN) // (BATCH * ranks))
+        assert self.trainer.max_epochs is not None
+        assert self.trainer.estimated_stepping_batches == steps * self.trainer.max_epochs
+        return super().configure_optimizers()
+
+
+def resumed(
+    subject: Subject, folder: Path, *, after: str, kind: type[Recorder] = Recorder
+) -> list[list[int]]:
     """A run that goes on from a checkpoint of epoch 0's end, or of its first step."""
     when: dict[str, Any] = {"save_on_train_epoch_end": True}
     if after == "step":
         when = {"every_n_train_steps": 1}
     kept = ModelCheckpoint(folder, filename="{epoch}-{step}", save_top_k=-1, **when)
-    model = Recorder()
+    model = kind()
     subject.fit(trainer(callbacks=[kept], enable_checkpointing=True, max_epochs=1), model)
     (saved,) = folder.glob("*step=1.ckpt" if after == "step" else "*.ckpt")
     other = Subject(subject.kind, subject._store, num_workers=0)
-    model = Recorder()
+    model = kind()
     other.fit(trainer(), model, ckpt_path=saved)
     other.close()
     return list(model.train_rows.values())
@@ -292,6 +311,14 @@ HABITS: dict[str, tuple[Habit, Callable[..., list[list[int]]]]] = {
     ),
     "resume in mid-epoch": (
         functools.partial(resumed, after="step"),
+        lambda **ranks: [epochs(0, **ranks)[0][BATCH:], *epochs(1, 2, **ranks)],
+    ),
+    "resume at an epoch's end, steps counted": (
+        functools.partial(resumed, after="epoch", kind=Counting),
+        functools.partial(epochs, 1, 2),
+    ),
+    "resume in mid-epoch, steps counted": (
+        functools.partial(resumed, after="step", kind=Counting),
         lambda **ranks: [epochs(0, **ranks)[0][BATCH:], *epochs(1, 2, **ranks)],
     ),
     "state before training": (

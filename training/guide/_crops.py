@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import io
 import os
+import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from lmdb_reid import _disk
 from lmdb_reid._arguments import known_arguments
 from lmdb_reid.crops import FileCrops
 from lmdb_reid.dataset import Selection, Transform, sample_transform
-from lmdb_reid.errors import SourceError, SourceNotFoundError, WriteError
+from lmdb_reid.errors import SourceNotFoundError, WriteError
 from lmdb_reid.schema import Rows, Size
 from training.guide._dataset import cut, is_cached_crop
 from training.guide._tracks import Place
@@ -110,6 +111,22 @@ class BoxSamples:
         return np.array([getattr(box, attribute) for box in self.boxes])
 
 
+def _each_once(boxes: list[BoxSample]) -> list[BoxSample]:
+    """The same without boxes that stand there a second time, as a build leaves them out."""
+    named = {(*(getattr(box, name) for name in _COLUMNS), box.label_id): box for box in boxes[::-1]}
+    if len(named) == len(boxes):
+        return boxes
+    once = {id(box) for box in named.values()}
+    again = [box for box in boxes if id(box) not in once]
+    warnings.warn(
+        f"{len(again):,} of {len(boxes):,} rows are left out: the same box with the same label"
+        f" stands in its frame already; the first, {Path(again[0].img_path).name}"
+        f" x={again[0].x:g} y={again[0].y:g} of label {again[0].label_id}",
+        stacklevel=2,
+    )
+    return [box for box in boxes if id(box) in once]
+
+
 class CropSamples(BoxSamples):
     """The crops of a cache, each a file.
 
@@ -126,7 +143,7 @@ class CropSamples(BoxSamples):
     def __init__(
         self, samples: Iterable[BoxSample], cache_dir: Place, expand_ratio: float, size: Size
     ) -> None:
-        boxes = list(samples)
+        boxes = _each_once(list(samples))
         paths = [crop_path(box, cache_dir, expand_ratio) for box in boxes]
         for box, path in zip(boxes, paths, strict=True):
             if not path.is_file():
@@ -141,8 +158,6 @@ class CropSamples(BoxSamples):
             for box, path in zip(boxes, paths, strict=True)
         ]
         ids = [f"{path.parent.parent.name}/{path.parent.name}/{path.stem}" for path in paths]
-        if len(set(ids)) < len(ids):
-            raise SourceError("two rows of the csv are one box of one player: leave one out")
         super().__init__(ids, boxes, np.arange(len(boxes), dtype=np.int64))
         self._size = size
 

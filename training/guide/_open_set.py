@@ -14,6 +14,7 @@ import numpy as np
 
 from builders import AtmaCup, BuildSettings, Listing
 from builders.negatives import list_negatives, random_negatives
+from builders.repeats import without_repeats
 from builders.report import accept_skipped
 from builders.samples import BoxSample, box_samples
 from builders.sources import Rejected, frames_of
@@ -238,7 +239,7 @@ def _split(
             return _split_store(opened, choose, negatives.kinds, bbox_mode)
     if train_meta_path is None or img_root is None:
         raise UsageError("give train_meta_path and img_root, or a store")
-    listing = AtmaCup(train_meta_path, img_root, bbox_mode=bbox_mode).read()
+    listing = without_repeats(AtmaCup(train_meta_path, img_root, bbox_mode=bbox_mode).read())
     beside, unread = _samples_of(negatives, listing, train_meta_path, img_root)
     accept_skipped([*listing.skipped, *unread], listing.rows)
     broken = {row.frame for row in unread}

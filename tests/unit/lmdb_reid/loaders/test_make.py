@@ -232,6 +232,28 @@ def test_crops_have_one_label_each(labels: Any, loader: MakeLoader) -> None:
         loader(Flat((8, 4), labels))
 
 
+class Liar(Flat):
+    """Says of a slot that is not there that it is damaged."""
+
+    def __init__(self, slot: int) -> None:
+        super().__init__((8, 4))
+        self._slot = slot
+
+    def read(self, positions: Any, out: Any, damaged: list[int] | None = None) -> None:
+        if damaged is not None:
+            damaged.append(self._slot)
+
+
+@pytest.mark.parametrize("engine", ["threads", "dataloader"])
+@pytest.mark.parametrize("slot", [2, -1])
+def test_crops_name_damaged_slots_that_are_there(
+    slot: int, engine: str, loader: MakeLoader
+) -> None:
+    batches = loader(Liar(slot), engine=engine, num_workers=1, on_error="skip")
+    with pytest.raises(UsageError, match=rf"Liar.read must list .* from 0 to 1; it listed {slot}"):
+        list(batches)
+
+
 def test_samplers_that_cannot_be_are_refused(dataset: ReIDDataset, loader: MakeLoader) -> None:
     with pytest.raises(UsageError, match="once for each epoch"):
         loader(dataset, sampler=iter(range(10)))
@@ -413,7 +435,16 @@ def test_files_and_their_cache(files: list[Path], loader: MakeLoader) -> None:
 def test_no_files_have_no_size(loader: MakeLoader) -> None:
     with pytest.raises(UsageError, match=r"of no files must have a size, such as \(256, 128\)"):
         loader(CroppedBBoxDataset([], []))
-    assert list(loader(CroppedBBoxDataset([], [], size=(8, 4)))) == []
+    with pytest.raises(UsageError, match="the selection is empty: "):
+        loader(CroppedBBoxDataset([], [], size=(8, 4)))
+
+
+def test_a_part_of_a_dataset_that_has_nothing(dataset: ReIDDataset, loader: MakeLoader) -> None:
+    for empty in (dataset.select([]), Subset(dataset, []), ReIDDataset(dataset.store, [])):
+        with pytest.raises(
+            UsageError, match=r"the selection is empty: .*If a query chose the rows"
+        ):
+            loader(empty)
 
 
 # -- what images become

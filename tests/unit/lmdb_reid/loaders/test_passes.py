@@ -191,7 +191,15 @@ def test_a_loader_is_closed_once_and_for_all(dataset: ReIDDataset, loader: MakeL
     unbegun = iter(batches)
     batches.close()
     batches.close()
-    for use in (iter, list, lambda closed: closed.plan()):
+    state = loader(dataset, 16).state_dict()
+    uses: list[Callable[[Loader], Any]] = [
+        iter,
+        list,
+        lambda closed: closed.plan(),
+        lambda closed: closed.set_epoch(1),
+        lambda closed: closed.load_state_dict(state),
+    ]
+    for use in uses:
         with pytest.raises(LoaderClosedError, match="this loader was closed"):
             use(batches)
     with pytest.raises(LoaderClosedError, match="its loader was closed"):

@@ -14,7 +14,7 @@ import torch
 from torch.utils.data import DistributedSampler, RandomSampler, SequentialSampler
 
 from lmdb_reid import Batch, Loader, PKSampler, ReIDDataset
-from lmdb_reid.errors import UsageError
+from lmdb_reid.errors import LoaderClosedError, UsageError
 
 MakeLoader = Callable[..., Loader]
 COUNT = 64
@@ -243,6 +243,28 @@ def test_a_position_is_not_lost_by_a_look(dataset: ReIDDataset, loader: MakeLoad
     assert rows(batches) == whole
 
 
+def test_a_pass_without_a_batch_begins_where_a_loaded_state_stands(
+    dataset: ReIDDataset, loader: MakeLoader
+) -> None:
+    batches = loader(dataset, 10, shuffle=True)
+    whole = rows(batches)
+    batches.set_epoch(0)
+    waiting = iter(batches)
+    batches.load_state_dict(loader(dataset, 10, shuffle=True).state_dict() | {"samples": 30})
+    assert rows(waiting) == whole[3:]
+
+
+def test_a_pass_that_gave_a_batch_ends_when_a_state_is_loaded(
+    dataset: ReIDDataset, loader: MakeLoader
+) -> None:
+    batches = loader(dataset, 10, shuffle=True)
+    state, running = batches.state_dict(), iter(batches)
+    next(running)
+    batches.load_state_dict(state)
+    with pytest.raises(LoaderClosedError, match="a state was loaded"):
+        next(running)
+
+
 def test_nothing_is_left_of_the_epoch(dataset: ReIDDataset, loader: MakeLoader) -> None:
     first = loader(dataset, 60, shuffle=True)
     taken(first, 1)
@@ -256,7 +278,7 @@ def test_nothing_is_left_of_the_epoch(dataset: ReIDDataset, loader: MakeLoader) 
 # -- what is refused
 
 
-@pytest.mark.parametrize("version", [0, 2, "1", None, 1.5])
+@pytest.mark.parametrize("version", [0, 2, "1", None, 1.5, True, 1.0])
 def test_states_of_other_versions_are_refused(
     version: Any, dataset: ReIDDataset, loader: MakeLoader
 ) -> None:
@@ -279,6 +301,8 @@ def test_a_state_of_before_there_were_versions_is_refused(
     [
         ({"epoch": None}, "no state of a loader"),
         ({"epoch": -1}, "no state of a loader"),
+        ({"epoch": False}, "no state of a loader"),
+        ({"samples": False}, "no state of a loader"),
         ({"samples": "2"}, "no state of a loader"),
         ({"samples": -3}, "no state of a loader"),
         ({"samples": 1.5}, "no state of a loader"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -155,6 +157,14 @@ def test_an_order_that_is_a_ranks_own_already_is_read_as_it_is() -> None:
 def test_ranks_that_are_not_there(rank: int, ranks: int) -> None:
     with pytest.raises(UsageError, match=r"rank must be 0\.\."):
         Schedule(batch_size=1, rank=rank, world_size=ranks)
+
+
+@pytest.mark.parametrize("wrong", [0.5, 1.0, "1", None, True])
+def test_ranks_that_are_no_whole_numbers(wrong: Any) -> None:
+    with pytest.raises(UsageError, match=r"rank must be a whole number; got"):
+        Schedule(batch_size=1, rank=wrong, world_size=2)
+    with pytest.raises(UsageError, match=r"world_size must be a whole number; got"):
+        Schedule(batch_size=1, rank=0, world_size=wrong)
 
 
 def test_tasks_end() -> None:
