@@ -15,7 +15,6 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from lmdb_reid._arguments import known_arguments
 from lmdb_reid.dataset import ReIDDataset
 from lmdb_reid.errors import (
     FeaturesError,
@@ -36,7 +35,6 @@ _FOLDER = ".features"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
-@known_arguments
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Features:
     """Numbers for samples of a store; `save` writes them, `load` reads them."""
