@@ -24,9 +24,11 @@ EXTRAS = {
         "jsonargparse": "jsonargparse",
         "torchmetrics": "lightning",  # which needs it
     },
+    "torch": {"torch": "torch"},
     "completion": {"shtab": "shtab"},
 }
-"""{extra: {module: the package that brings it}}; `notebook` has what resize and build have."""
+"""{extra: {module: the package that brings it}}; `notebook` has what resize and build have. Of
+several extras with one module the last one is the smallest, and errors name it."""
 EXTRA_OF_MODULE = {module: extra for extra, modules in EXTRAS.items() for module in modules}
 """Which extra brings a module."""
 

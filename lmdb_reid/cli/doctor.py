@@ -132,10 +132,12 @@ def judge(survey: Survey, plan: CachePlan | None = None) -> Iterator[Finding]:
             what=f"torch {torch} is a CPU build and will not see the GPU",
             change="install a CUDA build of torch",
         )
+    named: set[str] = set()
     for extra, modules in EXTRAS.items():
         packages = dict.fromkeys(modules.values())
         missing = [name for name in packages if survey.versions.get(name) is None]
-        if missing:
+        if not named.issuperset(missing):  # `train` brings torch too
+            named.update(missing)
             yield Finding(
                 problem=False,
                 what=f"not installed: {', '.join(missing)}",

@@ -138,9 +138,9 @@ def test_a_store_is_read_with_the_base_packages_alone(
 @pytest.mark.parametrize(
     ("package", "extra", "statement"),
     [
-        ("torch", "train", "lmdb_reid.ReIDDataset"),
-        ("torch", "train", "lmdb_reid.make_loader"),
-        ("torch", "train", "from lmdb_reid import Batch"),
+        ("torch", "torch", "lmdb_reid.ReIDDataset"),
+        ("torch", "torch", "lmdb_reid.make_loader"),
+        ("torch", "torch", "from lmdb_reid import Batch"),
         ("pandas", "notebook", "lmdb_reid.Store(sys.argv[1]).to_pandas()"),
         ("pandas", "notebook", "lmdb_reid.Store(sys.argv[1]).query('label == 1')"),
         ("cv2", "resize", "lmdb_reid.codec.resize(pixels, (4, 4))"),

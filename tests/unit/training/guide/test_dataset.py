@@ -255,7 +255,7 @@ def test_without_torch_a_name_tells_what_to_install() -> None:
     assert done.returncode == 1
     assert done.stderr.rstrip().endswith(
         "MissingExtraError: PlayerReIDDataset needs torch, which is not installed:"
-        ' pip install "lmdb_reid[train]"'
+        ' pip install "lmdb_reid[torch]"'
     )
 
 
