@@ -25,6 +25,7 @@ TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```(\w*)\n(.*?)^```", TEXT, re.M | re.S)
 EXTRAS = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
 RESULT = json.loads((ROOT / "benchmarks/results/2026-11-25-loaders.json").read_text())["engines"]
+MAKEFILE = (ROOT / "Makefile").read_text()
 PLAYERS, FRAMES = 20, 5
 
 
@@ -86,6 +87,12 @@ def test_every_block_runs_in_the_order_of_the_page(
             if words[0] == "pip":
                 assert words[1] == "install"
                 continue  # below
+            if words[0] == "make":
+                (recipe,) = re.findall(rf"^{words[1]}:.*\n((?:\t.*\n)+)", MAKEFILE, re.M)
+                if words[1] == "test":  # these very tests
+                    assert "pytest" in recipe
+                    continue
+                words = recipe.replace("$(BIN)/", "").split()
             assert words[0] == "lmdb-reid"
             capsys.readouterr()
             if words[1] == "train":  # Lightning changes signals and warnings of its process
@@ -105,7 +112,7 @@ def test_the_demo_ends_as_the_page_shows(folder: Path) -> None:
     (shown,) = blocks("text")
     pattern = r"ours [\d,]+ crops/s, PIL files [\d,]+ \([\d.]+ times\), run-time cropping"
     assert re.match(pattern, shown)
-    with Store(folder / "demo" / "demo.lmdb") as store:
+    with Store(folder / "data" / "demo" / "demo.lmdb") as store:
         words = next(words for words in lines(shown.partition("next:\n")[2]) if words[1] == "get")
         assert words[3] in store
 
