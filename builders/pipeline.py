@@ -27,7 +27,7 @@ from builders.finished import check_finished, is_sealed
 from builders.job import Job, job_of
 from builders.media import Medium
 from builders.negatives import NearbyNegatives, Negatives
-from builders.report import MAX_SKIPPED, Report, Tally
+from builders.report import MAX_SKIPPED, Report, Tally, some_of_rejected
 from builders.settings import BuildSettings, worker_count
 from builders.sources import Frame, Frames, Rejected, Source
 from lmdb_reid._arguments import known_arguments
@@ -332,7 +332,8 @@ def _in_order(
 
 def _check_samples(report: Report) -> None:
     if not report.samples:
-        raise SourceError(f"no usable row (0 of {report.rows:,}): there is nothing to build")
+        why = f" ({some})" if (some := some_of_rejected(report.skipped or report.dropped)) else ""
+        raise SourceError(f"no usable row (0 of {report.rows:,}): there is nothing to build{why}")
 
 
 @contextlib.contextmanager

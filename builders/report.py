@@ -201,10 +201,9 @@ def check_skipped(
         first = skipped[0]
         raise SourceError(f"{first.where} cannot be used (--strict): {first.reason}")
     if len(skipped) > max_skipped * rows:
-        some = "; ".join(f"{row.where}: {row.reason}" for row in skipped[:3])
         raise TooManySkippedError(
             f"{len(skipped):,} of {rows:,} rows cannot be used, more than {max_skipped:.0%}"
-            f" (--max-skipped): {some}{' ...' if len(skipped) > 3 else ''}"
+            f" (--max-skipped): {some_of_rejected(skipped)}"
         )
 
 
@@ -231,6 +230,12 @@ def in_reading_order(rows: Iterable[Rejected]) -> list[Rejected]:
 def rejected_json(rows: Iterable[Rejected]) -> list[dict[str, str]]:
     """Rejected rows as JSON objects."""
     return [row._asdict() for row in rows]
+
+
+def some_of_rejected(rows: Sequence[Rejected]) -> str:
+    """The first few rows with their reasons; "" where there are none."""
+    some = "; ".join(f"{row.where}: {row.reason}" for row in rows[:3])
+    return f"{some}{' ...' if len(rows) > 3 else ''}"
 
 
 def _by_number(part: str) -> tuple[int, str]:
