@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+from collections.abc import Iterable, Sequence
 from importlib.metadata import EntryPoint, entry_points
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,6 +23,8 @@ if TYPE_CHECKING:  # or --help would need all that sources need
 GROUP = "lmdb_reid.sources"
 AUTO = "auto"
 """What `--format` takes instead of a name, to have the folder looked at."""
+_LOOKED_AT = 200
+"""Folders near one that no format fits."""
 _NEEDED = ("name", "roles", "configure", "from_args", "recognises", "read")
 
 
@@ -71,21 +75,42 @@ def recognised(root: Path) -> tuple[str, str]:
     """
     if not root.is_dir():
         raise UsageError(f"--root must be a folder, and {root} is none")
-    found: list[tuple[str, str]] = []
+    sources: list[tuple[str, type[Source]]] = []
     for name in source_names():
         with contextlib.suppress(UsageError, ModuleNotFoundError):
-            why = source_class(name).recognises(root)
-            if why:
-                found.append((name, why))
+            sources.append((name, source_class(name)))
+    found = _fitting(sources, root)
     if not found:
         raise UsageError(
-            f"no format fits {root}: they are {', '.join(source_names())}. Give --format, and for"
-            " anything else --format csv with --columns"
+            f"no format fits {root}: they are {', '.join(source_names())}."
+            f"{_elsewhere(sources, root)} Give --format, and for anything else --format csv with"
+            " --columns"
         )
     if len(found) > 1:
         both = "; ".join(f"{name}, for {why}" for name, why in found)
         raise UsageError(f"{len(found)} formats fit {root}: {both}. Give --format")
     return found[0]
+
+
+def _fitting(sources: Iterable[tuple[str, type[Source]]], root: Path) -> list[tuple[str, str]]:
+    """The names of those whose layout a folder has, and why."""
+    found: list[tuple[str, str]] = []
+    for name, source in sources:
+        with contextlib.suppress(UsageError, ModuleNotFoundError):
+            why = source.recognises(root)
+            if why:
+                found.append((name, why))
+    return found
+
+
+def _elsewhere(sources: Sequence[tuple[str, type[Source]]], root: Path) -> str:
+    """Which folder below, or whether the one above, may have been meant; "" where none fits."""
+    from builders.sources import places_near
+
+    for place in islice(places_near(root), _LOOKED_AT):
+        for name, why in _fitting(sources, place):
+            return f" {place} may be meant, as {name}, for {why}: give --root {place}."
+    return ""
 
 
 def _origin(entry: EntryPoint) -> tuple[str, str]:

@@ -16,6 +16,7 @@ from builders.sources._msmt17 import MSMT17
 from builders.sources._protocol import Listing, Options, Source
 from builders.sources._soccernet import SoccerNet
 from builders.sources._track_filter import TrackFilter
+from builders.sources._tree import places_near
 
 __all__ = [
     "MOT",
@@ -37,4 +38,5 @@ __all__ = [
     "Source",
     "TrackFilter",
     "frames_of",
+    "places_near",
 ]

@@ -89,25 +89,29 @@ def key_of(path: str) -> str:
     return folder + slash + name.rpartition(".")[0]
 
 
-def refuse_shared_identities(pairs: Iterable[tuple[int, str]], *, allowed: bool) -> None:
+def refuse_shared_identities(
+    pairs: Iterable[tuple[int, str]], *, allowed: bool, names: Mapping[int, str] | None = None
+) -> None:
     """Refuse identities that are in train and in query or gallery too, for a ranking would be of
     people that the model has seen.
 
     Args:
         pairs: label and split of each row.
         allowed: whether the user says that this is meant.
+        names: what the source calls labels, if not by their numbers.
 
     Raises:
         SourceError: there are some.
     """
     by_split: dict[str, set[int]] = {}
     for label, split in pairs:
-        by_split.setdefault(split, set()).add(label)
+        by_split.setdefault(split.strip().lower(), set()).add(label)
     trained = by_split.get(TRAIN, set()) - {NO_LABEL}
     for split in (QUERY, GALLERY):
         shared = sorted(trained & by_split.get(split, set()))
         if shared and not allowed:
+            called = [(names or {}).get(label, label) for label in shared]
             raise SourceError(
                 f"an identity must be in train or in query and gallery, not in both; {split} has"
-                f" {some_of(shared)} of train. Give --shared-identities if that is meant"
+                f" {some_of(called)} of train. Give --shared-identities if that is meant"
             )

@@ -323,4 +323,10 @@ class Csv:
             splits = cells_of(table.fields[stored_name(self.columns.one["split"])])
             rows = np.flatnonzero(usable).tolist()
             pairs = ((int(table.label[row]), str(splits[row])) for row in rows)
-            refuse_shared_identities(pairs, allowed=self.shared_identities)
+            called = table.fields.get(stored_name(self.columns.one.get("label", "")))
+            names = (
+                {}
+                if called is None
+                else dict(zip(table.label.tolist(), cells_of(called), strict=True))
+            )
+            refuse_shared_identities(pairs, allowed=self.shared_identities, names=names)

@@ -137,6 +137,7 @@ class Folder:
         refuse_shared_identities(
             ((crop.label, crop.fields.get("split", "")) for crop in crops),
             allowed=self.shared_identities,
+            names={crop.label: crop.fields["person"] for crop in crops},
         )
         columns = {name for crop in crops for name in crop.fields}
         return crops_listing(

@@ -21,13 +21,13 @@ from builders.sources._rows import Bools, RowTable
 from builders.sources._sequence import Sequence, check_numbering, read_sequence, sequences_below
 from builders.sources._table import Floats, Reasons
 from builders.sources._track_filter import TrackFilter
-from builders.sources._tree import not_this_layout
+from builders.sources._tree import not_this_layout, some_of
 from builders.sources._video_rows import checked_first_frame, videos_at
 from lmdb_reid._arguments import known_arguments
 from lmdb_reid.errors import SourceError
 from lmdb_reid.schema import NO_LABEL, Roles
 
-_NEEDS = "a sequence (img1 and gt/gt.txt), or folders of sequences,"
+_NEEDS = "a sequence (img1 and gt/gt.txt), or folders of sequences"
 
 
 class MOT:
@@ -134,18 +134,24 @@ class MOT:
 
         Raises:
             SourceNotFoundError: no such folder.
-            SourceError: it has no sequence, gt.txt is another sequence's, or counts frames
-                otherwise than the images or the video.
+            SourceError: it has no sequence, none is called as asked for, gt.txt is another
+                sequence's, or counts frames otherwise than the images or the video.
             UsageError: frames are in videos, and nothing says how they are counted.
         """
         with_images = self.img_root is None
+        there = sequences_below(self.root, with_images=with_images)
+        if not there:
+            raise not_this_layout(self.root, _NEEDS, self.recognises)
         found = [
             read_sequence(split, folder, with_images=with_images)
-            for split, folder in sequences_below(self.root, with_images=with_images)
+            for split, folder in there
             if fnmatch(folder.name, self.sequences)
         ]
         if not found:
-            raise not_this_layout(self.root, _NEEDS, self.recognises)
+            raise SourceError(
+                f"--sequences must name sequences of {self.root}, got {self.sequences!r}; they are"
+                f" {some_of([folder.name for _, folder in there])}"
+            )
         _refuse_same(found)
         check_numbering(found, self.frame_offset)
         return self._listing(found)
@@ -297,8 +303,9 @@ def _refuse_same(found: list[Sequence]) -> None:
             by_digest[one.tracks.digest].append(one.path)
     for same in by_digest.values():
         if len(same) > 1:
+            name, dash, detector = same[0].rpartition("/")[2].rpartition("-")
             raise SourceError(
                 f"each sequence must have a gt.txt of its own; those of {same[0]} and {same[1]} are"
                 f" the same. Take one of them by --sequences, such as --sequences"
-                f" '*-{same[0].rpartition('-')[2]}'"
+                f" '{'*' if name else ''}{dash}{detector}'"
             )

@@ -81,19 +81,25 @@ def not_this_layout(root: Path, needs: str, recognises: Callable[[Path], str]) -
     """
     has = [entry.name for entry in _entries(root)]
     message = f"{root} must have {needs}; it has {some_of(sorted(has)) or 'nothing'}"
-    for place in (*_below(root, _DEEP), root.absolute().parent):
+    for place in places_near(root):
         if recognises(place):
             return SourceError(f"{message}. The images are in {place}: give --root {place}")
     return SourceError(message)
 
 
+def places_near(root: Path) -> Iterator[Path]:
+    """Folders that may have been meant by one: those a few further down, then the one above."""
+    yield from _below(root, _DEEP)
+    yield root.absolute().parent
+
+
 def place_of(root: Path, path: str) -> str:
     """Where a file that is not at `root / path` is, as a cure in words; "" where it is nowhere."""
-    for folder in _below(root, _DEEP):
+    for folder in places_near(root):
         if os.path.isfile(folder / path):  # noqa: PTH113  # no error for odd names
             return f"The images are in {folder}: give --root {folder}"
     name = path.rpartition("/")[2]
-    for folder in (root, *_below(root, _DEEP)):
+    for folder in (root, *places_near(root)):
         if os.path.isfile(folder / name):  # noqa: PTH113  # no error for odd names
             return f"{name} is in {folder}"
     return ""

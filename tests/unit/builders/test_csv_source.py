@@ -265,6 +265,12 @@ def test_an_identity_in_train_and_query_is_refused(csv: Callable[..., Csv]) -> N
     lines = "a.jpg,1,2,3,4,7,train", "sub/b.jpg,1,2,3,4,7,query"
     with pytest.raises(SourceError, match="query has 7 of train"):
         csv(*lines, columns=columns, header=header).read()
+    for lines in (
+        ("a.jpg,1,2,3,4,ann,Train", "sub/b.jpg,1,2,3,4,ann,Query"),
+        ("a.jpg,1,2,3,4,ann,train", "sub/b.jpg,1,2,3,4,ann,gallery"),
+    ):
+        with pytest.raises(SourceError, match=r"(query|gallery) has ann of train"):
+            csv(*lines, columns=columns, header=header).read()
     meant = csv(*lines, columns=columns, header=header, shared_identities=True)
     assert len(meant.read().frames) == 2
 
@@ -273,6 +279,13 @@ def test_a_root_too_high_says_where_the_images_are(csv: Callable[..., Csv]) -> N
     source = csv("a.jpg,1,2,3,4,7", "sub/b.jpg,1,2,3,4,8")
     source.root = source.root.parent
     with pytest.raises(SourceError, match=r"a\.jpg is not there.*give --root .*images"):
+        source.read()
+
+
+def test_a_root_too_low_says_where_the_images_are(csv: Callable[..., Csv]) -> None:
+    source = csv("sub/b.jpg,1,2,3,4,8")
+    source.root = source.root / "sub"
+    with pytest.raises(SourceError, match=r"sub/b\.jpg is not there.*give --root .*images$"):
         source.read()
 
 

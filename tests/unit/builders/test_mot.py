@@ -198,6 +198,25 @@ def test_the_gt_of_another_sequence_is_refused(draw: Draw) -> None:
     with pytest.raises(SourceError, match=r"those of A and A-DPM are the same. Take one of them"):
         MOT(root).read()
     assert len(MOT(root, sequences="*-DPM").read().frames) == 3
+    with pytest.raises(SourceError, match=r"--sequences must name.*got 'B'; they are A, A-DPM"):
+        MOT(root, sequences="B").read()
+
+
+def test_the_pattern_that_is_proposed_fits(draw: Draw) -> None:
+    root = sequence(draw, "M-1-DPM")
+    sequence(draw, "M-1-SDP")
+    sequence(draw, "M-2-DPM", "1,1,2,3,4,9\n")
+    with pytest.raises(SourceError, match=r"such as --sequences '\*-DPM'$"):
+        MOT(root).read()
+    assert len(MOT(root, sequences="*-DPM").read().frames) == 4
+
+
+def test_the_pattern_for_names_without_a_dash_is_a_name(draw: Draw) -> None:
+    root = sequence(draw, "A")
+    sequence(draw, "B")
+    with pytest.raises(SourceError, match=r"such as --sequences 'A'$"):
+        MOT(root).read()
+    assert len(MOT(root, sequences="A").read().frames) == 3
 
 
 @pytest.mark.parametrize(

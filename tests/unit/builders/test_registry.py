@@ -51,7 +51,7 @@ def test_a_source_of_forty_lines_is_offered_and_built(
     install("folders", by_folder="by_folder:ByFolder")
     assert main(["build", "--help"]) == 0
     told = " ".join(capsys.readouterr().out.split())
-    assert "the layout of the input: atmacup, by_folder, coco, csv, folder, market1501, mot" in told
+    assert "read this layout: atmacup, by_folder, coco, csv, folder, market1501, mot" in told
     assert main(["build", "--format", "by_folder", "--help"]) == 0
     told = capsys.readouterr().out
     assert "--root DIR" in told
@@ -135,7 +135,7 @@ def test_an_unknown_format(capsys: Any) -> None:
     assert "must be one of atmacup, coco, csv, " in told
     assert "got 'atmacap'. Did you mean 'atmacup'?" in told
     assert main(["build", "--out", "o"]) == 2
-    assert "the following arguments are required: --format" in capsys.readouterr().err
+    assert "--format FORMAT is required" in capsys.readouterr().err
 
 
 def test_auto_takes_the_format_that_fits_and_says_why(tmp_path: Path, capsys: Any) -> None:
@@ -175,6 +175,17 @@ def test_auto_needs_a_folder_that_some_format_fits(tmp_path: Path, capsys: Any) 
 def test_auto_passes_over_a_source_that_cannot_be_used(install: Install, tmp_path: Path) -> None:
     install("broken", bad="no_such_module:Source")
     assert recognised(folders(tmp_path / "people"))[0] == "folder"
+
+
+def test_auto_says_which_folder_nearby_may_be_meant(tmp_path: Path) -> None:
+    people = folders(tmp_path / "data" / "deep" / "er" / "people")
+    with pytest.raises(UsageError, match=rf"{people.parent.parent}.* may be meant.*give --root"):
+        recognised(tmp_path / "data")
+    with pytest.raises(UsageError, match=rf"give --root {people}\."):
+        recognised(people / "ann")
+    (tmp_path / "other" / "empty").mkdir(parents=True)
+    with pytest.raises(UsageError, match=r"soccernet\. Give --format, and"):
+        recognised(tmp_path / "other" / "empty")
 
 
 def test_auto_reads_the_atmacup_layout_from_its_folder(tmp_path: Path) -> None:
