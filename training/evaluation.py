@@ -30,7 +30,7 @@ from training.ranking import (
     score_open_set,
     tune_open_set,
 )
-from training.ranking.distances import Metric
+from training.ranking.distances import Metric, check_finite
 from training.splits import Candidates, Split
 
 RANKED = ("query", "gallery")
@@ -131,6 +131,8 @@ def evaluate(
     names = _parts(split, parts)
     query_rows, gallery_rows = (_part(split, name) for name in names)
     query_features, gallery_features = features.of(query_rows), features.of(gallery_rows)
+    for found, rows in ((query_features, query_rows), (gallery_features, gallery_rows)):
+        check_finite(found, "feature", rows)  # by rows of the store, not of a part
     entries, why_no_cameras = _entries(store, [query_rows, gallery_rows], rules)
     distances: Distances
     if reranked:

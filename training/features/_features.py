@@ -55,7 +55,7 @@ class Features:
         name: str,
         array: Array | torch.Tensor,
         *,
-        made_by: Mapping[str, Any],
+        made_by: Mapping[str, Any] | None = None,
         rows: Chosen | None = None,
     ) -> Features:
         """Keep features beside a store, in STORE.features/NAME.npy.
@@ -67,7 +67,8 @@ class Features:
             name: letters, digits, `_`, `.` and `-`, 100 at most.
             array: float16 or float32 [N, D], one row for each sample, in the order of the store's
                 rows, or of `rows`.
-            made_by: what made them, as JSON takes it: the checkpoint's name and checksum, settings.
+            made_by: what made them, as JSON takes it: the checkpoint's name and checksum, settings;
+                nothing unless given, and then `load(made_by=...)` refuses them.
             rows: which samples, if not all: rows, ids, a mask or a query; each once.
 
         Raises:
@@ -88,7 +89,7 @@ class Features:
         note = {
             "store": opened.manifest.fingerprint,
             "samples": len(opened),
-            "made_by": _plain(made_by),
+            "made_by": _plain(made_by or {}),
         }
         write_features(path, found, chosen, note)
         return cls.load(opened, name)
@@ -153,6 +154,7 @@ class Features:
         Raises:
             FeaturesError: a row has none.
         """
+        rows = np.asarray(rows)
         if self.rows is None:
             return np.array(self.array[rows])
         order = np.argsort(self.rows, kind="stable")

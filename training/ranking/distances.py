@@ -206,14 +206,20 @@ def block_rows(columns: int) -> int:
     return max(1, min(_MAX_BLOCK, BLOCK_BYTES // (4 * max(1, columns))))
 
 
-def check_finite(values: Block, name: str) -> None:
+def check_finite(values: Block, name: str, rows: Rows | None = None) -> None:
     """Refuse features [N, D] that are no finite numbers; they are looked at in pieces.
+
+    Args:
+        values: the features.
+        name: of one of them, for the message.
+        rows: int64 [N], what the message calls them; 0 to N-1 unless given.
 
     Raises:
         UsageError: NaN or infinity; the message has `name` and the rows.
     """
+    numbers = np.arange(len(values)) if rows is None else rows
     for chunk in _chunks(values):
-        _check_finite(values[chunk], name, np.arange(chunk.start, chunk.stop))
+        _check_finite(values[chunk], name, numbers[chunk])
 
 
 def _chunks(features: Block) -> Iterator[slice]:

@@ -122,7 +122,7 @@ def by_group(
     if not names:
         raise UsageError(
             "a split by group must be given the column that tells groups apart, for none has that"
-            f" role: group= one of {', '.join(candidates.columns) or 'none'}"
+            f" role: group= (--group) one of {', '.join(candidates.columns) or 'none'}"
         )
     groups = candidates.codes(*([names] if isinstance(names, str) else names))
     sizes = Counter(groups.tolist())
@@ -216,8 +216,8 @@ def given(
     if _TRAIN not in parts:
         raise UsageError(
             f"column {column!r} must name a part 'train'; it names"
-            f" {', '.join(sorted(parts)) or 'none'}: say with names= what each is, or split by"
-            " another rule"
+            f" {', '.join(sorted(parts)) or 'none'}: say with names= (--name VALUE=train)"
+            " what each is, or split by another rule"
         )
     labels = candidates.labels[parts[_TRAIN]]
     parts[_TRAIN] = parts[_TRAIN][labels >= 0]

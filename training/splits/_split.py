@@ -22,7 +22,7 @@ class Split:
     is none of these; test; query and gallery. Others may stand beside them.
 
     Raises:
-        UsageError: a row stands in two parts, or twice in one.
+        UsageError: a row stands in two parts, or twice in one, or is below 0.
     """
 
     parts: Mapping[str, Rows]
@@ -35,6 +35,8 @@ class Split:
         object.__setattr__(self, "parts", MappingProxyType(parts))
         object.__setattr__(self, "labels", sorted(int(label) for label in self.labels))
         rows, counts = np.unique(np.concatenate([NOWHERE, *parts.values()]), return_counts=True)
+        if len(rows) and rows[0] < 0:
+            raise UsageError(f"a split's rows must be 0 or more, got {rows[0]}")
         twice = rows[counts > 1]
         if len(twice):
             where = [name for name, part in parts.items() if twice[0] in part]

@@ -219,3 +219,15 @@ def test_a_row_without_features_is_named(store: Store) -> None:
     )
     with pytest.raises(FeaturesError, match="24 of 36 samples have no features"):
         evaluate(store, some, RANKED)
+
+
+def test_features_that_are_not_finite_are_named_by_rows_of_the_store(
+    store: Store, tmp_path: Path
+) -> None:
+    array = np.ones((COUNT, 4), np.float32)
+    array[[2, 40]] = np.nan
+    np.save(tmp_path / "theirs.npy", array)
+    theirs = Features.load(store, tmp_path / "theirs.npy")
+    split = Split(parts={"query": np.arange(30, 45), "gallery": np.arange(20, 30)}, labels=[])
+    with pytest.raises(UsageError, match=r"features must be finite.* in rows 40\."):
+        evaluate(store, theirs, split)

@@ -251,3 +251,14 @@ def test_pieces_make_one_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> 
     end = saved.path.read_bytes()
     note = json.loads(end[end.rindex(b'{"version"') : -20])
     assert note["store"] == store.digest
+
+
+def test_what_made_them_may_be_left_unsaid_and_is_then_nothing(sealed: Path) -> None:
+    array = np.ones((7, 3), np.float32)
+    assert Features.save(sealed, "unsaid", array).made_by == {}
+    assert Features.load(sealed, "unsaid").of([6, 0]).shape == (2, 3)
+    with pytest.raises(StaleFeaturesError, match="was made by"):
+        Features.load(sealed, "unsaid", made_by=MADE_BY)
+    some = Features.save(sealed, "some", array[:2], rows=[1, 2])
+    with pytest.raises(FeaturesError, match=r"no features.*the first in row 5"):
+        some.of([1, 5])
