@@ -163,7 +163,7 @@ def test_a_frame_without_rows_still_gives_background(tmp_path: Path) -> None:
 
 def test_numbers_beyond_three_digits(tmp_path: Path) -> None:
     write_jpeg(tmp_path / "f.jpg", 200, 300)
-    rows = tuple(BoxRow(number=n, label=0, box=Box(5, 5, 40, 60)) for n in (7, 999, 1000))
+    rows = tuple(BoxRow(number=n, label=n, box=Box(5, 5, 40, 60)) for n in (7, 999, 1000))
     frame = Frame(key="f", fields={}, rows=rows, boxes=())
     build(Given([frame], tmp_path), tmp_path / "o", NO_NEGATIVES)
     with Store(tmp_path / "o") as store:
