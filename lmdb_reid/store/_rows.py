@@ -56,8 +56,10 @@ def rows_of(
                 f" {len(given)}."
             )
         return np.flatnonzero(given).astype(np.int64)
-    if given.dtype.kind in "UOT" and all(isinstance(one, str) for one in given.tolist()):
-        return np.array([find(one) for one in given.tolist()], np.int64)
+    if given.dtype.kind in "UOT" and any(isinstance(one, str) for one in given.tolist()):
+        # Ids, perhaps among rows.
+        listed = [find(one) if isinstance(one, str) else one for one in given.tolist()]
+        given = np.asarray(listed)
     if given.size and not np.issubdtype(given.dtype, np.integer):
         raise UsageError(
             f"{noun} must be whole numbers, a mask, ids or a query, got {given.dtype}. store.query"
@@ -84,8 +86,10 @@ def _array(chosen: Any) -> npt.NDArray[Any]:
             raise UsageError(
                 f"rows must be whole numbers, a mask, ids or a query, got {chosen!r}."
             ) from None
+    mixed = isinstance(chosen, list | tuple) and len({isinstance(one, str) for one in chosen}) == 2
     try:
-        given = np.asarray(chosen)
+        # NumPy would make the text "7" of a 7 that stands beside ids.
+        given = np.asarray(chosen, object) if mixed else np.asarray(chosen)
     except ValueError as error:
         raise UsageError(f"rows must be whole numbers, a mask or ids: {error}.") from None
     if given.dtype == object and given.size and all(type(one) is bool for one in given.tolist()):

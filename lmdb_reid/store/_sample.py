@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy.typing as npt
 
-from lmdb_reid import codec, pictures
+from lmdb_reid import _disk, codec, pictures
 from lmdb_reid._names import Guesses, did_you_mean, guessed
 from lmdb_reid.errors import CorruptSampleError, ImageError, UnknownColumnError, UsageError
 from lmdb_reid.schema import Box, Kind, Pixels, Size
@@ -88,10 +88,11 @@ class Sample:
 
         Raises:
             UsageError: a suffix that stands for no format of pictures.
+            OSError: the file cannot be written.
         """
         file = Path(path)
         if file.suffix.lower() in (".jpg", ".jpeg"):
-            file.write_bytes(self.jpeg)
+            _disk.write_whole(file, self.jpeg)
             return file
         return self._picture().save(file)
 

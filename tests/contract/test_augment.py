@@ -224,4 +224,4 @@ def test_a_batch_says_what_it_is(path: Path) -> None:
         assert "flip=0.5" in str(loader.plan())
         batch = next(iter(loader))
         assert isinstance(batch, Batch)
-        assert "uint8 [8, 3, 32, 16] on cpu, channels-last" in repr(batch)
+        assert "8 images uint8 [3, 32, 16] channels-last" in repr(batch)

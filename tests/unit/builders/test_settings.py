@@ -85,4 +85,4 @@ def test_what_cannot_be_meant_is_refused_by_name(name: str, value: Any) -> None:
     with pytest.raises(UsageError, match=f"^{name} ") as caught:
         BuildSettings(**{name: value})
     assert str(value) in str(caught.value) or repr(value) in str(caught.value)
-    assert "give" in str(caught.value)
+    assert " must be " in str(caught.value)

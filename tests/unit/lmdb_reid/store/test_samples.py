@@ -450,3 +450,11 @@ def test_a_store_that_is_removed_while_it_is_shown(read_before: bool, store_path
     assert "8 samples" in repr(store)
     store.close()
     assert not Tags(samples._repr_html_()).images
+
+
+def test_a_row_among_ids_is_no_id(tmp_path: Path, jpeg: Jpegs) -> None:
+    with StoreWriter(tmp_path / "numbers.lmdb") as writer:
+        for name in ("1", "2", "3", "4"):
+            writer.put(name, jpeg(), {"label": 0, "kind": 0})
+    with Store(tmp_path / "numbers.lmdb") as store:
+        assert [sample.id for sample in store[["1", 1]]] == ["1", "2"]

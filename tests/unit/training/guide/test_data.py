@@ -216,9 +216,9 @@ def test_each_fold_has_its_own_strangers(sealed: Path) -> None:
 
 
 def test_junk_and_distractors_are_in_no_part(tmp_path: Path) -> None:
-    pixels = np.zeros((64, 32, 3), np.uint8)
     with StoreWriter(tmp_path / "s.lmdb") as writer:
         for number in range(24):
+            pixels = np.full((64, 32, 3), number, np.uint8)
             kind = {22: Kind.JUNK, 23: Kind.DISTRACTOR}.get(number, Kind.PERSON)
             label = {Kind.JUNK: -1, Kind.DISTRACTOR: 0}.get(kind, number % 4)
             record = {"label": label, "kind": int(kind)}
