@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from lmdb_reid.errors import UsageError
 from lmdb_reid.schema import NO_LABEL, Kind, Rows
 from lmdb_reid.store import Store
+from training.entries import entry_columns
 from training.features import Features
 from training.ranking import (
     MARKET1501,
@@ -31,7 +31,7 @@ from training.ranking import (
     tune_open_set,
 )
 from training.ranking.distances import Metric, check_finite
-from training.splits import Candidates, Split
+from training.splits import Split, StoreTable
 
 RANKED = ("query", "gallery")
 VALIDATED = ("val", "train")
@@ -109,10 +109,11 @@ def evaluate(
 ) -> Evaluation:
     """Rank one part of a split in another, and score it as an open set where it is one.
 
-    Cameras, groups and identities are what the store's roles say. The open set: each sample of the
-    first part and of the part unknown gets the identity of its nearest picture of anybody in the
-    second, and the distance to it, negated, as score. The threshold is tuned on every second
-    sample and scored on the others; neither cameras nor re-ranking matter to it.
+    Cameras, groups and identities are what the store's roles say; see `entry_columns`. The open
+    set: each sample of the first part and of the part unknown gets the identity of its nearest
+    picture of anybody in the second, and the distance to it, negated, as score. The threshold is
+    tuned on every second sample and scored on the others; neither cameras nor re-ranking matter to
+    it.
 
     Args:
         store: whose samples the features are of.
@@ -133,7 +134,17 @@ def evaluate(
     query_features, gallery_features = features.of(query_rows), features.of(gallery_rows)
     for found, rows in ((query_features, query_rows), (gallery_features, gallery_rows)):
         check_finite(found, "feature", rows)  # by rows of the store, not of a part
-    entries, why_no_cameras = _entries(store, [query_rows, gallery_rows], rules)
+    if rules.within_group and not store.roles.group:
+        raise UsageError(
+            f"rules that match within a group need a store with that role; {store.path} has none"
+        )
+    known = entry_columns(
+        StoreTable(store),
+        store.roles,
+        np.concatenate([query_rows, gallery_rows]),
+        within_group=rules.within_group,
+    )
+    entries = known.of(query_rows), known.of(gallery_rows)
     distances: Distances
     if reranked:
         k1 = min(20, len(query_rows) + len(gallery_rows) - 1)
@@ -148,7 +159,7 @@ def evaluate(
         parts=names,
         metric=metric,
         is_reranked=reranked,
-        why_no_cameras=why_no_cameras if rules.same_camera else None,
+        why_no_cameras=known.why_no_cameras if rules.same_camera else None,
         query_rows=query_rows,
         gallery_rows=gallery_rows,
         query=entries[0],
@@ -178,42 +189,6 @@ def _part(split: Split, name: str) -> Rows:
     if not len(rows):
         raise UsageError(f"the part {name!r} of the split must have samples, got none")
     return rows
-
-
-def _entries(store: Store, sides: Sequence[Rows], rules: Rules) -> tuple[list[Entries], str | None]:
-    """What is known of the rows of each side; and why their cameras are not."""
-    roles, rows = store.roles, np.concatenate(sides)
-    columns = {"labels": store.columns[roles.identity][rows], "kinds": store.columns["kind"][rows]}
-    cameras, why = _cameras(store, rows)
-    if cameras is not None:
-        columns["cameras"] = cameras
-    if rules.within_group:
-        if not roles.group:
-            raise UsageError(
-                f"rules that match within a group need a store with that role; {store.path} has"
-                " none"
-            )
-        named = {name: store.columns[name][rows] for name in roles.group}
-        columns["groups"] = Candidates(labels=columns["labels"], columns=named).codes(*roles.group)
-    ends = np.cumsum([len(side) for side in sides])[:-1]
-    split = {name: np.split(values, ends) for name, values in columns.items()}
-    found = [
-        Entries(**{name: values[side] for name, values in split.items()})
-        for side in range(len(sides))
-    ]
-    return found, why
-
-
-def _cameras(store: Store, rows: Rows) -> tuple[Rows | None, str | None]:
-    """The camera of each row, numbered; None where some have none, and why."""
-    name = store.roles.camera
-    if name is None:
-        return None, "no camera role"
-    values = store.columns[name][rows]
-    lacking = np.isnan(values) if values.dtype.kind == "f" else values < 0
-    if lacking.any():
-        return None, f"{int(lacking.sum()):,} of {len(rows):,} samples have no camera"
-    return np.unique(values, return_inverse=True)[1].astype(np.int64), None
 
 
 def _open_set(

@@ -23,11 +23,11 @@ from training.data._deal import Chosen, deal
 from training.data._lightning import DataModule
 from training.data._loading import Loading, SamplerOf
 from training.data._samples import Samples, StoreSamples
+from training.entries import EntryColumns, entry_columns
 from training.ranking import Entries
 from training.splits import (
     Rule,
     Split,
-    camera_column,
     label_column,
     load_split,
     picture_keys,
@@ -100,7 +100,7 @@ class StoreData(DataModule):
         self.val_transform = val_transform
         self._samples: Samples | None = None
         self._split: Split | None = None
-        self._numbered: dict[str, Rows] = {}
+        self._entry_columns: EntryColumns | None = None
         self._loaders: WeakSet[Loader] = WeakSet()
 
     @property
@@ -124,18 +124,15 @@ class StoreData(DataModule):
         return all(name in self.split for name in _RANKED)
 
     def entries(self, rows: Rows) -> Entries:
-        """What a ranking has to know of some samples, int64 [N]: labels, kinds and, where the store
-        has them, cameras.
+        """What a ranking has to know of some samples, int64 [N]: labels, kinds and, where all that
+        are ranked have one, cameras.
         """
-        samples = self.samples
-        roles = samples.store.roles if isinstance(samples, StoreSamples) else Roles()
-        camera = camera_column(roles, samples.column_names)
-        kinds = samples.column("kind")
-        return Entries(
-            labels=label_column(samples)[rows],
-            cameras=None if camera is None else self._numbers(camera)[rows],
-            kinds=None if kinds is None else kinds[rows],
-        )
+        if self._entry_columns is None:
+            samples = self.samples
+            roles = samples.store.roles if isinstance(samples, StoreSamples) else Roles()
+            ranked = self.split.rows(*(_RANKED if self.has_search else self.split.parts))
+            self._entry_columns = entry_columns(samples, roles, ranked)
+        return self._entry_columns.of(rows)
 
     def setup(self, stage: str | None = None) -> None:
         """Open the store and split; in a trainer's run, save the split into its folder.
@@ -209,14 +206,6 @@ class StoreData(DataModule):
         )
         self._loaders.add(loader)
         return loader
-
-    def _numbers(self, name: str) -> Rows:
-        """A column by number, int64 [N], the same where the values are."""
-        if name not in self._numbered:
-            values = self.samples.column(name)
-            assert values is not None
-            _, self._numbered[name] = np.unique(values, return_inverse=True)
-        return self._numbered[name]
 
     def _places(self, labels: Rows) -> Rows:
         """The place of each label in `classes`; -1 where it is not there."""

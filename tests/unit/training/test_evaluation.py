@@ -10,6 +10,7 @@ import pytest
 from lmdb_reid import Store, StoreWriter, codec
 from lmdb_reid.errors import FeaturesError, UsageError
 from lmdb_reid.schema import Kind, Roles
+from training.data import StoreData
 from training.evaluation import evaluate
 from training.features import Features
 from training.ranking import (
@@ -126,6 +127,16 @@ def test_samples_without_a_camera_turn_its_rule_off(tmp_path: Path) -> None:
     found = evaluate(store, features, RANKED)
     assert found.why_no_cameras == "1 of 48 samples have no camera"
     assert not found.scores.same_camera
+    data = StoreData(store, RANKED)  # validation ranks by the same
+    data.setup()
+    for rows in RANKED["query"], RANKED["gallery"]:
+        assert data.entries(rows).cameras is None
+    some = Split(parts=dict(RANKED.parts) | {"query": np.arange(4, 12)}, labels=[])
+    whole = evaluate(store, features, some)
+    assert whole.why_no_cameras is None and whole.scores.same_camera
+    data = StoreData(store, some)
+    data.setup()
+    assert np.array_equal(data.entries(some["query"]).cameras, whole.query.cameras)  # type: ignore[arg-type]
 
 
 def test_what_is_held_back_is_ranked_against_the_rest_where_nothing_else_is(
