@@ -18,6 +18,7 @@ from lmdb_reid.crops._protocol import (
     KeyGroup,
     Scattered,
     Viewed,
+    agrees_with_read,
     check_read,
 )
 from lmdb_reid.crops._store import StoreCrops
@@ -33,6 +34,7 @@ __all__ = [
     "Scattered",
     "StoreCrops",
     "Viewed",
+    "agrees_with_read",
     "check_read",
     "gathered",
     "read_image",

@@ -129,6 +129,20 @@ class Viewed(Protocol):
         ...
 
 
+def agrees_with_read(crops: Crops, method: str) -> bool:
+    """Whether a method of an optional protocol gives the pixels that `read` gives.
+
+    A subclass that changes `read` alone, or a wrapper that hands over everything but `read`, has
+    the method of what it changes.
+    """
+    for kind in type(crops).__mro__:
+        if method in vars(kind):
+            return True
+        if "read" in vars(kind):
+            return False
+    return False
+
+
 def check_read(crops: Crops, positions: Rows, out: Pixels) -> None:
     """Refuse what `Crops.read` cannot take; implementations call it first.
 

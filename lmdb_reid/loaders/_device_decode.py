@@ -14,7 +14,7 @@ import torch
 from torch.nn import functional
 
 from lmdb_reid import codec
-from lmdb_reid.crops import Encoded
+from lmdb_reid.crops import Encoded, agrees_with_read
 from lmdb_reid.errors import UsageError
 from lmdb_reid.loaders._batch import BatchResult, Damaged, Timings
 from lmdb_reid.loaders._job import Job
@@ -112,7 +112,7 @@ class DeviceDecodeEngine:
     places = False
 
     def __init__(self, job: Job, decoder: Decoder, *, device: torch.device, prefetch: int) -> None:
-        if not isinstance(job.crops, Encoded):
+        if not (isinstance(job.crops, Encoded) and agrees_with_read(job.crops, "jpegs")):
             raise UsageError(
                 f"decode='cuda' needs JPEG bytes, and {type(job.crops).__name__} has none: give"
                 " crops of a store, or leave decode out"

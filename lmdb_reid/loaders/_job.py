@@ -14,7 +14,7 @@ import torch
 
 from lmdb_reid._memory import pixel_memory
 from lmdb_reid.augment import CHUNK, Draws, ReIDAugment, draw, landing, place
-from lmdb_reid.crops import Crops, Scattered, Viewed, gathered
+from lmdb_reid.crops import Crops, Scattered, Viewed, agrees_with_read, gathered
 from lmdb_reid.dataset import SampleTransform
 from lmdb_reid.errors import UsageError
 from lmdb_reid.loaders._batch import BatchResult, Damaged, Timings
@@ -97,6 +97,8 @@ class Job:
             gathered.seconds += time.perf_counter() - began
             return
         scattered = self.crops if isinstance(self.crops, Scattered) else None
+        if not agrees_with_read(self.crops, "read_each"):
+            scattered = None
         for start in range(0, len(positions), CHUNK):
             few, some = pixels[start : start + CHUNK], positions[start : start + CHUNK]
             bad: list[int] | None = None if damaged is None else []
@@ -112,7 +114,9 @@ class Job:
                 damaged += [start + slot for slot in bad or ()]
 
     def _views(self, positions: Rows) -> list[Pixels] | None:
-        return self.crops.views(positions) if isinstance(self.crops, Viewed) else None
+        if isinstance(self.crops, Viewed) and agrees_with_read(self.crops, "views"):
+            return self.crops.views(positions)
+        return None
 
     def transformed(
         self,

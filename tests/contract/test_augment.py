@@ -13,6 +13,7 @@ import torch
 
 from lmdb_reid import DecodedTier, LRUCache, ReIDDataset, Store, StoreWriter, codec, make_loader
 from lmdb_reid.augment import ReIDAugment
+from lmdb_reid.crops import StoreCrops, _store
 from lmdb_reid.errors import UsageError
 from lmdb_reid.loaders import Batch, _choice
 
@@ -217,6 +218,70 @@ def test_damaged_samples_take_their_draws_with_them(path: Path, tmp_path: Path) 
         assert found.keys() == whole.keys() - {17}
         for row, image_of_row in found.items():
             assert torch.allclose(image_of_row, whole[row], atol=1e-5), row
+
+
+class Inverted(StoreCrops):
+    """Crops that change what is read, and nothing else."""
+
+    def read(self, positions: Any, out: Any, damaged: list[int] | None = None) -> None:
+        super().read(positions, out, damaged)
+        out[...] = 255 - out
+
+
+class Wrapped:
+    """Crops that hand over everything but what is read."""
+
+    def __init__(self, crops: StoreCrops) -> None:
+        self.crops = crops
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "crops":  # while it is unpickled
+            raise AttributeError(name)
+        return getattr(self.crops, name)
+
+    def read(self, positions: Any, out: Any, damaged: list[int] | None = None) -> None:
+        self.crops.read(positions, out, damaged)
+        out[...] = 255 - out
+
+
+@pytest.mark.parametrize("make", [Inverted, lambda store: Wrapped(StoreCrops(store))])
+def test_pictures_of_crops_that_change_what_is_read_stay_changed(make: Any, path: Path) -> None:
+    recipe = ReIDAugment(flip=0.5, pad=4, erase=0)
+    with Store(path) as store:
+        plain = images(ReIDDataset(store), augment=recipe, num_workers=0)
+        found = images(make(store), augment=recipe, num_workers=0)
+    assert all(found[row].any() for row in found)
+    inside = (slice(None), slice(4, -4), slice(4, -4))  # no border
+    assert all(torch.equal(255 - plain[row][inside], found[row][inside]) for row in plain)
+
+
+@pytest.mark.parametrize("size", [(32, 16), (16, 8), (40, 24)], ids=str)
+def test_pictures_that_fail_in_the_decoder_leave_their_neighbours_alone(
+    size: tuple[int, int], path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Their checksums fit, so the decoder writes half a picture before it finds the damage; with
+    the largest border, pictures land up to a whole picture beside their slot.
+    """
+    bad = {0, 7, 8, 20, 21, 22, COUNT - 1}
+    recipe = ReIDAugment(flip=0.5, pad=size, erase=0.3)
+    with Store(path) as store:
+        dataset = ReIDDataset(store, size=size)
+        wanted = images(dataset, augment=recipe, num_workers=0, batch_size=16)
+        whole = _store._whole
+
+        def cut(reading: Any, rows: list[int], damaged: list[int] | None) -> list[Any]:
+            found = whole(reading, rows, damaged)
+            pairs = zip(rows, found, strict=True)
+            return [jpeg[: len(jpeg) * 3 // 4] if row in bad else jpeg for row, jpeg in pairs]
+
+        monkeypatch.setattr(_store, "_whole", cut)
+        for way in WAYS[0], WAYS[2]:
+            found = images(dataset, augment=recipe, batch_size=16, on_error="skip", **way)
+            assert found.keys() == set(range(COUNT)) - bad
+            assert all(torch.equal(found[row], wanted[row]) for row in found)
 
 
 def test_a_batch_says_what_it_is(path: Path) -> None:
