@@ -196,7 +196,7 @@ def check_skipped(
         TooManySkippedError: more rows were skipped than allowed.
     """
     if not 0 <= max_skipped <= 1:
-        raise UsageError(f"max_skipped {max_skipped}: give a share from 0 to 1")
+        raise UsageError(f"max_skipped must be a share from 0 to 1, got {max_skipped}.")
     if strict and skipped:
         first = skipped[0]
         raise SourceError(f"{first.where} cannot be used (--strict): {first.reason}")

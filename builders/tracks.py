@@ -91,11 +91,15 @@ def _check_arguments(
     mode: str, area_multiplier: float, track: Sequence[str], time: Sequence[str]
 ) -> None:
     if mode not in BBOX_MODES:
-        raise UsageError(f"bbox mode {mode!r}: give one of {', '.join(BBOX_MODES)}")
+        raise UsageError(f"bbox mode must be one of {', '.join(BBOX_MODES)}, got {mode!r}.")
     if not (math.isfinite(area_multiplier) and area_multiplier > 0):
-        raise UsageError(f"area_multiplier {area_multiplier!r}: give a finite number above 0")
+        raise UsageError(
+            f"area_multiplier must be a finite number above 0, got {area_multiplier!r}."
+        )
     if not track or not time:
-        raise UsageError(f"track={track!r}, time={time!r}: name at least one column for each")
+        raise UsageError(
+            f"track and time must name a column or more each, got {track!r} and {time!r}."
+        )
 
 
 def _check_columns(rows: pd.DataFrame, needed: Sequence[str]) -> None:

@@ -87,12 +87,14 @@ def _check(quarters: int, frames: int, size: Size, quality: int, angles: Sequenc
         raise UsageError(f"quarters={quarters}, frames={frames}: draw at least one of each")
     if min(size) < 180 or max(size) > 8192:
         raise UsageError(
-            f"size {size[0]}x{size[1]}: give a height and a width of 180 to 8192 pixels"
+            f"size must be a height and a width of 180 to 8192 pixels, got {size[0]}x{size[1]}."
         )
     if not 1 <= quality <= 100:
-        raise UsageError(f"quality {quality}: give 1 to 100")
+        raise UsageError(f"quality must be 1 to 100, got {quality}.")
     if not angles or len(set(angles)) < len(angles) or not set(angles) <= set(ANGLES):
-        raise UsageError(f"angles {tuple(angles)}: give {' or '.join(ANGLES)}, or both, each once")
+        raise UsageError(
+            f"angles must be {' or '.join(ANGLES)}, or both, each once, got {tuple(angles)}."
+        )
 
 
 def _frames(

@@ -267,12 +267,14 @@ def _extents(sizes: Sequence[Size]) -> Points:
     """(width, height) of each frame [N, 2]."""
     for size in {*sizes}:
         if min(size) < 1:
-            raise UsageError(f"size {size!r}: give (height, width) in pixels, each at least 1")
+            raise UsageError(
+                f"size must be (height, width) in pixels, each at least 1, got {size!r}."
+            )
     return np.fromiter(chain.from_iterable(sizes), float).reshape(-1, 2)[:, ::-1]
 
 
 def _check_limits(count: int, max_iou: float) -> None:
     if not isinstance(count, int) or not 0 <= count <= MAX_COUNT:
-        raise UsageError(f"count {count!r}: give a whole number from 0 to {MAX_COUNT}")
+        raise UsageError(f"count must be a whole number from 0 to {MAX_COUNT}, got {count!r}.")
     if not 0 < max_iou <= 1:
-        raise UsageError(f"max_iou {max_iou!r}: give a number above 0 and at most 1")
+        raise UsageError(f"max_iou must be a number above 0 and at most 1, got {max_iou!r}.")

@@ -58,7 +58,9 @@ def _backend() -> _Backend:
         from lmdb_reid.codec._pyturbojpeg import PyTurboJpeg
 
         return PyTurboJpeg()
-    raise UsageError(f"LMDB_REID_CODEC={wanted!r}: give simplejpeg (the default) or pyturbojpeg")
+    raise UsageError(
+        f"LMDB_REID_CODEC must be simplejpeg (the default) or pyturbojpeg, got {wanted!r}."
+    )
 
 
 _codec = _backend()
@@ -219,9 +221,11 @@ def encode(image: Pixels, *, quality: int = 95, subsampling: Subsampling = "420"
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or image.size == 0:
         raise ImageError(f"can encode uint8 [H, W, 3], not {image.dtype} {image.shape}")
     if not 1 <= quality <= 100:
-        raise UsageError(f"JPEG quality {quality}: give 1 to 100")
+        raise UsageError(f"JPEG quality must be 1 to 100, got {quality}.")
     if subsampling not in _SUBSAMPLINGS:
-        raise UsageError(f"subsampling {subsampling!r}: give one of {_SUBSAMPLINGS}")
+        raise UsageError(
+            f"subsampling must be one of {', '.join(_SUBSAMPLINGS)}, got {subsampling!r}."
+        )
     try:
         return _codec.encode(np.ascontiguousarray(image), quality, subsampling)
     except ValueError as error:

@@ -62,3 +62,5 @@ ARGUMENTS = {
     "transforms": "Use transform=.",
 }
 """Arguments that it does not have, and what to write."""
+SPLIT = {"ratio": "share", "train_size": "share", "frac": "share", "random_state": "seed"}
+"""Keywords of `split` in other libraries, and ours."""

@@ -57,7 +57,13 @@ class SampleTransform:
 
 
 def sample_transform(transform: Transform | None) -> SampleTransform | None:
-    """`transform` with what its signature says of randomness."""
+    """`transform` with what its signature says of randomness.
+
+    Raises:
+        UsageError: it cannot be called.
+    """
+    if transform is not None and not callable(transform):
+        raise UsageError(f"transform must be a function of one image, got {transform!r}.")
     return None if transform is None else SampleTransform(transform, _takes_generator(transform))
 
 

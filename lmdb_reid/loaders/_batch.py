@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import torch
 
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid._names import guessed
 from lmdb_reid.errors import UnsupportedError, UsageError
 from lmdb_reid.loaders._guesses import BATCH
@@ -81,6 +82,7 @@ class Batch(_Parts):
             return self
         return self._changed(lambda part: part.pin_memory() if part.device.type == "cpu" else part)
 
+    @known_arguments()
     def sheet(self, *, columns: int | None = None) -> Picture:
         """The images as a contact sheet, each with its label; floats of 0..1 as they are, others
         from their least value to their greatest.

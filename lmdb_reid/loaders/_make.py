@@ -163,6 +163,10 @@ def make_loader(
         len(selection),
         selection.rows,
     )
+    if batch_transform is not None and not callable(batch_transform):
+        raise UsageError(
+            f"batch_transform must be a function of (images, generator), got {batch_transform!r}."
+        )
     size = _batch_size(batch_size, order.sampler.batch_size)
     recipe = _recipe(augment, selection.crops.size, on_device)
     job = Job(

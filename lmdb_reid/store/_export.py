@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import numpy as np
 
 from lmdb_reid import _disk
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid.errors import InvalidSampleError, SourceError, UsageError, WriteError
 from lmdb_reid.progress import Progress
 from lmdb_reid.schema import Kind, Roles, Rows
@@ -46,6 +47,7 @@ _CHUNK = 256
 _MAX_NAME = 255  # bytes; of most file systems
 
 
+@known_arguments(works={"path": "folder", "dir": "folder", "layout": "to", "format": "to"})
 def export(
     store: Store,
     folder: str | os.PathLike[str],

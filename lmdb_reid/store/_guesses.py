@@ -71,3 +71,5 @@ READ_ONLY = {
     "readonly": "A store is always read-only: leave it out.",
 }
 """Arguments of `Store`."""
+ROW_OF_SHEET = {"cols": "columns", "ncols": "columns", "nrow": "columns"}
+"""Keywords of sheets in other libraries, and ours; torchvision's nrow is the length of a row."""

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+import contextlib
+import itertools
 import json
 import zlib
 from collections.abc import Mapping
@@ -51,6 +53,7 @@ from lmdb_reid.store._specs import (
 
 MAX_BYTES = 1 << 20
 """Most bytes of a manifest."""
+_LISTED = 100  # entries of a directory that are looked at for a store
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,4 +261,17 @@ def _why_not_found(path: Path) -> str:
             f"{path} holds LMDB data but no {MANIFEST}: not a sealed store (give the store's"
             f" directory)"
         )
-    return f"no store at {path}" + ("" if path.exists() else ": there is nothing of that name")
+    if not path.exists():
+        return f"no store at {path}: there is nothing of that name"
+    if not path.is_dir():
+        return f"no store at {path}: it is a file, and a store is a directory"
+    return f"no store at {path}: the directory has no {MANIFEST}.{_stores_inside(path)}"
+
+
+def _stores_inside(path: Path) -> str:
+    """A sentence that names the first store in a directory, if one is there."""
+    with contextlib.suppress(OSError):  # it may not be listed
+        for inner in sorted(itertools.islice(path.iterdir(), _LISTED)):
+            if (inner / MANIFEST).is_file():
+                return f" Did you mean {str(inner)!r}?"
+    return ""

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid._names import Guesses, guessed
 from lmdb_reid.errors import MissingExtraError, UsageError
 from lmdb_reid.schema import NO_LABEL, Kind, Roles, Rows
@@ -14,6 +15,7 @@ from lmdb_reid.store._columns import Columns
 
 _BARS = 60  # identities with a bar and a name each; more are drawn as one outline
 _LANES = 40  # identities of a timeline
+_AXES = {"ax": "axes"}  # as pandas and seaborn have it
 _BLUE, _GREY = "#4477aa", "#777777"
 _CAMERAS = ("#4477aa", "#ee6677", "#228833", "#ccbb44", "#66ccee", "#aa3377")  # Paul Tol's bright
 
@@ -44,6 +46,7 @@ class Plots:
         """The same as `identities()`."""
         return self.identities()
 
+    @known_arguments(works=_AXES)
     def identities(self, axes: Any = None) -> Any:
         """How many images each identity has, the most first.
 
@@ -76,6 +79,7 @@ class Plots:
         axes.set_title(f"{len(labels):,} identities: {spread}")
         return axes
 
+    @known_arguments(works=_AXES)
     def sizes(self, axes: Any = None) -> Any:
         """How high the boxes of persons are in their frames, in pixels; of a store without boxes,
         its images.

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 _IDS = frozenset({"id", "index"})  # what pandas calls the ids, where a table has them
 _KIND = "kind"
+_SHOWN = 200  # characters of an expression that a message repeats
 
 
 def query(ids: Ids, columns: Columns, expression: str | None, equal: Mapping[str, Any]) -> Rows:
@@ -87,14 +88,14 @@ def _mask(ids: Ids, columns: Columns, expression: str) -> npt.NDArray[np.bool_]:
         found = table.eval(evaluated, engine="python", local_dict={}, global_dict={})
     except Exception as error:  # pandas raises whatever its parser, numpy or a dtype raises
         raise UsageError(
-            f"query {expression!r} cannot be evaluated: {type(error).__name__}: {error}. Columns:"
-            f" {', '.join(columns)}."
+            f"query {_shown(expression)} cannot be evaluated: {_reason(expression, error)}."
+            f" Columns: {', '.join(columns)}."
         ) from None
     mask = np.asarray(found)
     if mask.dtype != bool or mask.shape != (len(ids),):
         raise UsageError(
             f"query must be true or false for each sample, got {type(found).__name__}:"
-            f" {expression!r}. Compare with a value, as in 'label == 3'."
+            f" {_shown(expression)}. Compare with a value, as in 'label == 3'."
         )
     return mask
 
@@ -132,11 +133,30 @@ def _parsed(expression: str) -> ast.Expression | None:
         return None  # pandas' dialect has more than Python's
 
 
+def _reason(expression: str, error: Exception) -> str:
+    """Why an expression is none, in Python's words; pandas' speak of libraries and places in it."""
+    try:
+        ast.parse(_replaced(expression.replace("`", ""), {"&": "and", "|": "or"}), mode="eval")
+    except SyntaxError as wrong:
+        return wrong.msg
+    except (ValueError, RecursionError, MemoryError):
+        return "it is too deep"
+    return f"{type(error).__name__}: {error}"
+
+
+def _shown(expression: str) -> str:
+    """An expression in quotation marks, its middle left out where it is long."""
+    half = _SHOWN // 2
+    if len(expression) > _SHOWN:
+        expression = f"{expression[:half]} ... {expression[-half:]}"
+    return repr(expression)
+
+
 def _check_assigns_nothing(expression: str) -> None:
     if any(operator == "=" and not depth for _, operator, depth in _operators(expression)):
         raise UsageError(
-            f"query must be a condition, got an assignment: {expression!r}. Did you mean"
-            f" {_replaced(expression, {'=': '=='})!r}?"
+            f"query must be a condition, got an assignment: {_shown(expression)}. Did you mean"
+            f" {_shown(_replaced(expression, {'=': '=='}))}?"
         )
 
 
@@ -152,8 +172,8 @@ def _check_names(names: set[str], columns: Columns, expression: str) -> None:
     for name in sorted(names - set(columns) - _IDS - {"Kind"}):
         hint = did_you_mean(name, ["id", *columns])
         raise UsageError(
-            f"query {expression!r} names a column {name!r}, which does not exist.{hint} Columns:"
-            f" id, {', '.join(columns)}."
+            f"query {_shown(expression)} names a column {name!r}, which does not exist.{hint}"
+            f" Columns: id, {', '.join(columns)}."
         )
 
 
@@ -191,7 +211,7 @@ def _kind(expression: str, name: str) -> int:
         rule = ", ".join(f"{title!r} ({number})" for number, title in enumerate(titles))
         hint = did_you_mean(name.lower(), titles)
         raise UsageError(
-            f"query {expression!r}: kind must be one of {rule}, got {name!r}.{hint}"
+            f"query {_shown(expression)}: kind must be one of {rule}, got {name!r}.{hint}"
         ) from None
 
 
@@ -210,12 +230,12 @@ def _check_types(table: pd.DataFrame, tree: ast.Expression, expression: str) -> 
                 continue
             if texts and table[name].dtype.kind in "iuf":
                 raise UsageError(
-                    f"query {expression!r}: {name} holds numbers, not {texts[0]!r}. Leave the"
+                    f"query {_shown(expression)}: {name} holds numbers, not {texts[0]!r}. Leave the"
                     " quotation marks out."
                 )
             if numbers and table[name].dtype.kind == "O":
                 raise UsageError(
-                    f"query {expression!r}: {name} holds text, not the number {numbers[0]!r}:"
+                    f"query {_shown(expression)}: {name} holds text, not the number {numbers[0]!r}:"
                     f" write '{numbers[0]!r}'."
                 )
 

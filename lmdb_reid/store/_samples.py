@@ -9,10 +9,12 @@ import numpy as np
 import numpy.typing as npt
 
 from lmdb_reid import pictures
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid._names import Guesses, guessed
 from lmdb_reid.errors import UsageError
 from lmdb_reid.schema import Kind, Rows
 from lmdb_reid.store._columns import Columns
+from lmdb_reid.store._guesses import ROW_OF_SHEET
 from lmdb_reid.store._ids import Ids
 from lmdb_reid.store._manifest import Manifest
 from lmdb_reid.store._notebook import samples_html
@@ -63,6 +65,7 @@ class Samples(Sequence[Sample]):
         labels: Rows = self.store.columns["label"][self.rows]
         return labels
 
+    @known_arguments(works=ROW_OF_SHEET)
     def sheet(self, *, columns: int | None = None) -> pictures.Picture:
         """A contact sheet of all of them, each with its label (or kind) and the end of its id.
 

@@ -19,7 +19,7 @@ from lmdb_reid.store import _query, _samples, _tables
 from lmdb_reid.store._columns import Columns
 from lmdb_reid.store._description import Description, describe
 from lmdb_reid.store._export import export as export_store
-from lmdb_reid.store._guesses import CLASS, READ_ONLY, STORE
+from lmdb_reid.store._guesses import CLASS, READ_ONLY, ROW_OF_SHEET, STORE
 from lmdb_reid.store._ids import Ids
 from lmdb_reid.store._lookup import Lookup
 from lmdb_reid.store._notebook import store_html
@@ -170,6 +170,7 @@ class Store(Lookup, metaclass=_Suggesting):
             return self.at(int(sample))
         return _samples.select(self, sample)
 
+    @known_arguments(works={"k": "n", "count": "n"})
     def head(self, n: int = 5) -> Samples:
         """The first `n` samples."""
         return self[: max(0, n)]
@@ -209,6 +210,7 @@ class Store(Lookup, metaclass=_Suggesting):
         """
         return _query.query(self.ids, self.columns, expression, equal)
 
+    @known_arguments(works=ROW_OF_SHEET)
     def sheet(self, samples: Any = None, *, columns: int | None = None) -> pictures.Picture:
         """A contact sheet of samples: each with its label (or kind) and the end of its id.
 
@@ -233,6 +235,7 @@ class Store(Lookup, metaclass=_Suggesting):
 
     export = export_store
 
+    @known_arguments()
     def verify(self, *, deep: bool = False, progress: Progress | None = None) -> Verification:
         """Check every checksum of the store; with `deep`, decode every image too. See
         `Verification`. `progress` is called with the samples that were checked.

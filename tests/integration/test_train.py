@@ -179,7 +179,7 @@ def test_a_split_with_query_and_gallery_ends_with_map(store: Path, tmp_path: Pat
         (["--store", "STORE", "--split", "s.json", "--fold", "1"], 2, "--split says who is"),
         ([], 2, "--store STORE is required, or --train-meta CSV with"),
         (["--store", "none.lmdb"], 1, "no store at"),
-        (["--store", "STORE", "--fold", "5"], 2, "fold 5 of 5"),
+        (["--store", "STORE", "--fold", "5"], 2, "fold must be 0 to 4, one of 5 folds, got 5"),
         (["--store", "STORE", "--folds", "9"], 2, "there are 10"),
         (["--store", "STORE", "--max-epochs", "0"], 2, "--max-epochs must be at least 1, got 0"),
         (["--store", "STORE", "--", "--data.nosuch", "1"], 2, "--data.nosuch"),

@@ -101,6 +101,11 @@ def run(args: argparse.Namespace) -> int:
     """Train, and print what came of it."""
     if args.max_epochs is not None and args.max_epochs < 1:
         raise UsageError(f"--max-epochs must be at least 1, got {args.max_epochs}")
+    if args.settings and not args.settings[0].startswith("-"):
+        raise UsageError(
+            f"unexpected argument {args.settings[0]!r}\ntip: a store is given as --store"
+            f" {args.settings[0]}. For all options: lmdb-reid train --help"
+        )
     if not (args.store or args.resume or args.settings or (args.train_meta and args.img_root)):
         raise UsageError("--store STORE is required, or --train-meta CSV with --img-root FRAMES")
     if args.split is not None and (args.folds is not None or args.fold is not None):

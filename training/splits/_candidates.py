@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lmdb_reid._names import did_you_mean
 from lmdb_reid.errors import UnknownColumnError
 from lmdb_reid.schema import Roles, Rows
 from training.splits._split import Split
@@ -50,7 +51,10 @@ class Candidates:
         """
         if name not in self.columns:
             there = ", ".join(self.columns) or "none"
-            raise UnknownColumnError(f"no column {name!r} to split by; there are: {there}")
+            raise UnknownColumnError(
+                f"no column {name!r} to split by.{did_you_mean(name, self.columns)} There are:"
+                f" {there}."
+            )
         return self.columns[name]
 
     @property

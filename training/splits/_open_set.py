@@ -189,7 +189,7 @@ def shuffle(values: Sequence[int], seed: int) -> list[int]:
 def check_fold(fold: int, n_folds: int) -> None:
     """Refuse a fold that is none of `n_folds`."""
     if not 0 <= fold < n_folds:
-        raise UsageError(f"fold {fold} of {n_folds}: give 0 to {n_folds - 1}")
+        raise UsageError(f"fold must be 0 to {n_folds - 1}, one of {n_folds} folds, got {fold}.")
 
 
 def _held_out(shuffled: list[int], start: int, count: int) -> Labels:

@@ -435,9 +435,9 @@ def test_the_shared_generator_is_neither_used_nor_advanced() -> None:
 
 @pytest.mark.parametrize("count", [-1, 1001, 10**9, 1.0, "2", None])
 def test_a_count_that_cannot_be_meant_is_refused(count: object) -> None:
-    with pytest.raises(UsageError, match="give a whole number from 0 to 1000"):
+    with pytest.raises(UsageError, match="must be a whole number from 0 to 1000"):
         background_boxes([], FULL_HD, seed=0, frame_key="f", count=count)  # type: ignore[arg-type]
-    with pytest.raises(UsageError, match="give a whole number from 0 to 1000"):
+    with pytest.raises(UsageError, match="must be a whole number from 0 to 1000"):
         partial_boxes(PERSON, FULL_HD, seed=0, sample_id="f#0", count=count)  # type: ignore[arg-type]
 
 

@@ -166,3 +166,23 @@ def test_every_public_call_names_the_nearest_argument(package: Any, name: str) -
 @pytest.mark.parametrize("package", [builders, training, lmdb_reid])
 def test_dir_of_a_package_is_its_list(package: Any) -> None:
     assert set(dir(package)) == set(package.__all__) - {"__version__"}
+
+
+@pytest.mark.parametrize(
+    ("line", "answer"),
+    [
+        ("from lmdb_reid import Stroe", "Did you mean 'Store'?"),
+        ("from lmdb_reid import Store, open", r"Use Store\(path\)"),
+        ("from builders import AtmaCupp", "Did you mean 'AtmaCup'?"),
+        ("from training import Splt", "Did you mean 'Split'?"),
+    ],
+)
+def test_a_wrong_import_is_answered_with_the_right_name(line: str, answer: str) -> None:
+    with pytest.raises(ImportError, match=answer):
+        exec(line, {})
+
+
+def test_a_package_can_be_asked_for_names_that_it_lacks() -> None:
+    assert not hasattr(lmdb_reid, "Stroe")
+    assert getattr(lmdb_reid, "Stroe", None) is None
+    exec("from lmdb_reid import cli, Store", {})  # a module that nothing has imported yet

@@ -202,7 +202,7 @@ def test_what_cannot_be_encoded(pixels: np.ndarray) -> None:
 
 @pytest.mark.parametrize("quality", [0, 101, -5])
 def test_qualities_that_are_none(quality: int, picture: Pictures) -> None:
-    with pytest.raises(UsageError, match="give 1 to 100"):
+    with pytest.raises(UsageError, match="must be 1 to 100, got"):
         codec.encode(picture(), quality=quality)
 
 

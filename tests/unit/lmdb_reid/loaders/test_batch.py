@@ -12,6 +12,7 @@ import torch
 
 from lmdb_reid import Batch, Loader, LRUCache, PKSampler, ReIDDataset, Store, make_loader
 from lmdb_reid.errors import UnknownArgumentError, UnknownNameError, UnsupportedError, UsageError
+from lmdb_reid.loaders._batch import BatchResult, Damaged, Timings
 
 Loaders = Callable[..., Loader]
 
@@ -29,6 +30,23 @@ def test_a_batch_knows_its_ids(engine: str, dataset: ReIDDataset, loader: Loader
     for same in (first.to("cpu"), first._replace(labels=first.labels), first.pin_memory()):
         assert same.ids == first.ids
     assert pickle.loads(pickle.dumps(first)).ids == first.ids
+
+
+def test_torch_pins_batches_and_results_with_all_that_they_carry(
+    batch: Batch, dataset: ReIDDataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As torch's DataLoader does where there is a GPU, with a stand-in for page-locked memory."""
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor, *_: tensor.clone())
+    pin = torch.utils.data._utils.pin_memory.pin_memory
+    pinned = pin(Batch(*batch, {"camera": batch.labels + 1}, batch._named))
+    assert isinstance(pinned, Batch) and pinned.images is not batch.images
+    assert pinned.ids == batch.ids
+    assert torch.equal(pinned.columns["camera"], batch.labels + 1)
+    result = BatchResult(batch.images, [Damaged(1, 5)], Timings(cached=2))
+    moved = pin(result)
+    assert moved.images is not batch.images and torch.equal(moved.images, batch.images)
+    assert (moved.damaged, moved.timings) == ([Damaged(1, 5)], Timings(cached=2))
 
 
 def test_ids_stay_when_pixels_are_converted(dataset: ReIDDataset, loader: Loaders) -> None:

@@ -239,6 +239,31 @@ def test_queries_that_are_none(expression: str, store_path: Path) -> None:
         Store(store_path).query(expression)
 
 
+def test_a_long_query_is_repeated_in_part(store_path: Path) -> None:
+    with Store(store_path) as store:
+        for query in ("label == 3 or " * 400 + "labl == 4", "(" * 3000, "label == 'x' or " * 400):
+            with pytest.raises(UsageError) as caught:
+                store.query(query)
+            assert len(str(caught.value)) < 700 and " ... " in str(caught.value)
+
+
+def test_a_query_that_breaks_off_is_answered_in_pythons_words(store_path: Path) -> None:
+    with Store(store_path) as store, pytest.raises(UsageError, match="evaluated: invalid syntax"):
+        store.query("label == 3 and")
+
+
+def test_a_folder_of_stores_names_one(store_path: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "a_file").write_text("")
+    shutil.copytree(store_path, tmp_path / "stores" / "one.lmdb")
+    with pytest.raises(StoreNotFoundError, match=r"the directory has no manifest\.json\.$"):
+        Store(tmp_path / "empty")
+    with pytest.raises(StoreNotFoundError, match=r"Did you mean '.*one\.lmdb'\?$"):
+        Store(tmp_path / "stores")
+    with pytest.raises(StoreNotFoundError, match="it is a file, and a store is a directory"):
+        Store(tmp_path / "a_file")
+
+
 def test_a_contact_sheet_of_ids_and_rows(store_path: Path) -> None:
     store = Store(store_path)
     by_id = store.sheet(["f000#001", "f001#002"], columns=2)

@@ -233,7 +233,7 @@ def test_a_store_of_another_bbox_mode_is_refused(data: Data, split: Split) -> No
 def test_more_folds_than_labels_allow(data: Data) -> None:
     with pytest.raises(UsageError, match="need 12, and there are 11"):
         build_open_set_splits_cv(store=data.store, n_folds=6)
-    with pytest.raises(UsageError, match="fold 5 of 5"):
+    with pytest.raises(UsageError, match="fold must be 0 to 4, one of 5 folds, got 5"):
         build_open_set_splits_cv(**data.given, fold_idx=5)
 
 

@@ -75,8 +75,8 @@ def test_neither_order_nor_number_of_samples_moves_a_label() -> None:
         ({"n_folds": 4, "unknown_per_fold": 3}, "need 12, and there are 11"),
         ({"n_folds": 0}, "n_folds and unknown_per_fold must be 1 or more; got 0 and 2"),
         ({"unknown_per_fold": 0}, "must be 1 or more; got 5 and 0"),
-        ({"fold": 5}, "fold 5 of 5: give 0 to 4"),
-        ({"fold": -1}, "fold -1 of 5"),
+        ({"fold": 5}, "fold must be 0 to 4, one of 5 folds, got 5."),
+        ({"fold": -1}, "one of 5 folds, got -1"),
         ({"n_folds": 1, "unknown_per_fold": 11}, "none is left to train on"),
     ],
 )

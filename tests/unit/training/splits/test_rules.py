@@ -119,7 +119,12 @@ def test_several_columns_make_a_group_together() -> None:
 
 @pytest.mark.parametrize(
     ("n_folds", "fold", "message"),
-    [(1, 0, "2 to 3"), (4, 0, "2 to 3"), (2, 2, "fold 2 of 2"), (2, -1, "fold -1")],
+    [
+        (1, 0, "2 to 3"),
+        (4, 0, "2 to 3"),
+        (2, 2, "0 to 1, one of 2 folds, got 2"),
+        (2, -1, "got -1"),
+    ],
 )
 def test_group_folds_out_of_range_are_refused(n_folds: int, fold: int, message: str) -> None:
     with pytest.raises(UsageError, match=message):
@@ -127,7 +132,7 @@ def test_group_folds_out_of_range_are_refused(n_folds: int, fold: int, message: 
 
 
 def test_a_column_that_is_missing_is_named_beside_those_that_are_there() -> None:
-    with pytest.raises(UnknownColumnError, match=r"'nosuch'.*there are: group"):
+    with pytest.raises(UnknownColumnError, match=r"'nosuch'.*There are: group"):
         by_group(grouped(ints(0, 1)), group="nosuch")
     with pytest.raises(UnknownColumnError, match="there are: none"):
         given(Candidates(labels=ints(0)))
