@@ -134,7 +134,7 @@ def test_group_folds_out_of_range_are_refused(n_folds: int, fold: int, message: 
 def test_a_column_that_is_missing_is_named_beside_those_that_are_there() -> None:
     with pytest.raises(UnknownColumnError, match=r"'nosuch'.*There are: group"):
         by_group(grouped(ints(0, 1)), group="nosuch")
-    with pytest.raises(UnknownColumnError, match="there are: none"):
+    with pytest.raises(UnknownColumnError, match="There are: none"):
         given(Candidates(labels=ints(0)))
 
 
