@@ -83,7 +83,8 @@ def test_every_block_runs_in_the_order_of_the_page(
     for language, block in BLOCKS:
         if language == "python":
             exec(compile(block, "README.md", "exec"), names)
-        for words in lines(block) if language == "bash" else ():
+        for line in lines(block) if language == "bash" else ():
+            words = line
             if words[0] == "pip":
                 assert words[1] == "install"
                 continue  # below
