@@ -231,8 +231,8 @@ def cut(
 def outside(box: Box, size: Size) -> str:
     """Why a box that lies wholly outside its frame of (height, width) cannot be used."""
     return (
-        f"the box x={box.x:g} y={box.y:g} w={box.w:g} h={box.h:g} lies outside the"
-        f" {size[1]}x{size[0]} frame"
+        f"the box x={box.x:g} y={box.y:g} w={box.w:g} h={box.h:g} is outside"
+        f" the {size[1]}x{size[0]} frame"
     )
 
 

@@ -115,7 +115,7 @@ def check_frames(frames: Frames) -> None:
         DuplicateSampleError: two frames have one key, or a frame has two whole-picture rows.
         InvalidSampleError: a key gives ids that no store can hold.
         SourceError: the frames are not in the order of their keys, one has over 10,000 boxes, or
-            all boxes lie within 0..1 and are not said to be shares of their frames.
+            all boxes are within 0..1 and are not said to be shares of their frames.
     """
     if not frames.relative:
         _check_pixels(frames.rows.box)
@@ -150,9 +150,9 @@ def _check_pixels(box_N4: npt.NDArray[np.float64]) -> None:
     known = box_N4[~np.isnan(box_N4[:, 0])]
     if known.size and (np.abs(known) <= 1).all() and (known % 1).any():
         raise SourceError(
-            f"boxes must be in pixels; all {len(known):,} lie within 0..1, as shares of their"
-            " frame. Multiply x and w by the frame's width, y and h by its height; or, of a csv of"
-            " your own, give --boxes normalised"
+            f"boxes must be in pixels; all {len(known):,} are within 0..1, as shares of"
+            " their frame. Multiply x and w by the frame's width, y and h by its height;"
+            " or, for your own csv, use --boxes normalised"
         )
 
 

@@ -132,8 +132,8 @@ def build_job(
             writer.attach(_REPORT, report.to_json())
         elif writer.source.get("frames") != stamps:
             raise ResumeError(
-                "cannot resume: a frame changed, or was touched, since the build was begun;"
-                " give --overwrite"
+                "cannot resume: a frame changed, or was touched, since the build was begun."
+                " Use --overwrite"
             )
         path = writer.seal()
     return _report_of(path, began, report)
@@ -254,14 +254,14 @@ def _count_earlier(frames: Frames, marks: Mapping[str, Any], medium: Medium, tal
     gone = marks.keys() - {*frames.keys}
     if gone:
         raise ResumeError(
-            f"cannot resume: {min(gone)} was cut already, but is no frame of the source any more;"
-            " put it back, or give --overwrite"
+            f"cannot resume: {min(gone)} was cut already, but the source has no such"
+            " frame any more. Restore it, or use --overwrite"
         )
     for key, note in marks.items():
         if tuple(note["stamp"]) != medium.stamp(key):
             raise ResumeError(
-                f"cannot resume: {medium.name(key)} changed, or was touched, since the build was"
-                " begun; give --overwrite"
+                f"cannot resume: {medium.name(key)} changed, or was touched, since the build"
+                " was begun. Use --overwrite"
             )
         kinds = {int(kind): count for kind, count in note["kinds"]}
         skipped = [Rejected(*row) for row in note["skipped"]]

@@ -79,7 +79,7 @@ def _unfit(path: Path, job: Job) -> str | None:
             build: Mapping[str, Any] = store.manifest.build
             places: Mapping[str, Any] = store.manifest.source
     except StoreNotFoundError:
-        return "there is none"
+        return "it is missing"
     except StoreDamagedError as error:
         return str(error)  # whatever else is wrong may pass, and the store be good
     wanted = json.loads(json.dumps(job.fingerprint))  # as the manifest's were
@@ -111,9 +111,11 @@ def _lock(path: Path) -> Iterator[None]:
             held.enter_context(_disk.lock(lock, wait=True))
         except OSError as error:
             raise StoreWriteError(
-                f"{path.parent} cannot be written ({error.strerror}), where the store would be"
-                " built: name another folder (cache_dir), or give a store that is built already"
-                " (store)",
+                (
+                    f"{path.parent} cannot be written ({error.strerror}), where the store"
+                    " would be built. Choose another folder (cache_dir), or pass an existing"
+                    " store (store)"
+                ),
                 path=path.parent,
             ) from None
         yield

@@ -74,7 +74,7 @@ def recognised(root: Path) -> tuple[str, str]:
         UsageError: none has, or two have. A source that cannot be used is passed over.
     """
     if not root.is_dir():
-        raise UsageError(f"--root must be a folder, and {root} is none")
+        raise UsageError(f"--root must be a folder, got {root}")
     sources: list[tuple[str, type[Source]]] = []
     for name in source_names():
         with contextlib.suppress(UsageError, ModuleNotFoundError):
@@ -83,12 +83,12 @@ def recognised(root: Path) -> tuple[str, str]:
     if not found:
         raise UsageError(
             f"no format fits {root}: they are {', '.join(source_names())}."
-            f"{_elsewhere(sources, root)} Give --format, and for anything else --format csv with"
+            f"{_elsewhere(sources, root)} Use --format, and for anything else --format csv with"
             " --columns"
         )
     if len(found) > 1:
         both = "; ".join(f"{name}, for {why}" for name, why in found)
-        raise UsageError(f"{len(found)} formats fit {root}: {both}. Give --format")
+        raise UsageError(f"{len(found)} formats fit {root}: {both}. Choose one with --format")
     return found[0]
 
 
@@ -109,7 +109,7 @@ def _elsewhere(sources: Sequence[tuple[str, type[Source]]], root: Path) -> str:
 
     for place in islice(places_near(root), _LOOKED_AT):
         for name, why in _fitting(sources, place):
-            return f" {place} may be meant, as {name}, for {why}: give --root {place}."
+            return f" {place} may be meant, as {name}, for {why}. Use --root {place}."
     return ""
 
 

@@ -14,8 +14,8 @@ from builders.columns import Ints
 from builders.sources import Frames, Listing, Rejected
 from lmdb_reid.schema import NO_LABEL
 
-REPEATED = "the same box with the same label stands in its frame already"
-DOUBLED = "its label stands twice in its frame, in different boxes"
+REPEATED = "its frame has the same box with the same label already"
+DOUBLED = "its label occurs twice in its frame, in different boxes"
 
 _Bools = npt.NDArray[np.bool_]
 

@@ -144,7 +144,7 @@ class SourceContract:
         except UsageError as error:
             assert "--" in str(error), error
         else:
-            raise AssertionError("a source that needs no option at all reads from where?")
+            raise AssertionError("a source must need at least one option, got none")
 
     def test_an_empty_folder_is_not_recognised(self, source: Source, tmp_path: Path) -> None:
         """Nor one that is not there."""

@@ -108,7 +108,7 @@ def _check_columns(rows: pd.DataFrame, needed: Sequence[str]) -> None:
         present = ", ".join(map(str, rows.columns))
         raise SourceError(f"rows lack the columns {', '.join(missing)}: there are {present}")
     if "fate" in rows.columns:
-        raise SourceError("a column is called 'fate', where cleaning writes its own: rename it")
+        raise SourceError("a column must not be called 'fate', since cleaning adds one. Rename it")
 
 
 def _numbers(rows: pd.DataFrame, name: str) -> _Floats:

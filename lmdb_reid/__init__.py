@@ -48,7 +48,7 @@ _ANSWERS = {
     "RandomIdentitySampler": "Use PKSampler(dataset, p, k).",
     "build": _BUILD,
     "build_store": _BUILD,
-    "builders": "It is a package of its own: `import builders`.",
+    "builders": "It is a separate package: `import builders`.",
     "create": "Use StoreWriter(path).",
     "load": _OPEN,
     "load_store": _OPEN,
@@ -57,7 +57,7 @@ _ANSWERS = {
     "open_store": _OPEN,
     "read": _OPEN,
     "show_versions": "Use `lmdb-reid doctor`, which prints them.",
-    "training": "It is a package of its own: `import training`.",
+    "training": "It is a separate package: `import training`.",
     "verify": "Use Store(path).verify(), or `lmdb-reid verify`.",
     "version": "Use lmdb_reid.__version__.",
 }

@@ -84,7 +84,8 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[io.BufferedWriter]:
     try:
         if path.exists() and not path.is_file():  # a rename would put a file in a device's place
             raise WriteError(
-                f"{path} cannot be written: it is no file. Give another name", path=path
+                f"{path} cannot be written: it is not a regular file. Choose another name",
+                path=path,
             )
         make_folder(path.parent)
         with _whole(path) as file:
@@ -129,7 +130,7 @@ def lock(path: Path, *, wait: bool) -> Iterator[None]:
                 except OSError as error:
                     if error.errno not in _NO_LOCKS:
                         raise
-                    why = f"its file system gives no locks: {error.strerror}"
+                    why = f"its file system supports no locks: {error.strerror}"
                     raise OSError(error.errno, f"{why}; take a folder on another one") from None
             if _has_name(descriptor, path):
                 yield

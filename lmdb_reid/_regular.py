@@ -31,7 +31,7 @@ def opened(file: Path) -> Iterator[tuple[int, int]]:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
-            raise ValueError("it is no regular file")
+            raise ValueError("it is not a regular file")
         yield descriptor, status.st_size
     finally:
         os.close(descriptor)

@@ -80,7 +80,7 @@ class Picture:
                 picture.save(file)
             except ValueError:
                 raise UsageError(
-                    f"cannot save a picture as {file.name!r}: give a name that ends in .jpg or .png"
+                    f"a picture's name must end in .jpg or .png, got {file.name!r}"
                 ) from None
         return file
 

@@ -90,13 +90,13 @@ def load_checkpoint(
         raise UsageError(f"no checkpoint at {file}") from None
     except _BROKEN as error:
         why = str(error).partition("\n")[0] or type(error).__name__
-        raise UsageError(f"{file} is no checkpoint of lmdb-reid train: {why}") from None
+        raise UsageError(f"{file} is not a checkpoint of lmdb-reid train: {why}") from None
     read = saved.get(DATA, {})
     size, normalize = size or read.get("size"), normalize or read.get("normalize")
     if size is None or normalize is None:
         raise UsageError(
-            f"{file} does not say how images are read: give the size and normalize that it was"
-            " trained on (--size, --normalize)"
+            f"{file} does not say how images are read. Pass the size and normalize that"
+            " it was trained on (--size, --normalize)"
         )
     moments = DeviceConfig(normalize=normalize).moments
     assert moments is not None

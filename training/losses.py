@@ -38,11 +38,13 @@ class ArcFace(nn.Module):
     ) -> None:
         super().__init__()
         if classes < 1 or embedding < 1:
-            raise UsageError(f"classes={classes}, embedding={embedding}: give 1 or more of each")
+            raise UsageError(
+                f"classes and embedding must be at least 1, got {classes} and {embedding}"
+            )
         if not (scale > 0 and math.isfinite(scale)):
-            raise UsageError(f"scale={scale}: give a finite number above 0")
+            raise UsageError(f"scale must be a finite number above 0, got {scale}")
         if not 0 <= margin <= math.pi / 2:
-            raise UsageError(f"margin={margin}: give an angle in radians from 0 to pi/2")
+            raise UsageError(f"margin must be an angle in radians from 0 to pi/2, got {margin}")
         self.scale = scale
         self.margin = margin
         self.directions = nn.Parameter(torch.empty(classes, embedding))

@@ -48,8 +48,8 @@ class Embedder(nn.Module):
         """
         if not images.is_floating_point():
             raise UsageError(
-                f"images must be floats; got {images.dtype}. Give normalize= to the loader, or to"
-                " Loading"
+                f"images must be floats, got {images.dtype}. Pass normalize= to the loader,"
+                " or to Loading"
             )
         # Loaders give channels-last memory, which is faster on CUDA. On a CPU oneDNN (torch 2.13,
         # with AVX-512 and without) kills the process in the backward pass of a narrow strided

@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         size = parse_size(settings.pop("size"))
         if size is None:
-            raise UsageError("size native: a drawn game has no size of its own; give HxW")
+            raise UsageError("--size must be HxW for a drawn game, got native")
         game = draw_game(settings.pop("out"), size=size, **settings)
     except LmdbReidError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -65,7 +65,7 @@ def draw_game(
     train_meta, img_root = out / "train_meta.csv", out / "images"
     if train_meta.exists() and not overwrite:
         raise WriteError(
-            f"{train_meta} is there already: choose another folder, or overwrite it",
+            f"{train_meta} already exists. Choose another folder, or use overwrite",
             path=train_meta,
         )
     rows = [COLUMNS]

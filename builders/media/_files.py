@@ -62,7 +62,7 @@ class Files:
         for (key, one), (next_key, other) in pairwise(pairs):
             if key == next_key:
                 raise DuplicateSampleError(
-                    f"{root / one} and {root / other} would give samples the same ids: {key}"
+                    f"{root / one} and {root / other} would lead to the same ids: {key}"
                 )
         return cls(root, TextMap(pairs))
 

@@ -141,7 +141,7 @@ class Videos:
             if index.is_cut:
                 reason += ", and it was cut short behind the last one"
             elif at == index.count and not first:
-                reason += ". Give --first-frame 1 if they are counted from 1"
+                reason += ". Use --first-frame 1 if they are counted from 1"
             raise ImageError(reason)
 
 
@@ -294,7 +294,7 @@ def _pixels(frame: VideoFrame, index: VideoIndex) -> Pixels:
         image = np.ascontiguousarray(np.rot90(image, index.turns))
     if image.shape[:2] != index.size:
         raise ImageError(
-            f"it is {image.shape[1]}x{image.shape[0]}, where the video began with"
+            f"it is {image.shape[1]}x{image.shape[0]}, but the video began with"
             f" {index.size[1]}x{index.size[0]}"
         )
     return image

@@ -71,7 +71,9 @@ class VideoIndex:
         assert self.pts is not None
         at = -1 if pts is None else int(np.searchsorted(self.pts, pts))
         if not 0 <= at < self.count or self.pts[at] != pts:
-            raise ImageError("the decoder gives a frame of a time that the container has not")
+            raise ImageError(
+                "the decoder returned a frame at a time that the container does not have"
+            )
         return at
 
 

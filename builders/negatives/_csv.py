@@ -96,9 +96,9 @@ def load_negatives_from_csv(
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:  # pandas' parser errors and UnicodeDecodeError are ValueErrors
-        raise SourceError(f"{path} is no usable csv: {error}") from None
+        raise SourceError(f"{path} is not a usable csv: {error}") from None
     if not isinstance(table.index, pd.RangeIndex):  # pandas' way with rows longer than the head
-        raise SourceError(f"{path} is no usable csv: its rows have more cells than its head")
+        raise SourceError(f"{path} is not a usable csv: its rows have more cells than its header")
     needed = _BY_ID if by_id and not {*FRAME_FIELDS} & {*table.columns} else _NEEDED
     missing = [name for name in needed if name not in table.columns]
     if missing:
@@ -142,6 +142,6 @@ def _refuse(path: Path, table: pd.DataFrame, name: str, bad: Any, wanted: str) -
     if bad.any():
         at = int(np.argmax(bad))
         raise SourceError(
-            f"{path}, line {at + FIRST_LINE}: {name} is {str(table[name].iloc[at])!r}, which is no"
-            f" {wanted}"
+            f"{path}, line {at + FIRST_LINE}: {name} is"
+            f" {str(table[name].iloc[at])!r}, which is not a {wanted}"
         )

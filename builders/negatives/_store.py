@@ -61,7 +61,7 @@ def _frames(store: Store, img_root: str | os.PathLike[str] | None) -> tuple[Path
     """The folder of the frames, and each image's name by its stem."""
     folder = img_root or store.manifest.source.get("img_root")
     if folder is None:
-        raise UsageError(f"{store.path} does not say where its frames are: give --img-root DIR")
+        raise UsageError(f"{store.path} does not say where its frames are. Use --img-root DIR")
     return Path(folder), images_by_stem(Path(folder))
 
 

@@ -128,8 +128,8 @@ def pictures_at(img_root: Path, first_frame: int | None, usable: pd.DataFrame) -
     of_each = usable[["quarter", "angle", "session"]].drop_duplicates()
     if only and len(of_each) > 1:
         raise SourceError(
-            f"one video must be of one quarter, angle and session; the csv names {len(of_each)}."
-            " Give --img-root a folder of videos that are called"
+            f"one video must be of one quarter, angle and session; got {len(of_each)} in"
+            " the csv. Use --img-root with a folder of videos called"
             " {quarter}__{angle}__{session:02d}.mp4"
         )
     numbers = usable["frame"].to_numpy(np.int64)

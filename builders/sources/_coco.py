@@ -75,13 +75,13 @@ class Coco:
         add(
             "--identity",
             metavar="NAME",
-            help="of an annotation or its attributes (default: track_id where there is any)",
+            help="of an annotation or its attributes (default: track_id, if there is any)",
         )
         add(
             "--classes",
             metavar="NAMES",
             default="",
-            help="categories, by name or number (default: person where there is one, else all)",
+            help="categories, by name or number (default: person if there is one, else all)",
         )
 
     @classmethod
@@ -139,7 +139,7 @@ class Coco:
             if skipped[row]:
                 continue
             if note.get("iscrowd"):
-                dropped[row] = "it stands for a crowd (iscrowd)"
+                dropped[row] = "it marks a crowd (iscrowd)"
             elif wanted is not None and note.get("category_id") not in wanted:
                 dropped[row] = "its category is not among those that are taken (--classes)"
             elif images[note["image_id"]][0] in absent:

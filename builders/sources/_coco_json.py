@@ -46,7 +46,7 @@ def read_document(path: Path) -> tuple[dict[str, Any], str]:
     except FileNotFoundError:
         raise SourceNotFoundError(f"no json at {path} (--annotations)") from None
     except (OSError, ValueError, RecursionError) as error:
-        raise SourceError(f"{path} is no usable json: {error}") from None
+        raise SourceError(f"{path} is not a usable json: {error}") from None
     for name in ("images", "annotations"):
         if not isinstance(document, dict) or not isinstance(document.get(name), list):
             has = some_of(sorted(document)) if isinstance(document, dict) else "a list"
@@ -75,7 +75,7 @@ def images_of(images: Iterable[Any]) -> dict[Any, Image]:
             raise SourceError(f"an image's id must be a number or a text, got {number!r}")
         if number in found:
             raise DuplicateSampleError(
-                f"an image's id must stand once; {number} is that of {found[number][0]} and {path}"
+                f"an image's id must be unique; {number} is that of {found[number][0]} and {path}"
             )
         found[number] = (path.removeprefix("./"), image.get("video_id"))
     return found

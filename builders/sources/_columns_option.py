@@ -59,8 +59,8 @@ class ColumnRoles:
         box = {*self.one} & (_SIDES | _CORNERS)
         if box not in (set(), _SIDES, _CORNERS):
             raise UsageError(
-                "--columns must name x, y, w, h, or x, y, x2, y2, or none of them where images are"
-                f" crops already; got {', '.join(sorted(box))}"
+                "--columns must name x, y, w, h, or x, y, x2, y2, or none of them if images"
+                f" are crops already, got {', '.join(sorted(box))}"
             )
 
     @classmethod
@@ -80,7 +80,7 @@ class ColumnRoles:
                 near = difflib.get_close_matches(role, ROLES, n=1)
                 hint = f" Did you mean {near[0]!r}?" if near else ""
                 raise UsageError(
-                    f"--columns must give names to {', '.join(ROLES)}, got {role!r}.{hint}"
+                    f"--columns must name only {', '.join(ROLES)}, got {role!r}.{hint}"
                 )
             earlier = next((each for each, taken in one.items() if taken == name), None)
             if role in one or earlier is not None or any(name in taken for taken in many.values()):

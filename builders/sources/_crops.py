@@ -112,6 +112,7 @@ def refuse_shared_identities(
         if shared and not allowed:
             called = [(names or {}).get(label, label) for label in shared]
             raise SourceError(
-                f"an identity must be in train or in query and gallery, not in both; {split} has"
-                f" {some_of(called)} of train. Give --shared-identities if that is meant"
+                f"an identity must be in train or in query and gallery, not in both; {split}"
+                f" has {some_of(called)} of train. Use --shared-identities if that is"
+                " intended"
             )

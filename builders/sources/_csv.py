@@ -80,7 +80,7 @@ class Csv:
         first_frame: int | None = None,
     ) -> None:
         if (csv is None) != (columns is None):
-            raise UsageError("a csv needs columns, and columns a csv; only one of them is given")
+            raise UsageError("csv and columns must be passed together, got one of them")
         self.root = Path(root)
         self.csv = Path(csv or EXPORT_CSV)
         self.columns = columns or ColumnRoles({"image": "file"})
@@ -98,7 +98,7 @@ class Csv:
         add(
             "--columns",
             metavar="ROLE=NAME,...",
-            help=f"which column says what: {', '.join(ROLES)}; group and time may stand again",
+            help=f"map the csv's columns: {', '.join(ROLES)}; group and time may be repeated",
         )
         add(
             "--boxes",
@@ -199,8 +199,8 @@ class Csv:
             return [below_root(path) for path in csv.texts(self.columns.one["image"])]
         if not self.root.is_file():
             raise UsageError(
-                f"--columns must name the videos' column, image=NAME, or --root one video;"
-                f" {self.root} is none"
+                "--columns must name the videos' column, image=NAME, or --root one video, got"
+                f" {self.root}"
             )
         return [self.root.name] * len(csv)
 
@@ -218,8 +218,8 @@ class Csv:
         for path in good:
             if not is_video(path):
                 raise SourceError(
-                    f"frame={name} is for videos, and {path} is none. Give time={name} where it is"
-                    " the order of images"
+                    f"frame={name} is for videos, and {path} is not a video. Use time={name}"
+                    " if it is the order of images"
                 )
         numbers = numbers_of(csv, name, _FRAME, reasons)
         usable = numbers[reasons == ""].astype(np.int64)

@@ -228,5 +228,6 @@ def _refuse_repeats(root: Path, paths: list[str]) -> None:
                 place = f"{parent}/{one}" if parent else one
                 raise SourceError(
                     f"folders must hold different crops; {root / place} has all"
-                    f" {len(places[other]):,} of {root / parent / other}. Give --leave-out {place}"
+                    f" {len(places[other]):,} of {root / parent / other}. Use --leave-out"
+                    f" {place}"
                 )

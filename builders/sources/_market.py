@@ -77,7 +77,7 @@ class Market1501:
             "--pid-zero",
             choices=("distractor", "person"),
             default="distractor",
-            help="what pid 0 is: a distractor, or a person where people are counted from 0",
+            help="treat pid 0 as a distractor, or as a person (if people are counted from 0)",
         )
         add_shared_identities(options)
 
@@ -156,6 +156,6 @@ class Market1501:
         ]
         if wrong:
             raise SourceError(
-                f"pid 0 must be in bounding_box_test alone, where it means a distractor; it is in"
-                f" {some_of(wrong, 3)}. Give --pid-zero person if people are counted from 0"
+                "pid 0 must be in bounding_box_test alone, as a distractor, got it in"
+                f" {some_of(wrong, 3)}. Use --pid-zero person if people are counted from 0"
             )

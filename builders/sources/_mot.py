@@ -233,8 +233,8 @@ class MOT:
         if self.img_root.is_file():
             if len(found) > 1:
                 raise SourceError(
-                    f"one video must be of one sequence, and there are {len(found)}. Give"
-                    " --img-root a folder of videos called as their sequences, or --sequences"
+                    f"one video must be of one sequence, got {len(found)}. Use --img-root with a"
+                    " folder of videos called as their sequences, or --sequences"
                 )
             return {found[0].path: videos[0]}
         by_key = {video.rpartition(".")[0]: video for video in videos}
@@ -305,7 +305,7 @@ def _refuse_same(found: list[Sequence]) -> None:
         if len(same) > 1:
             name, dash, detector = same[0].rpartition("/")[2].rpartition("-")
             raise SourceError(
-                f"each sequence must have a gt.txt of its own; those of {same[0]} and {same[1]} are"
-                f" the same. Take one of them by --sequences, such as --sequences"
+                f"each sequence must have its own gt.txt; those of {same[0]} and {same[1]}"
+                " are the same. Choose one of them with --sequences, such as --sequences"
                 f" '{'*' if name else ''}{dash}{detector}'"
             )

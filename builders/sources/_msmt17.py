@@ -109,8 +109,8 @@ class MSMT17:
                 path = self._place(path, trained=split in _TRAINED)
                 if path in seen:
                     raise DuplicateSampleError(
-                        f"a file must stand in the lists once; {path} is in {seen[path]} and"
-                        f" {where}: their samples would have the same ids"
+                        f"a file must be in the lists once; {path} is in {seen[path]} and"
+                        f" {where}, and their samples would have the same ids"
                     )
                 seen[path] = where
                 if not (self.root / path).is_file():

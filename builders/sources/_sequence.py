@@ -131,9 +131,9 @@ def check_numbering(found: Iterable[Sequence], offset: int) -> None:
             shift = -1
         if shift:
             raise SourceError(
-                f"gt.txt and images must count alike; in {one.path} boxes are of frames {low} to"
-                f" {high}, and images {first} to {last}. Give --frame-offset {offset + shift} if"
-                " each box is of the image before or after"
+                f"gt.txt and images must count alike; in {one.path} boxes are of frames"
+                f" {low} to {high}, and images {first} to {last}. Use --frame-offset"
+                f" {offset + shift} if each box is of the image before or after"
             )
 
 

@@ -153,7 +153,7 @@ def _header(path: Path, text: bytes, needed: Sequence[str]) -> tuple[str, list[s
     if not header and failed is not None:
         raise _unusable(path, failed)
     if not header:
-        raise SourceError(f"{path} is no usable csv: its first line must name the columns")
+        raise SourceError(f"{path} is not a usable csv: its first line must name the columns")
     return separator, header
 
 
@@ -161,7 +161,7 @@ def _unusable(path: Path, error: Exception) -> SourceError:
     cure = ""
     if isinstance(error, UnicodeDecodeError):
         cure = ". It must be utf-8: let a spreadsheet save it as 'CSV UTF-8'"
-    return SourceError(f"{path} is no usable csv: {error}{cure}")
+    return SourceError(f"{path} is not a usable csv: {error}{cure}")
 
 
 def _put_points(path: Path, cells: pd.DataFrame, lines: Ints, needed: Sequence[str]) -> None:
@@ -261,11 +261,11 @@ def _fault(rule: Number, text: str, number: float) -> str:
     if not text:
         return "missing"
     if not math.isfinite(number):
-        return f"'{text}', which is no finite number"
+        return f"'{text}', which is not a finite number"
     if abs(number) >= rule.farthest:
         return f"{text}, which is out of range"
     if rule.whole and number % 1:
-        return f"'{text}', which is no whole number"
+        return f"'{text}', which is not a whole number"
     if number < rule.least:
         return f"{text}, which is below {rule.least:g}"
     return f"{text}, which is not above {rule.above:g}"

@@ -73,7 +73,7 @@ class TrackFilter:
             type=float,
             default=0.0,
             metavar="SHARE",
-            help="least share of a person that is seen, where the file says it (default: 0)",
+            help=("skip persons visible by less than this share, if the file says it (default: 0)"),
         )
         add(
             "--min-height",

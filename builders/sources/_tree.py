@@ -48,8 +48,8 @@ def files_below(
         here = todo.pop()
         if here.count("/") > _DEEPEST:
             raise SourceError(
-                f"folders must be at most {_DEEPEST} deep, got {root / here}. Is there a link to a"
-                " folder above it?"
+                f"folders must be at most {_DEEPEST} deep, got {root / here}. A link may"
+                " lead to a folder above it"
             )
         for entry in _entries(root / here, option):
             path = f"{here}/{entry.name}" if here else entry.name
@@ -83,7 +83,7 @@ def not_this_layout(root: Path, needs: str, recognises: Callable[[Path], str]) -
     message = f"{root} must have {needs}; it has {some_of(sorted(has)) or 'nothing'}"
     for place in places_near(root):
         if recognises(place):
-            return SourceError(f"{message}. The images are in {place}: give --root {place}")
+            return SourceError(f"{message}. The images are in {place}. Use --root {place}")
     return SourceError(message)
 
 
@@ -97,7 +97,7 @@ def place_of(root: Path, path: str) -> str:
     """Where a file that is not at `root / path` is, as a cure in words; "" where it is nowhere."""
     for folder in places_near(root):
         if os.path.isfile(folder / path):  # noqa: PTH113  # no error for odd names
-            return f"The images are in {folder}: give --root {folder}"
+            return f"The images are in {folder}. Use --root {folder}"
     name = path.rpartition("/")[2]
     for folder in (root, *places_near(root)):
         if os.path.isfile(folder / name):  # noqa: PTH113  # no error for odd names

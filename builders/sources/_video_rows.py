@@ -29,9 +29,9 @@ def checked_first_frame(said: int | None, numbers: Ints, where: str) -> int:
         )
     if len(numbers) and numbers.min() < said:
         raise SourceError(
-            f"frames must be counted from {said} (--first-frame {said}), and {where} names frame"
-            f" {numbers.min()}. Give --first-frame 0 if all are counted from 0; where some are"
-            " counted from 0 and some from 1, each row would show another frame"
+            f"frames must be counted from {said} (--first-frame {said}), and {where}"
+            f" names frame {numbers.min()}. Use --first-frame 0 if all are counted from"
+            " 0. If some are counted from 0 and some from 1, rows would show other frames"
         )
     return said
 

@@ -100,7 +100,7 @@ class ReIDAugment:
         for name in ("resize_p", "affine_p", "perspective_p", "jitter_p"):
             _check_number(name, getattr(self, name), 0, 1, "a probability from 0 to 1")
         for name in ("brightness", "contrast", "saturation"):
-            _check_number(name, getattr(self, name), 0, math.inf, "a number from 0 up")
+            _check_number(name, getattr(self, name), 0, math.inf, "a number, at least 0")
         _check_number("hue", self.hue, 0, 0.5, "a number from 0 to 0.5")
         _check_number("resize", self.resize, 1, 4, "a factor from 1 (off) to 4")
         _check_number("degrees", self.degrees, 0, 180, "a number from 0 to 180")
@@ -191,13 +191,14 @@ class ReIDAugment:
         for pad, side, name in zip(self.pads, size, ("height", "width"), strict=True):
             if pad > side:
                 raise UsageError(
-                    f"pad must be at most the picture's {name}, {side} pixels, got {pad}. Give a"
-                    " smaller pad, or larger pictures."
+                    f"pad must be at most the picture's {name}, {side} pixels, got {pad}."
+                    " Reduce pad, or use larger pictures."
                 )
         if self.blur > 0 and self.blur_radius >= min(size):
             raise UsageError(
-                f"blur_sigma must be so small that three times it is less than the shorter side,"
-                f" {min(size)} pixels, got {self.blur_sigma}. Give less, or blur=0."
+                "blur_sigma must be so small that three times it is less than the shorter"
+                f" side, {min(size)} pixels, got {self.blur_sigma}. Reduce it, or set"
+                " blur=0."
             )
 
     @property
@@ -263,8 +264,8 @@ def _check_pad(pad: object) -> None:
     whole = all(isinstance(side, int) and not isinstance(side, bool) for side in sides)
     if len(sides) != 2 or not whole or min(sides) < 0:
         raise UsageError(
-            f"pad must be a whole number of pixels from 0 up, or (top and bottom, left and right),"
-            f" got {pad!r}."
+            "pad must be a whole number of pixels, at least 0, or (top and bottom, left"
+            f" and right), got {pad!r}."
         )
 
 

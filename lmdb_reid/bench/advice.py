@@ -65,8 +65,8 @@ def advise(found: Findings) -> str:
             " cache=DecodedTier(store))"
         )
     return (
-        "decoding is the limit: build the store at the size that training uses (--size), or set"
-        " fast_dct=True, or give it more cores"
+        "decoding is the limit: build the store at the size that training uses"
+        " (--size), set fast_dct=True, or use more cores"
     )
 
 

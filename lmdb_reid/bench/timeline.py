@@ -45,7 +45,7 @@ def timeline(moments: Sequence[Moment], title: str) -> Picture:
         MissingExtraError: OpenCV is not installed.
     """
     if not moments:
-        raise UsageError("no batch was read, so there is no timeline to draw")
+        raise UsageError("a timeline must have at least one batch, got none. Read a batch first")
     if cv2 is None:
         raise MissingExtraError.of("OpenCV", "resize", "drawing a timeline")
     canvas = np.full((*_SIZE, 3), _PAPER, np.uint8)
@@ -74,7 +74,7 @@ def _ready(
 ) -> None:
     most = max((m.ready or 0 for m, *_ in places), default=0)
     if all(m.ready is None for m, *_ in places):
-        _text(canvas, _LEFT + 8, top + tall // 2 + 4, "this engine does not tell")
+        _text(canvas, _LEFT + 8, top + tall // 2 + 4, "this engine does not report it")
         return
     _text(canvas, _LEFT - 30, top + 10, str(most))
     ends = [asked for _, asked, _ in places[1:]] + [places[-1][2]]

@@ -175,8 +175,8 @@ def _run(pipeline: Pipeline, pixels: Pixels, spent: list[float]) -> None:
         except Exception as error:  # whatever a user's transform raises
             given = "a PIL image" if pipeline.pil else "a uint8 tensor [3, H, W]"
             raise UsageError(
-                f"{_name(stage)} raised {type(error).__name__}: {error}; the pipeline was given"
-                f" {given} (--pil decides), this transform {type(value).__name__}"
+                f"{_name(stage)} raised {type(error).__name__}: {error}; the pipeline"
+                f" received {given} (--pil decides), this transform {type(value).__name__}"
             ) from error
         spent[place] += time.perf_counter() - began
         value = made

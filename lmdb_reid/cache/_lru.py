@@ -42,7 +42,9 @@ class LRUCache:
     def __init__(self, items: int | str | None = None, *, bytes: int | str | None = None) -> None:
         if isinstance(items, str):
             if bytes is not None:
-                raise UsageError(f"LRUCache({items!r}, bytes={bytes!r}): give one size")
+                raise UsageError(
+                    f"LRUCache must have one size, got {items!r} and bytes={bytes!r}. Remove one"
+                )
             items, bytes = None, items
         if isinstance(bytes, str):
             bytes = parse_bytes(bytes)

@@ -128,15 +128,19 @@ def open_files(path: Path, name: str, count: int, nbytes: int) -> TierFiles:
         raise
     except OSError as error:
         raise WriteError(
-            f"no decoded tier at {path}: {error.strerror}; it needs"
-            f" {size_in_words(count * nbytes)} (give DecodedTier another dir, or use"
-            " LRUCache(bytes=...))",
+            (
+                f"no decoded tier at {path}: {error.strerror}; it needs"
+                f" {size_in_words(count * nbytes)} (pass DecodedTier another dir, or use"
+                " LRUCache(bytes=...))"
+            ),
             path=path,
         ) from None
     if found is None:
         raise UntrustedError(
-            f"a decoded tier must not be writable by others, and in {path} every file is (does its"
-            " file system know of permissions?): give DecodedTier another dir",
+            (
+                f"a decoded tier must not be writable by others, and in {path} every file is"
+                " (its file system may not support permissions). Pass DecodedTier another dir"
+            ),
             path=path,
         )
     return found
@@ -235,8 +239,10 @@ def _is_ours(status: os.stat_result, path: Path) -> bool:
         return True
     if status.st_uid not in (0, os.geteuid()):
         raise UntrustedError(
-            f"{path} belongs to the user with number {status.st_uid}, who could put other pixels"
-            " there: remove it, or give DecodedTier another dir",
+            (
+                f"{path} belongs to the user with number {status.st_uid}, who could put"
+                " other pixels there. Remove it, or pass DecodedTier another dir"
+            ),
             path=path,
         )
     return not status.st_mode & _OTHERS_WRITE
@@ -249,8 +255,10 @@ def _check_place(path: Path) -> None:
         if status.st_mode & stat.S_ISVTX:
             return
         raise UntrustedError(
-            f"everybody may rename what lies in {path}: `chmod o-w` it, or give DecodedTier"
-            " another dir",
+            (
+                f"everybody may rename the files in {path}. Run `chmod o-w` on it, or pass"
+                " DecodedTier another dir"
+            ),
             path=path,
         )
 

@@ -188,7 +188,7 @@ def _stages(cost: PipelineCost) -> Iterator[tuple[str, ...]]:
 
 def _not_cold(cold: Cold) -> str:
     if cold.resident_share is None:
-        return "  cold: the files were let go, but this system cannot tell what stayed in memory"
+        return "  cold: the files were let go, but this system cannot show what stayed in memory"
     return (
         f"  not cold: {cold.resident_share:.0%} of the store stayed in memory (another process has"
         " it open, or this file system keeps it)"

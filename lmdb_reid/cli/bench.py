@@ -69,7 +69,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
   lmdb-reid bench games.lmdb --num-workers 1,2,4 --step-ms 80 --transform my.pipeline:train
 
 Before the cold epoch the store's files are dropped from the page cache (posix_fadvise
-DONTNEED), so nobody else should be training on it. The step is a pause, as a GPU's step
+DONTNEED), so no other process should be training on it. The step is a pause, as a GPU's step
 is for the CPU; a step on the CPU takes cores from the loader too."""
 
 

@@ -198,9 +198,7 @@ def _cache_findings(plan: CachePlan, free: int) -> Iterator[Finding]:
     if plan.fits(free):
         return
     fitting = int(ROOM * free / plan.processes / plan.image_bytes)
-    others = (
-        "" if plan.processes == 1 else ", or engine='threads', where one cache serves all workers"
-    )
+    others = "" if plan.processes == 1 else ", or engine='threads', whose workers share one cache"
     yield Finding(
         problem=True,
         what=(f"a cache of {plan} takes {_size(plan.bytes)}: {_size(free)} of memory are free"),

@@ -43,9 +43,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--overwrite", action="store_true", help="replace a store at --out")
     add("--json", action="store_true", help="print the new store as JSON")
     parser.epilog = (
-        "example:\n  lmdb-reid merge soccer.lmdb mot17.lmdb --out both.lmdb --name mot=mot17.lmdb"
-        "\n\nThe new store reads the pictures from where they are: keep the stores that it is made"
-        "\nof beside it, or use --copy."
+        "example:\n  lmdb-reid merge soccer.lmdb mot17.lmdb --out both.lmdb --name"
+        " mot=mot17.lmdb\n\nThe new store reads the pictures of the old ones: keep"
+        " those beside it, or use --copy."
     )
 
 

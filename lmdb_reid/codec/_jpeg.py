@@ -118,7 +118,9 @@ def decode(
         ImageTooLargeError: as `check_limits`.
     """
     if not (isinstance(data, bytes) or memoryview(data).c_contiguous):
-        raise ImageError("the bytes of a JPEG must lie side by side; these have gaps")
+        raise ImageError(
+            "the bytes of a JPEG must be contiguous, got an array with gaps. Copy it first"
+        )
     if limits:
         check_limits(data)
     if out is None:

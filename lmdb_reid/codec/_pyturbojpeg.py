@@ -49,9 +49,9 @@ class PyTurboJpeg:
         except (RuntimeError, OSError) as error:
             reason = str(error).strip().partition("\n")[0]
             raise MissingExtraError(
-                f"LMDB_REID_CODEC=pyturbojpeg needs libturbojpeg 3, and {where} is none: {reason}"
-                " Debian and Ubuntu ship 2.1.5: docs/codec.md says where 3 is to be had;"
-                " LMDB_REID_TURBOJPEG=FILE names it"
+                f"LMDB_REID_CODEC=pyturbojpeg needs libturbojpeg 3, and {where} is another"
+                f" version: {reason} Debian and Ubuntu ship 2.1.5: docs/codec.md says how to"
+                " install 3; LMDB_REID_TURBOJPEG=FILE names it"
             ) from None
         self.name = f"PyTurboJPEG {version('PyTurboJPEG')} ({where})"
 

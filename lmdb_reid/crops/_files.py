@@ -95,8 +95,9 @@ class FileCrops:
             else:
                 height, width, _ = image.shape
                 raise UsageError(
-                    f"files of one batch must have one size: {path} is {height}x{width}, the first"
-                    f" file {self._size[0]}x{self._size[1]}. Give size=(height, width) to resize"
+                    f"files of one batch must have one size: {path} is {height}x{width}, the"
+                    f" first file {self._size[0]}x{self._size[1]}. Pass size=(height, width)"
+                    " to resize them"
                 )
 
     def names(self, positions: Rows) -> list[str]:

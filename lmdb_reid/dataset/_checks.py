@@ -43,23 +43,21 @@ def check_classes(classes: Sequence[int] | Rows | None, numbering: str | Rows) -
     if classes is None:
         return None
     if not isinstance(numbering, str) or numbering != "relabel":
-        raise UsageError(
-            "classes= belongs to labels='relabel'; give that too, or leave classes out"
-        )
+        raise UsageError("classes= needs labels='relabel'. Pass that too, or remove classes=")
     given = np.asarray(classes)
     if given.ndim != 1 or (given.size and not np.issubdtype(given.dtype, np.integer)):
         raise UsageError(
             f"classes must be whole numbers [N]; got {given.dtype} {list(given.shape)}"
         )
     if len(np.unique(given)) != len(given) or (given.size and given.min() <= NO_LABEL):
-        raise UsageError("classes must be distinct labels from 0 up")
+        raise UsageError("classes must be distinct labels, each at least 0")
     return given.astype(np.int64)
 
 
 def check_columns(store: Store, columns: Sequence[str]) -> tuple[str, ...]:
     """Names of columns or roles that the store has."""
     if isinstance(columns, str):
-        raise UsageError(f"columns must be a list of names; got {columns!r}: give [{columns!r}]")
+        raise UsageError(f"columns must be a list of names, got {columns!r}. Use [{columns!r}]")
     for name in columns:
         column_of(store, name)
     return tuple(columns)

@@ -69,7 +69,10 @@ class CroppedBBoxDataset(Dataset[tuple[Any, torch.Tensor]]):
             raise MissingExtraError.of("Pillow", "build", "CroppedBBoxDataset's transform")
         if cache is None and use_cache:
             if cache_size < 1:
-                raise UsageError(f"cache_size={cache_size}: give 1 or more, or use_cache=False")
+                raise UsageError(
+                    f"cache_size must be at least 1, got {cache_size}. To use no cache, pass"
+                    " use_cache=False"
+                )
             cache = LRUCache(items=cache_size)
         self.img_paths = [os.fspath(path) for path in img_paths]
         self.labels = _check_labels(labels, len(self.img_paths))
@@ -139,9 +142,9 @@ class CroppedBBoxDataset(Dataset[tuple[Any, torch.Tensor]]):
         except MemoryError:
             held = self.cache.stats()
             raise ResourceError(
-                f"no memory for more than the {held['items']:,} images ({held['bytes']:,} bytes) in"
-                f" {self.cache!r}: reduce cache_size, or give cache=LRUCache(bytes=...); with"
-                " num_workers each process has a cache of its own"
+                f"no memory for more than the {held['items']:,} images ({held['bytes']:,}"
+                f" bytes) in {self.cache!r}: reduce cache_size, or pass"
+                " cache=LRUCache(bytes=...). With num_workers each process has its own cache"
             ) from None
         return pixels
 
@@ -151,9 +154,11 @@ def _check_labels(
 ) -> npt.NDArray[np.int64]:
     given = np.asarray(labels)
     if given.ndim != 1:
-        raise UsageError(f"labels of shape {given.shape}: give one whole number for each image")
+        raise UsageError(f"labels must be one whole number for each image, got shape {given.shape}")
     if len(given) != count:
-        raise UsageError(f"{count:,} img_paths and {len(given):,} labels: give one for each")
+        raise UsageError(
+            f"img_paths and labels must have the same length, got {count:,} and {len(given):,}"
+        )
     if count and not np.issubdtype(given.dtype, np.integer):
         raise UsageError(f"labels are whole numbers, not {given.dtype}")
     return given.astype(np.int64)

@@ -217,7 +217,7 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
         for other in others:
             if other.store.manifest.fingerprint != self.store.manifest.fingerprint:
                 raise UsageError(
-                    "datasets must be of one store to be read together. Join two stores with"
+                    "datasets must be of one store to be read together. Join two stores, use"
                     " `lmdb-reid merge A B --out C`."
                 )
             if (other.size, other._columns) != (self.size, self._columns) or not (

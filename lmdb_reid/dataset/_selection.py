@@ -100,8 +100,8 @@ def _of_crops(crops: Crops) -> Selection:
     size: Any = crops.size
     if not (isinstance(size, tuple) and len(size) == 2 and all(map(_is_side, size))):
         raise UsageError(
-            f"size of {type(crops).__name__} must be (height, width) in pixels, from 1 up; got"
-            f" {size!r}"
+            f"size of {type(crops).__name__} must be (height, width) in pixels, each at"
+            f" least 1, got {size!r}"
         )
     count = len(crops)
     labels, rows = crops.column("label"), crops.column("row")
@@ -138,14 +138,14 @@ def _cure(dataset: object) -> str:
         return "give ReIDDataset(store)"
     if isinstance(dataset, ConcatDataset):
         return (
-            "of one store give ReIDDataset(store, rows) with the rows of all parts; join two stores"
-            " with `lmdb-reid merge A B --out C`"
+            "for one store, use ReIDDataset(store, rows) with the rows of all parts; to"
+            " join two stores, use `lmdb-reid merge A B --out C`"
         )
     if type(dataset).__module__.partition(".")[0] == "datasets":  # Hugging Face's
-        return "put its images into a store first, with StoreWriter, then give ReIDDataset(store)"
+        return "write its images to a store first, with StoreWriter, then use ReIDDataset(store)"
     if isinstance(dataset, IterableDataset | Dataset):
         return (
-            "torch's DataLoader reads it; to read it here, put its images into a store with"
-            " StoreWriter, or give it the protocol lmdb_reid.crops.Crops"
+            "torch's DataLoader reads it; to read it here, write its images to a store"
+            " with StoreWriter, or implement lmdb_reid.crops.Crops"
         )
-    return "give ReIDDataset(store), or an object that keeps the protocol lmdb_reid.crops.Crops"
+    return "use ReIDDataset(store), or an object that implements lmdb_reid.crops.Crops"

@@ -51,8 +51,8 @@ class SampleTransform:
             return self.function(image, **given)
         except StopIteration as error:
             raise UsageError(
-                "the transform raised StopIteration, as next() does at an iterator's end: give"
-                " next() a second argument, or take itertools.cycle"
+                "the transform raised StopIteration, as next() does at an iterator's end:"
+                " pass next() a second argument, or use itertools.cycle"
             ) from error
 
 

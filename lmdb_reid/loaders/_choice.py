@@ -47,8 +47,8 @@ def _engine_name(job: Job, config: LoaderConfig) -> tuple[str, str]:
     needs_process = job.transform is not None and not job.transform.wants_generator
     if config.engine == "threads" and needs_process:
         raise UsageError(
-            "engine='threads': the transform takes no keyword `generator`, and threads would share"
-            " the global random generators; give it one, or take engine='processes'"
+            "engine='threads' needs a transform with a keyword `generator`, since threads"
+            " share the global random generators. Add it, or use engine='processes'"
         )
     if config.engine == "dataloader":
         return "dataloader", "it was asked for"
@@ -57,7 +57,7 @@ def _engine_name(job: Job, config: LoaderConfig) -> tuple[str, str]:
     if config.engine != "auto":
         return config.engine, "it was asked for"
     if job.transform is None:
-        return "threads", "there is no Python transform, so nothing needs a process of its own"
+        return "threads", "no transform is set, so nothing needs a separate process"
     if not hasattr(os, "memfd_create"):
         return "dataloader", "the transform needs processes, and those of our own need Linux"
     return (
@@ -82,8 +82,10 @@ def _warn_of_generators(job: Job, engine: str, num_workers: int) -> None:
         then = "num_workers=0 draws on from them as they are, so that no epoch can be repeated"
     kinds = ", ".join(sorted({f"{type(one).__module__}.{type(one).__name__}" for one in found}))
     warnings.warn(
-        f"the transform has a generator of its own ({kinds}): {then}. A transform that draws from"
-        " its keyword `generator` alone is seeded by every engine",
+        (
+            f"the transform has its own generator ({kinds}): {then}. A transform that"
+            " draws from its keyword `generator` alone is seeded by every engine"
+        ),
         stacklevel=5,
     )
 

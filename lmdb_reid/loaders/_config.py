@@ -50,7 +50,7 @@ class LoaderConfig:
         for name, least in (("num_workers", 0), ("prefetch", 1), ("seed", 0)):
             value = getattr(self, name)
             if not isinstance(value, numbers.Integral) or int(value) < least:
-                raise UsageError(f"{name} must be a whole number from {least} up; got {value!r}")
+                raise UsageError(f"{name} must be a whole number, at least {least}, got {value!r}")
         _check_choice("engine", self.engine, get_args(EngineName))
         _check_choice("on_error", self.on_error, get_args(OnError))
         _check_choice("start_method", self.start_method, get_args(StartMethod))

@@ -154,8 +154,8 @@ class Transfer:
         images = batch.images
         if self._dtype is not None and not isinstance(images, torch.Tensor):
             raise UsageError(
-                f"dtype={self._dtype} converts images that are one tensor; the transform gives"
-                f" {type(images).__name__}: leave dtype out"
+                f"dtype={self._dtype} converts images that are one tensor; the transform"
+                f" returns {type(images).__name__}. Remove dtype"
             )
         if self._places and made.draws is not None:
             images = _placed(images, made.draws, erases=self._erases)

@@ -44,7 +44,7 @@ def cuda_decoder(device: torch.device) -> tuple[str, Decoder]:
             decoder = make(device)
             (image,) = decoder([probe])
             if tuple(image.shape) != (3, 16, 16) or image.dtype != torch.uint8:
-                raise RuntimeError(f"it gives {image.dtype} {list(image.shape)}")
+                raise RuntimeError(f"it returns {image.dtype} {list(image.shape)}")
         except (
             Exception
         ) as error:  # beside a torch or a driver that it does not fit, whatever comes
@@ -114,8 +114,8 @@ class DeviceDecodeEngine:
     def __init__(self, job: Job, decoder: Decoder, *, device: torch.device, prefetch: int) -> None:
         if not (isinstance(job.crops, Encoded) and agrees_with_read(job.crops, "jpegs")):
             raise UsageError(
-                f"decode='cuda' needs JPEG bytes, and {type(job.crops).__name__} has none: give"
-                " crops of a store, or leave decode out"
+                f"decode='cuda' needs JPEG bytes, and {type(job.crops).__name__} has none."
+                " Use crops of a store, or remove decode="
             )
         self._crops, self._encoded = job.crops, job.crops
         self._skip = job.skip

@@ -74,7 +74,7 @@ class LoaderGuesses:
 
         def __next__(self) -> Never:
             raise UnsupportedError(
-                "a loader gives a new pass to each iter(): use `for batch in loader`, or"
+                "a loader starts a new pass for each iter(): use `for batch in loader`, or"
                 " next(iter(loader)) for one batch."
             )
 

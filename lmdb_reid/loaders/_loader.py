@@ -184,7 +184,7 @@ class Loader(LoaderGuesses):
             LoaderClosedError: the loader was closed.
         """
         if not isinstance(epoch, int | np.integer) or isinstance(epoch, bool) or epoch < 0:
-            raise UsageError(f"epoch must be a whole number from 0 up; got {epoch!r}")
+            raise UsageError(f"epoch must be a whole number, at least 0, got {epoch!r}")
         self._open_engine()
         running = self._running() if self._running is not None else None
         if running is not None and not running.is_over:
@@ -227,8 +227,8 @@ class Loader(LoaderGuesses):
         schedule, count = self._schedule(), self._order.count(epoch)
         if schedule.in_batches and samples % schedule.batch_size:
             raise UsageError(
-                f"this state took {samples} samples, which are no whole batches of"
-                f" {schedule.batch_size}: resume with the batch size that it was saved with"
+                f"this state took {samples} samples, which are not whole batches of"
+                f" {schedule.batch_size}. Resume with the batch size that it was saved with"
             )
         if samples > count * (schedule.world_size if schedule.is_shared else 1):
             raise UsageError(f"this state took {samples} samples of an epoch that has {count}")
@@ -240,14 +240,17 @@ class Loader(LoaderGuesses):
     def _checked_state(self, state: object) -> tuple[int, int]:
         """(epoch, samples) of a state."""
         if not isinstance(state, dict) or "version" not in state:
-            raise UsageError(f"this is no state of a loader: {str(state)[:80]}")
+            raise UsageError(f"the state must come from loader.state_dict(); {str(state)[:80]}")
         if state["version"] != _VERSION or type(state["version"]) is not int:
             raise UsageError(
                 f"this state has version {state['version']!r}; this code reads version {_VERSION}"
             )
         epoch, samples = state.get("epoch"), state.get("samples")
         if not (type(epoch) is int and type(samples) is int and min(epoch, samples) >= 0):
-            raise UsageError(f"this is no state of a loader: epoch {epoch!r}, samples {samples!r}")
+            raise UsageError(
+                f"the state must come from loader.state_dict(); epoch {epoch!r}, samples"
+                f" {samples!r}"
+            )
         if state.get("seed") != self._config.seed:
             raise UsageError(
                 f"this state belongs to another order: seed was {state.get('seed')}, is"

@@ -223,8 +223,9 @@ def _recipe(
     recipe.check_size(size)
     if recipe.has_colour and config.dtype is None:
         raise UsageError(
-            "augment has colour steps, which need floats: give dtype=torch.float32 or normalize=,"
-            " or a recipe without brightness, contrast, saturation, hue, grayscale and blur"
+            "augment has colour steps, which need floats. Pass dtype=torch.float32 or"
+            " normalize=, or use a recipe without brightness, contrast, saturation, hue,"
+            " grayscale and blur"
         )
     return recipe
 
@@ -241,7 +242,7 @@ class _Ranks:
         world_size: int | None,
     ) -> None:
         if (rank is None) != (world_size is None):
-            raise UsageError("rank and world_size must be given together")
+            raise UsageError("rank and world_size must be passed together")
         self._order = order
         self._batch_size = batch_size
         self._drop_last = drop_last
@@ -251,8 +252,8 @@ class _Ranks:
         rank, world_size = self._given or _distributed()
         if world_size > 1 and not self._order.is_the_same_on_all_ranks:
             raise UsageError(
-                f"{self._order.sampler} draws another order on each rank: give shuffle=True, a"
-                " DistributedSampler, or an object with positions(epoch)"
+                f"{self._order.sampler} draws another order on each rank. Use shuffle=True,"
+                " a DistributedSampler, or an object with positions(epoch)"
             )
         return Schedule(
             batch_size=self._batch_size,
@@ -275,7 +276,7 @@ def _distributed() -> tuple[int, int]:
 def _batch_size(given: Any, of_sampler: Any) -> int:
     for where, value in (("", given), (" of the sampler", of_sampler)):
         if value is not None and (not isinstance(value, numbers.Integral) or value < 1):
-            raise UsageError(f"batch_size{where} must be a whole number from 1 up; got {value!r}")
+            raise UsageError(f"batch_size{where} must be a whole number, at least 1, got {value!r}")
     if of_sampler is None:
         return _BATCH_SIZE if given is None else int(given)
     if given is not None and given != of_sampler:
@@ -291,7 +292,7 @@ def _sampler(
     if sampler is None:
         return Shuffled(count, seed) if shuffle else Sequential(count)
     if shuffle:
-        raise UsageError("shuffle and sampler both decide the order: give one of them")
+        raise UsageError("shuffle and sampler exclude each other. Pass one of them")
     if isinstance(sampler, Sampler):
         return sampler
     if callable(getattr(sampler, "positions", None)):

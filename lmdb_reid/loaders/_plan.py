@@ -58,6 +58,6 @@ class Plan:
             "batch": f"{self.batch_dtype} {shape} on {self.device}",
             "buffers": buffers,
             "augment": self.augment,
-            "copies": "; ".join(self.copies) or "none: decoded where the consumer reads it",
+            "copies": "; ".join(self.copies) or "none: decoded in the thread of the consumer",
         }
         return "\n".join(f"{name:<8} {text}" for name, text in lines.items())

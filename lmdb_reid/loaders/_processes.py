@@ -67,7 +67,7 @@ class ProcessesEngine:
         start_method: StartMethod = "forkserver",
     ) -> None:
         if not hasattr(os, "memfd_create"):
-            raise UsageError("engine='processes' needs Linux: take 'threads' or 'dataloader'")
+            raise UsageError("engine='processes' needs Linux. Use 'threads' or 'dataloader'")
         self.beyond = 0
         """Batches that were copied out of the buffer, since the consumer held too many slots."""
         self._job = job
@@ -144,8 +144,8 @@ class ProcessesEngine:
             )
         except ChildProcessError as error:  # of multiprocessing, which looks for its own child
             raise UsageError(
-                "start_method='forkserver' does not work in a forked child whose parent used it:"
-                " give start_method='spawn' or 'fork', or engine='threads'"
+                "start_method='forkserver' does not work in a forked child whose parent used"
+                " it. Use start_method='spawn' or 'fork', or engine='threads'"
             ) from error
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE):

@@ -10,8 +10,8 @@ from lmdb_reid.errors import UsageError
 from lmdb_reid.loaders._job import Job
 
 _CURE = (
-    "Write it into a module, a .py file, and import it from there; or give start_method='fork', or"
-    " engine='threads'"
+    "Write it into a module, a .py file, and import it from there; or use"
+    " start_method='fork', or engine='threads'"
 )
 
 
@@ -40,6 +40,6 @@ def check_sendable(job: Job) -> None:
         )
     if file is not None and not Path(file).exists():
         raise UsageError(
-            f"worker processes run the main script once more, and {file} is no file: start it from"
-            " a .py file; or give start_method='fork', or engine='threads'"
+            f"worker processes run the main script once more, and {file} is not a file."
+            " Start it from a .py file, or use start_method='fork', or engine='threads'"
         )

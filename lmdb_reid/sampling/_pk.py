@@ -102,13 +102,13 @@ class PKSampler:
         labels = np.asarray(getattr(dataset, "labels", _own_labels(dataset)))
         if labels.ndim != 1 or not (np.issubdtype(labels.dtype, np.integer) or not labels.size):
             raise UsageError(
-                "PKSampler must be given a dataset with labels, such as ReIDDataset, or the labels;"
+                "PKSampler needs a dataset with labels, such as ReIDDataset, or the labels,"
                 f" got {type(dataset).__name__}"
             )
         for name, value, least in (("p", p, 1), ("k", k, 1), ("seed", seed, 0)):
             if not isinstance(value, int | np.integer) or value < least:
                 raise UsageError(
-                    f"PKSampler's {name} must be a whole number from {least} up; got {value!r}"
+                    f"PKSampler's {name} must be a whole number, at least {least}, got {value!r}"
                 )
         self.p, self.k, self.seed = p, k, seed
         known = np.flatnonzero(labels > NO_LABEL)
@@ -117,8 +117,8 @@ class PKSampler:
         )
         if len(identities) < p:
             raise UsageError(
-                f"PKSampler(p={p}, k={k}) of {len(identities)} identities: give no more identities"
-                " in a batch than there are"
+                f"p must be at most the number of identities, {len(identities)}, got p={p}"
+                f" with k={k}. Reduce p"
             )
         self._positions = known[np.argsort(numbers, kind="stable")]  # grouped by identity
         self._counts = counts

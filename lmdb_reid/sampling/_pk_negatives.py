@@ -30,8 +30,8 @@ class Negatives:
             )
         if share and not len(positions):
             raise UsageError(
-                f"PKSampler(negatives={share!r}) must be given samples of label -1; got none. Take"
-                " them among the dataset's rows"
+                f"PKSampler(negatives={share!r}) needs samples of label -1, got none."
+                " Include them in the dataset's rows"
             )
         self.positions = positions
         self.count = max(1, round(beside * share / (1 - share))) if share else 0

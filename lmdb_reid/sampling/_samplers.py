@@ -73,8 +73,8 @@ class TorchSampler:
             )
         if isinstance(sampler, Iterator):
             raise UsageError(
-                "sampler must be iterable once for each epoch; an iterator has one epoch in it:"
-                " give a list, a torch sampler, or an object with positions(epoch)"
+                "sampler must be iterable once for each epoch; an iterator has one epoch in"
+                " it. Use a list, a torch sampler, or an object with positions(epoch)"
             )
         self._sampler = sampler
         self.is_shared = hasattr(sampler, "num_replicas")
@@ -109,8 +109,8 @@ class TorchSampler:
             return np.fromiter(self._sampler, np.int64)
         except (TypeError, ValueError) as error:
             raise UsageError(
-                f"sampler must give positions in the dataset, one by one ({error}). Of a batch"
-                " sampler give its inner sampler, and batch_size="
+                f"sampler must yield positions in the dataset, one by one ({error}). For a"
+                " batch sampler, pass its inner sampler and batch_size="
             ) from None
 
     def __repr__(self) -> str:

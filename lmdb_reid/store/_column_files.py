@@ -20,7 +20,7 @@ from lmdb_reid.store._format import COLUMNS, ID_COLUMN, ID_OFFSETS_COLUMN, MAX_S
 from lmdb_reid.store._passing import passing
 from lmdb_reid.store._specs import ColumnSpec
 
-AGAIN = "; copy the store again, or build it anew"
+AGAIN = ". Copy the store again, or rebuild it"
 Column = npt.NDArray[Any]
 _RANGES = {
     "label": (NO_LABEL, (1 << 63) - 1),
@@ -96,7 +96,7 @@ class ColumnFiles:
                 f"{file} cannot be read: {error.strerror}", path=file
             ) from None
         if not stat.S_ISREG(status.st_mode):
-            raise StoreDamagedError(f"{file} is no regular file{AGAIN}", path=file)
+            raise StoreDamagedError(f"{file} is not a regular file{AGAIN}", path=file)
         if status.st_size != wanted:
             raise StoreDamagedError(
                 f"{file} has {status.st_size} bytes; its manifest says {wanted}{AGAIN}", path=file
@@ -126,7 +126,7 @@ class ColumnFiles:
             if not (whole and (column[1:] > column[:-1]).all()):
                 raise self._damaged(f"{file} must ascend from 0 to the length of all ids")
             if not _are_texts(self.column(ID_COLUMN), column):
-                raise self._damaged(f"{self._folder / ID_COLUMN}.bin holds ids that are no utf-8")
+                raise self._damaged(f"{self._folder / ID_COLUMN}.bin holds ids that are not utf-8")
         elif name in _RANGES:
             least, most = int(column.min()), int(column.max())
             if least < _RANGES[name][0] or most > _RANGES[name][1]:
@@ -149,7 +149,7 @@ class ColumnFiles:
                 raise self._damaged(f"{file} is damaged: its crc32 differs from the manifest's")
             names = _json.parse(text)
             if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
-                raise ValueError("it is no list of texts")
+                raise ValueError("it is not a list of texts")
             "".join(names).encode()  # no lone surrogates, which nothing could print
             if len(names) != spec.categories or len(set(names)) < len(names):
                 raise ValueError(f"it has not {spec.categories} different texts")

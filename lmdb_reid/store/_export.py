@@ -82,7 +82,7 @@ def export(
         raise UsageError(f"to must be one of {', '.join(LAYOUTS)}, got {to!r}")
     chosen = np.arange(len(store)) if rows is None else np.asarray(rows, np.int64)
     if not len(chosen):
-        raise UsageError("there must be samples to export; no row is given")
+        raise UsageError("there must be at least one sample to export, got no rows")
     chosen = _in_order(store, chosen)
     paths = _paths(store, chosen, to)
     root = Path(folder)
@@ -161,8 +161,10 @@ def _paths(store: Store, rows: Rows, to: Layout) -> list[str]:
             )
     for path in {*_folders_of(of_file)} & of_file.keys():
         raise InvalidSampleError(
-            f"{of_file[path]}: its file {path} would have to be a folder too, for the ids that go"
-            " on below it. Export it with --to folder",
+            (
+                f"{of_file[path]}: its file {path} would have to be a folder too, for the"
+                " ids below it. Export it with --to folder"
+            ),
             ids=[of_file[path]],
         )
     return [*of_file]

@@ -166,7 +166,9 @@ def pack_record(sample_id: str, record: Mapping[str, Any]) -> bytes:
     }
     label, kind = fields["label"], fields["kind"]
     if isinstance(label, bool) or not isinstance(label, int) or not -1 <= label < 1 << 63:
-        raise InvalidSampleError(f"{sample_id}: label {label!r}: an integer from -1 up is needed")
+        raise InvalidSampleError(
+            f"{sample_id}: label must be an integer, at least -1, got {label!r}"
+        )
     if isinstance(kind, bool) or not isinstance(kind, int) or kind not in Kind.__members__.values():
         raise InvalidSampleError(
             f"{sample_id}: kind {kind!r}: one of {[int(k) for k in Kind]} is needed"
@@ -250,5 +252,5 @@ def unpack_record(key: bytes, data: bytes | memoryview) -> Record:
             return record
         why = f"label {label!r} and kind {kind!r}, or fields that no record holds"
     raise CorruptSampleError(
-        f"{key.decode(errors='backslashreplace')}: its record is none ({why})"[:500]
+        f"{key.decode(errors='backslashreplace')}: its record is not valid ({why})"[:500]
     )

@@ -108,9 +108,7 @@ def _given(values: Any, at: int, what: str, default: Any) -> Any:
     try:
         return values[at]
     except (IndexError, KeyError):
-        raise UsageError(
-            f"{what} must be as many as items, and there are none of item {at}"
-        ) from None
+        raise UsageError(f"{what} must be as many as items, got none for item {at}") from None
 
 
 def _parts(item: Any, at: int) -> tuple[Any, dict[str, Any]]:
@@ -118,8 +116,8 @@ def _parts(item: Any, at: int) -> tuple[Any, dict[str, Any]]:
     if not isinstance(item, tuple | list) or len(item) != 2:
         got = f"{len(item)} of them" if isinstance(item, tuple | list) else type(item).__name__
         raise InvalidSampleError(
-            f"an item must be (image, label) or (image, record), and item {at} is {got}. Give a"
-            " generator that makes them so"
+            f"an item must be (image, label) or (image, record), got {got} at item"
+            f" {at}. Wrap the dataset in a generator that yields such pairs"
         )
     image, known = item
     if isinstance(known, Mapping):
@@ -168,8 +166,8 @@ def _pixels(image: Any, at: int) -> Pixels:
         )
     if image.dtype != np.uint8:
         raise ImageError(
-            f"pixels must be uint8, got {image.dtype}. Give them as they are before ToTensor and"
-            " Normalize: a store keeps pictures, and loaders scale them"
+            f"pixels must be uint8, got {image.dtype}. Pass them as they are before"
+            " ToTensor and Normalize: a store keeps pictures, and loaders scale them"
         )
     if image.ndim == 3 and image.shape[2] == 1:
         image = image[:, :, 0]

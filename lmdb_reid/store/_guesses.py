@@ -35,7 +35,7 @@ STORE = Guesses(
         "append": "A sealed store does not change; StoreWriter writes another.",
         "dtype": "Images are uint8; store.columns prints the dtype of each column.",
         "export_images": "Use store.export(folder).",
-        "filter": 'Use store.query("label == 3"), which gives rows, and store[rows].',
+        "filter": 'Use store.query("label == 3"), which returns rows, and store[rows].',
         "format": "Use store.manifest.version; docs/format.md is the specification.",
         "frame": "Use store.to_pandas().",
         "hist": "Use store.plot.identities() or store.plot.sizes().",

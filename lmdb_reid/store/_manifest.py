@@ -110,7 +110,9 @@ class Manifest:
             raw = _json.parse(data)
             found, version = raw["format"], tuple(raw["version"])
         except (ValueError, TypeError, KeyError) as error:
-            raise StoreDamagedError(f"it is no manifest: {type(error).__name__}: {error}") from None
+            raise StoreDamagedError(
+                f"it is not a valid manifest: {type(error).__name__}: {error}"
+            ) from None
         if found != FORMAT or version[:1] != VERSION[:1] or isinstance(version[0], bool):
             raise StoreVersionError(
                 f"it is written in {found} format {'.'.join(map(str, version))}; this code reads"
@@ -136,8 +138,8 @@ class Manifest:
         if len(data) > MAX_BYTES:
             raise UsageError(
                 f"a manifest must have at most {MAX_BYTES:,} bytes, got {len(data):,} for"
-                f" {len(self.columns):,} columns and {len(self.parts):,} parts. Give fewer, or"
-                " less of settings and source"
+                f" {len(self.columns):,} columns and {len(self.parts):,} parts. Reduce the"
+                " columns, the settings or the source"
             )
         return data
 
@@ -258,8 +260,8 @@ def _why_not_found(path: Path) -> str:
         )
     if (path / DATA).exists() or path.suffix == ".mdb":
         return (
-            f"{path} holds LMDB data but no {MANIFEST}: not a sealed store (give the store's"
-            f" directory)"
+            f"{path} holds LMDB data but no {MANIFEST}: not a sealed store. Use the"
+            " store's directory"
         )
     if not path.exists():
         return f"no store at {path}: there is nothing of that name"

@@ -77,7 +77,7 @@ def merge(
     path = Path(out).resolve()
     for each in stores:
         if Path(each).resolve() == path:
-            raise UsageError(f"{path} cannot be merged into itself: give --out another name")
+            raise UsageError(f"{path} cannot be merged into itself. Choose another --out")
     with contextlib.ExitStack() as opened:
         found = [opened.enter_context(Store(each)) for each in stores]
         members = _members(found, _checked_names(found, names), same_identities=same_identities)
@@ -113,11 +113,13 @@ def _checked_names(stores: Sequence[Store], names: Sequence[str] | None) -> list
         return chosen
     for at, name in enumerate(chosen):
         if not name:
-            raise UsageError("either all stores must have names, or none: give each one")
+            raise UsageError(
+                "either all stores must have names, or none. Name each one with --name"
+            )
         if (first := chosen.index(name)) != at:
             raise UsageError(
-                f"{stores[first].path} and {stores[at].path} cannot both be named {name!r}: give"
-                " one another name"
+                f"{stores[first].path} and {stores[at].path} cannot both be named"
+                f" {name!r}. Rename one"
             )
     return chosen
 
@@ -129,13 +131,13 @@ def _stem(path: Path) -> str:
 def _check_ascending(stores: Sequence[Store]) -> None:
     for store in stores:
         if any(part.name for part in store.manifest.parts):
-            raise UsageError(f"{store.path} has parts with names: give it a name, too")
+            raise UsageError(f"{store.path} has parts with names. Name it too, with --name")
     for one, other in itertools.pairwise(stores):
         if one.ids.key(len(one) - 1) >= other.ids.key(0):
             raise UsageError(
-                f"stores without names must have ids that ascend from one to the next:"
+                "stores without names must have ids that ascend from one to the next:"
                 f" {one.path} ends with {one.ids[-1]!r}, {other.path} begins with"
-                f" {other.ids[0]!r}. Give them in order, or give names"
+                f" {other.ids[0]!r}. List them in that order, or use --name"
             )
 
 
@@ -149,11 +151,13 @@ def _members(
         for part in store.manifest.parts:
             earlier = seen.setdefault(part.digest, store.path)
             if earlier is not store.path:
-                raise UsageError(f"{earlier} and {store.path} hold the same part: give one of them")
+                raise UsageError(
+                    f"{earlier} and {store.path} hold the same part. Merge only one of them"
+                )
         if store.roles.identity != "label" and not same_identities:
             raise UsageError(
-                f"{store.path} has identities in {store.roles.identity!r}, which cannot be kept"
-                " apart: give --same-identities"
+                f"{store.path} has identities in {store.roles.identity!r}, which cannot be"
+                " kept apart. Use --same-identities"
             )
         member = _Member(
             store=store, name=name, label_offset=label_offset, order_offset=order_offset
@@ -162,15 +166,15 @@ def _members(
         longest = int(np.diff(member.store.ids.maps()[1]).max()) + len(member.prefix)
         if longest > MAX_ID_BYTES:
             raise UsageError(
-                f"ids must have at most {MAX_ID_BYTES} bytes, got {longest} with the name {name!r}"
-                f" of {store.path}: give it a shorter one"
+                f"ids must have at most {MAX_ID_BYTES} bytes, got {longest} with the name"
+                f" {name!r} of {store.path}. Choose a shorter name"
             )
         if not same_identities:
             label_offset += int(store.columns["label"].max()) + 1
         order_offset += int(store.columns["src_order"].max()) + 1
     if max(label_offset, order_offset) >= 1 << 62:
         raise UsageError(
-            f"labels must stay below 2^62 to be kept apart, got {label_offset}: give"
+            f"labels must stay below 2^62 to be kept apart, got {label_offset}. Use"
             " --same-identities"
         )
     return members

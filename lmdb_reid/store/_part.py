@@ -137,14 +137,17 @@ class Part:
         except OSError as error:
             if not self._own and isinstance(error, FileNotFoundError | NotADirectoryError):
                 raise StoreNotFoundError(
-                    f"{self._called()} is not there: bring it back to {self.file}, or merge anew",
+                    (
+                        f"{self._called()} is missing. Restore it to {self.file}, or repeat the"
+                        " merge"
+                    ),
                     path=self.file,
                 ) from None
             raise passing(self.file, error) or self._damaged(
                 f"cannot be read: {error.strerror}"
             ) from None
         if not stat.S_ISREG(status.st_mode):
-            raise self._damaged("is no regular file")
+            raise self._damaged("is not a regular file")
         if status.st_size != self.spec.size:
             raise self._damaged(f"has {status.st_size} bytes; its manifest says {self.spec.size}")
 
@@ -157,16 +160,18 @@ class Part:
     def _damaged(self, message: str) -> StoreError:
         if self._is_replaced():
             return StoreChangedError(
-                f"the store at {self._store} was replaced since it was opened: open it anew",
+                f"the store at {self._store} was replaced since it was opened. Open it again",
                 path=self._store,
             )
         if not self._own and self._is_exchanged():
             return StoreChangedError(
-                f"{self._called()} is another store now ({message}): bring the former one back, or"
-                " merge anew",
+                (
+                    f"{self._called()} is another store now ({message}): restore the former"
+                    " one, or repeat the merge"
+                ),
                 path=self.file,
             )
-        again = AGAIN if self._own else "; copy it again, or merge anew"
+        again = AGAIN if self._own else ". Copy it again, or repeat the merge"
         return StoreDamagedError(f"{self._called()} {message}{again}", path=self.file)
 
     def _is_exchanged(self) -> bool:

@@ -106,12 +106,12 @@ def claimed(path: Path, *, resume: bool, overwrite: bool) -> Iterator[tuple[bool
     ours = any((partial / name).exists() for name in (WORK, MANIFEST, _REPLACES))
     if partial.exists() and not (ours or _is_empty_directory(partial)):
         raise StoreExistsError(
-            f"{partial} is in the way, and is no unfinished build: move it, or choose another name",
+            (f"{partial} exists, and is not an unfinished build. Move it, or choose another name"),
             path=partial,
         )
     if path.exists() and overwrite and not (_is_store(path) or _is_empty_directory(path)):
         raise StoreExistsError(
-            f"{path} is there and is no store: it is not overwritten; choose another name",
+            (f"{path} exists and is not a store, so it is not overwritten. Choose another name"),
             path=path,
         )
     if overwrite and replaced_of(path).exists():
@@ -121,14 +121,16 @@ def claimed(path: Path, *, resume: bool, overwrite: bool) -> Iterator[tuple[bool
         )
     if partial.exists() and not (resume or overwrite):
         raise StoreExistsError(
-            f"an unfinished build of {path} is there: {partial}. Give --resume to go on with"
-            " it, or --overwrite to discard it",
+            (
+                f"found an unfinished build of {path}: {partial}. Use --resume to continue"
+                " it, or --overwrite to discard it"
+            ),
             path=partial,
         )
     overwrite = overwrite or (resume and (partial / _REPLACES).exists())
     if path.exists() and not overwrite:
         raise StoreExistsError(
-            f"{path} is there already: give --overwrite to replace it, or another name",
+            (f"{path} already exists. Use --overwrite to replace it, or choose another name"),
             path=path,
         )
     found = resume and partial.exists()

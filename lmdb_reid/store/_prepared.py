@@ -42,8 +42,8 @@ def as_json(name: str, values: Mapping[str, Any] | None) -> dict[str, Any]:
         raise UsageError(f"{name}: JSON values are needed: {error}") from None
     if len(text) > MAX_JSON:  # now, and not when a long build is sealed
         raise UsageError(
-            f"{name} must have at most {MAX_JSON:,} bytes as JSON, got {len(text):,}. Give a digest"
-            " of what is long"
+            f"{name} must have at most {MAX_JSON:,} bytes as JSON, got"
+            f" {len(text):,}. Store a digest of long values"
         )
     plain: dict[str, Any] = json.loads(text)
     return plain
@@ -118,9 +118,9 @@ def _checked_jpeg(sample_id: str, image: bytes) -> SourceInfo:
         raise InvalidSampleError(f"{sample_id}: a store holds JPEG only: {error}") from None
     if not head.plain:
         raise InvalidSampleError(
-            f"{sample_id}: a store holds JPEG only, of grey, YCbCr or RGB and without a rotation;"
-            f" this is {head.format} of orientation {head.orientation}. Decode it with"
-            " codec.read_source and encode it anew"
+            f"{sample_id}: a store holds JPEG only, of grey, YCbCr or RGB and without a"
+            f" rotation; this is {head.format} of orientation {head.orientation}."
+            " Decode it with codec.read_source and encode it again"
         )
     return head
 

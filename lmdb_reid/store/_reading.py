@@ -260,8 +260,8 @@ class Reading:
         if isinstance(rows, np.ndarray):
             if rows.size and (rows.dtype.kind not in "iu" or rows.ndim != 1):
                 raise UsageError(
-                    f"rows must be whole numbers of one dimension, got {rows.dtype} {rows.shape}."
-                    " Of a mask, give np.flatnonzero(mask)"
+                    f"rows must be whole numbers of one dimension, got {rows.dtype}"
+                    f" {rows.shape}. For a mask, use np.flatnonzero(mask)"
                 )
             chosen: Sequence[int] = rows.tolist()
         else:

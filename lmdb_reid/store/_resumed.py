@@ -96,8 +96,10 @@ def check_settings(partial: Path, file: Path, settings: Mapping[str, Any]) -> bo
     ]
     if differences:
         raise ResumeError(
-            f"cannot resume {partial}: {'; '.join(differences)}. Give what it was begun with, or"
-            " --overwrite",
+            (
+                f"cannot resume {partial}: {'; '.join(differences)}. Use the settings it"
+                " was begun with, or --overwrite"
+            ),
             path=partial,
         )
     return True

@@ -62,8 +62,8 @@ def rows_of(
         given = np.asarray(listed)
     if given.size and not np.issubdtype(given.dtype, np.integer):
         raise UsageError(
-            f"{noun} must be whole numbers, a mask, ids or a query, got {given.dtype}. store.query"
-            " and store.row give rows."
+            f"{noun} must be whole numbers, a mask, ids or a query, got {given.dtype}."
+            " store.query and store.row return rows."
         )
     rows: Rows = given.astype(np.int64)
     if rows.size and not (rows.min() >= (-count if from_end else 0) and rows.max() < count):

@@ -187,7 +187,9 @@ def check_parts(parts: tuple[PartSpec, ...]) -> None:
     for name in groups:
         for at in (at for at, letter in enumerate(name) if letter == "/"):
             if name[:at] in known:
-                raise ValueError(f"the part names {name[:at]!r} and {name!r} can give one id")
+                raise ValueError(
+                    f"the part names {name[:at]!r} and {name!r} can lead to the same id"
+                )
 
 
 def plain_column(spec: ColumnSpec) -> dict[str, Any]:

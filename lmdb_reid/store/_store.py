@@ -70,7 +70,7 @@ class Store(Lookup, metaclass=_Suggesting):
         self, path: str | os.PathLike[str], *, check: Literal["pins", "structure"] = "pins"
     ) -> None:
         if check not in ("pins", "structure"):
-            raise UsageError(f"check={check!r}: give 'pins' or 'structure'")
+            raise UsageError(f"check must be 'pins' or 'structure', got {check!r}")
         if not isinstance(path, str | os.PathLike):
             raise UsageError(f"a store is opened by its path, not {path!r}")
         self.path = Path(path).absolute()

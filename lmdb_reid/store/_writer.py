@@ -247,7 +247,7 @@ class StoreWriter:
             check_roles(self._roles, gathered.columns)
         except ValueError as error:
             raise UsageError(
-                f"{error}; there are {', '.join(gathered.columns)}. Give other roles, and resume"
+                f"{error}; there are {', '.join(gathered.columns)}. Change the roles, and resume"
             ) from None
         copy = _sealing.finish_data(data, journal, gathered.digest, self._work / _format.DATA)
         self._close_build()

@@ -43,7 +43,7 @@ class CropsContract:
         assert isinstance(crops, Crops)
         height, width = crops.size
         assert height > 0 and width > 0
-        assert len(crops) >= 4, "give the contract four crops or more"
+        assert len(crops) >= 4, "the contract needs at least four crops"
 
     def test_each_position_gives_its_own_pixels(self) -> None:
         """In any order, also several times in one call."""

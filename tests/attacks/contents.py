@@ -72,7 +72,7 @@ OFFSETS: dict[str, list[int]] = {
     "too few": [0, 8],
 }
 IDS: dict[str, list[bytes]] = {
-    "no utf-8": [b"f%02d\xff\xfe" % row for row in range(COUNT)],
+    "not utf-8": [b"f%02d\xff\xfe" % row for row in range(COUNT)],
     "cut inside a letter": [b"f\xc3", *[b"\xa9%02d" % row for row in range(COUNT - 1)]],
     "of 600 bytes": [b"%03d" % row + b"x" * 600 for row in range(COUNT)],
     "with control characters": [b"%02d\x1b[2J\x07" % row for row in range(COUNT)],
@@ -107,7 +107,7 @@ WHERE = ("data.mdb", "columns/label.bin", "columns/id.bin", "columns/quarter.jso
 # -- categories
 
 STRINGS: dict[str, tuple[bytes, int | None]] = {
-    "no JSON": (b"['Q0', 'Q1']", None),
+    "not a JSON": (b"['Q0', 'Q1']", None),
     "a map": (b'{"Q0": 0, "Q1": 1}', None),
     "numbers": (b"[0, 1]", None),
     "lists": (b"[[], []]", None),
@@ -116,7 +116,7 @@ STRINGS: dict[str, tuple[bytes, int | None]] = {
     "too few": (b'["Q0"]', None),
     "none": (b"[]", 0),
     "lone surrogates": (b'["\\ud800", "\\udfff"]', None),
-    "no utf-8": (b'["Q0", "\xff"]', None),
+    "not utf-8": (b'["Q0", "\xff"]', None),
     "escapes": (json.dumps([ESCAPE, ESCAPE + "2"]).encode(), None),
     "a million letters": (json.dumps(["Q0", "Q" * 1_000_000]).encode(), None),
     "names of pandas": (b'["label", "__import__"]', None),
@@ -141,7 +141,7 @@ RECORDS: dict[str, bytes] = {
     "keys of bytes": msgpack.packb({"label": 1, "kind": 0, b"x": 1}),
     "keys of numbers": msgpack.packb({"label": 1, "kind": 0, 7: 1}),
     "keys of lists": b"\x83\xa5label\x01\xa4kind\x00\x91\x01\x01",
-    "no utf-8": b"\x83\xa5label\x01\xa4kind\x00\xa1x\xa1\xff",
+    "not utf-8": b"\x83\xa5label\x01\xa4kind\x00\xa1x\xa1\xff",
     "an extension": msgpack.packb({"label": 1, "kind": 0, "x": msgpack.ExtType(5, b"x")}),
     "a time": msgpack.packb({"label": 1, "kind": 0, "x": msgpack.Timestamp(1, 2)}),
     "nested 100,000 deep": b"\x83\xa5label\x01\xa4kind\x00\xa1x" + DEEP,

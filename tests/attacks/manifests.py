@@ -170,7 +170,7 @@ FILES: dict[str, Callable[[Path], object]] = {
     "a number of 5,000 digits": lambda file: file.write_bytes(b'{"format":' + b"9" * 5000 + b"}"),
     "a million lists": lambda file: file.write_bytes(b"[" + b"[]," * 349_000 + b"[]]"),
     "NaN": lambda file: file.write_bytes(b'{"format": NaN}'),
-    "no utf-8": lambda file: file.write_bytes(b'{"format": "\xff"}'),
+    "not utf-8": lambda file: file.write_bytes(b'{"format": "\xff"}'),
 }
 TEXTS: dict[str, Callable[[str], str | bytes]] = {
     "utf-16": lambda text: text.encode("utf-16"),

@@ -67,7 +67,7 @@ TABLES: dict[str, str | bytes] = {
     "no header": ROW + "\n",
     "zeros": bytes(1000),
     "utf-16": _table(ROW).encode("utf-16"),
-    "no utf-8": b"\xff\xfe" + _table(ROW).encode(),
+    "not utf-8": b"\xff\xfe" + _table(ROW).encode(),
     "100,000 columns": ",".join([HEAD, *map(str, range(100_000))]) + "\n" + ROW + "\n",
     "100,000 columns of one name": ",".join([HEAD, *["x"] * 100_000]) + "\n" + ROW + "\n",
     "a name of 10 MB": HEAD + "," + "x" * 10_000_000 + "\n" + ROW + ",1\n",

@@ -506,7 +506,7 @@ def test_augmentation_by_a_generator_of_its_own_is_the_same_in_any_process(
     wanted: list[Batch] = []
     for way in ways:
         dataset = ReIDDataset(path, transform=make_transform())
-        with pytest.warns(UserWarning, match=r"generator of its own \(.*workers seed them for"):
+        with pytest.warns(UserWarning, match=r"its own generator \(.*workers seed them for"):
             batches = loader(dataset, way=way, shuffle=True, seed=2)
         found = [*batches, *batches]
         wanted = wanted or found

@@ -130,13 +130,13 @@ def test_a_missing_column_is_named(own_game: Game, tmp_path: Path, column: str) 
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (b"", "is no usable csv"),
-        (b"\xff\xfe\x00\x01", "is no usable csv"),
+        (b"", "is not a usable csv"),
+        (b"\xff\xfe\x00\x01", "is not a usable csv"),
         (f"{HEADER}\n".encode(), "has no rows"),
         (f"{HEADER}\n\n\n".encode(), "has no rows"),
         (f"{HEADER}\nQ,side,0,1,1,1,9,9,0,7\n".encode(), "more cells in its rows than names"),
         (f"{HEADER}\nQ,side,0,1,1,1,9,9,0\nQ,side,0,1,1,1,9,9,0,7\n".encode(), "line 3, saw 10"),
-        (f'{HEADER}\n"Q,side,0,1,1,1,9,9,0\n'.encode(), "is no usable csv"),
+        (f'{HEADER}\n"Q,side,0,1,1,1,9,9,0\n'.encode(), "is not a usable csv"),
     ],
 )
 def test_no_usable_csv(game: Game, tmp_path: Path, text: bytes, told: str) -> None:
@@ -153,30 +153,30 @@ def test_no_usable_csv(game: Game, tmp_path: Path, text: bytes, told: str) -> No
 @pytest.mark.parametrize(
     ("column", "cell", "reason"),
     [
-        ("x", "abc", "x is 'abc', which is no finite number"),
-        ("y", "1,5".replace(",", ";"), "y is '1;5', which is no finite number"),
+        ("x", "abc", "x is 'abc', which is not a finite number"),
+        ("y", "1,5".replace(",", ";"), "y is '1;5', which is not a finite number"),
         ("x", "", "x is missing"),
-        ("x", "nan", "x is 'nan', which is no finite number"),
-        ("x", "1_0", "x is '1_0', which is no finite number"),
-        ("x", "0x1F", "x is '0x1F', which is no finite number"),
-        ("y", "\uff11\uff12", "y is '\uff11\uff12', which is no finite number"),
-        ("y", "NaN", "y is 'NaN', which is no finite number"),
-        ("h", "inf", "h is 'inf', which is no finite number"),
-        ("w", "-inf", "w is '-inf', which is no finite number"),
+        ("x", "nan", "x is 'nan', which is not a finite number"),
+        ("x", "1_0", "x is '1_0', which is not a finite number"),
+        ("x", "0x1F", "x is '0x1F', which is not a finite number"),
+        ("y", "\uff11\uff12", "y is '\uff11\uff12', which is not a finite number"),
+        ("y", "NaN", "y is 'NaN', which is not a finite number"),
+        ("h", "inf", "h is 'inf', which is not a finite number"),
+        ("w", "-inf", "w is '-inf', which is not a finite number"),
         ("w", "0", "w is 0, which is not above 0"),
         ("h", "-3", "h is -3, which is not above 0"),
         ("w", "1e19", "w is 1e19, which is out of range"),
         ("w", "1.7e308", "w is 1.7e308, which is out of range"),
         ("y", "-1e300", "y is -1e300, which is out of range"),
-        ("label_id", "seven", "label_id is 'seven', which is no finite number"),
-        ("label_id", "1.5", "label_id is '1.5', which is no whole number"),
+        ("label_id", "seven", "label_id is 'seven', which is not a finite number"),
+        ("label_id", "1.5", "label_id is '1.5', which is not a whole number"),
         ("label_id", "-2", "label_id is -2, which is below -1"),
         ("label_id", "", "label_id is missing"),
         ("label_id", "1e30", "label_id is 1e30, which is out of range"),
         ("label_id", str(1 << 53), f"label_id is {1 << 53}, which is out of range"),
-        ("frame", "one", "frame is 'one', which is no finite number"),
-        ("frame", "inf", "frame is 'inf', which is no finite number"),
-        ("session", "0.5", "session is '0.5', which is no whole number"),
+        ("frame", "one", "frame is 'one', which is not a finite number"),
+        ("frame", "inf", "frame is 'inf', which is not a finite number"),
+        ("session", "0.5", "session is '0.5', which is not a whole number"),
         ("quarter", "", "quarter is missing"),
         ("angle", "", "angle is missing"),
         ("quarter", "Q9", "its frame Q9__side__00__01 is not in "),
@@ -482,7 +482,7 @@ def test_an_existing_store_is_refused_and_stays(
 ) -> None:
     before = digest_of(own_store)
     for more in ({}, {"resume": True}):
-        with pytest.raises(StoreExistsError, match=r"is there already: give --overwrite"):
+        with pytest.raises(StoreExistsError, match=r"already exists. Use --overwrite"):
             build(source_of(game), own_store, SMALL, **more)
     assert main(words_of(game, own_store)) == 1
     assert "--overwrite" in capsys.readouterr().err

@@ -176,7 +176,11 @@ def test_a_split_with_query_and_gallery_ends_with_map(store: Path, tmp_path: Pat
     ("words", "code", "told"),
     [
         (["--store", "STORE", "--split", "none.json"], 1, "no split at none.json"),
-        (["--store", "STORE", "--split", "s.json", "--fold", "1"], 2, "--split says who is"),
+        (
+            ["--store", "STORE", "--split", "s.json", "--fold", "1"],
+            2,
+            "--split and --fold, --folds exclude each other",
+        ),
         ([], 2, "--store STORE is required, or --train-meta CSV with"),
         (["--store", "none.lmdb"], 1, "no store at"),
         (["--store", "STORE", "--fold", "5"], 2, "fold must be 0 to 4, one of 5 folds, got 5"),
@@ -237,7 +241,7 @@ def test_a_run_can_be_gone_on_with(store: Path, tmp_path: Path) -> None:
     # Another fold's weights are not gone on with.
     done = train(tmp_path, "--resume", "run", "--max-epochs", "4", "--fold", "3")
     assert done.returncode == 2
-    assert "take the fold that it was trained on" in done.stderr
+    assert "Use the fold that the model was trained on" in done.stderr
 
 
 @pytest.mark.slow

@@ -59,11 +59,13 @@ def compare(store: Store, source: AtmaCup, expand: float, *, tell: Callable[...,
             _disk.write(path, store.at(row).jpeg)
         tell(
             f"ours: {len(ours):,} crops from the store through make_loader",
-            "PIL files: the same, each from a JPEG file of its own, through torch's DataLoader",
+            ("PIL files: the same, each from a separate JPEG file, through torch's DataLoader"),
             f"run-time cropping: {len(cut):,} of them, each cut by PIL out of its 1280x720 frame",
-            f"{num_workers} workers, batches of {_BATCH}. A first epoch starts the workers;"
-            f" {_EPOCHS} more are timed, each from asking for its first batch until its last one is"
-            " there",
+            (
+                f"{num_workers} workers, batches of {_BATCH}. A first epoch starts the"
+                f" workers; {_EPOCHS} more are timed, each from the request of its first"
+                " batch to the arrival of its last"
+            ),
         )
         # Ours last: the others fork, which is better done before it starts threads.
         ways: dict[str, Iterable[Any]] = {

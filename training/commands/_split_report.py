@@ -67,7 +67,7 @@ def lines(report: Report) -> list[str]:
         found.append(f"not looked for: {', '.join(absent)}")
     for title, groups in (
         ("frames show one identity twice", report.twice.people),
-        ("boxes stand several times", report.twice.rows),
+        ("boxes occur several times", report.twice.rows),
     ):
         if groups:
             some = [" and ".join(_ids(report, group)) for group in groups[:_SHOWN]]

@@ -34,8 +34,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--half", action="store_true", help="keep them as float16, in half the space")
     add_reading(parser)
     add("--json", action="store_true", help="print the result as JSON")
-    parser.epilog = """Features stand in STORE.features/NAME.npy, a row for each sample, and are
-bound to the store: those of another one are refused.
+    parser.epilog = """Features are saved in STORE.features/NAME.npy, a row for each sample. They
+belong to the store: those of another one are refused.
 
 example:
   lmdb-reid embed games.lmdb --ckpt runs/fold0/checkpoints/best.ckpt -o fold0"""

@@ -76,7 +76,7 @@ def run(args: argparse.Namespace) -> int:
     if args.strips and Path(args.strips).suffix.lower() not in (".jpg", ".jpeg", ".png"):
         raise UsageError(f"--strips must end in .jpg or .png, got {args.strips}")
     if args.ranking and args.rules != "soccernet":
-        raise UsageError("--ranking is SoccerNet-ReID's: give --rules soccernet too")
+        raise UsageError("--ranking needs --rules soccernet")
     # Here, so that --help and wrong use need not wait seconds for torch.
     from training import ranking
     from training.evaluation import evaluate
@@ -129,8 +129,8 @@ def _split(store: Store, path: str | None) -> Split:
     words = None if column is None else store.columns.categories(column)
     if column is None or words is None:
         raise UsageError(
-            f"{store.path} has no column that says what is query and gallery: give --split, which"
-            " lmdb-reid split writes"
+            f"{store.path} has no column that says what is query and gallery. Use"
+            " --split with a file of lmdb-reid split"
         )
     codes = store.columns[column]
     parts = {word: np.flatnonzero(codes == code) for code, word in enumerate(words) if word}
@@ -199,8 +199,10 @@ def _lines(args: argparse.Namespace, features: Features, found: Evaluation) -> l
     maker = features.made_by.get("checkpoint")
     reranked = ", re-ranked" if found.is_reranked else ""
     lines = [
-        f"queries    {counts[0]} ({found.parts[0]}), {scores.left_out:,} of them left out: nobody"
-        " right in the gallery",
+        (
+            f"queries    {counts[0]} ({found.parts[0]}), {scores.left_out:,} of them"
+            " left out: no match in the gallery"
+        ),
         f"gallery    {counts[1]} ({found.parts[1]}), {scores.gallery:,} compared",
         f"features   {features.name}, {features.array.shape[1]} numbers"
         + (f", by {maker}" if maker else ""),

@@ -103,16 +103,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--name",
         metavar="VALUE=PART",
         action="append",
-        help="give a value of that column this part, such as bounding_box_test=gallery",
+        help="map a value of that column to a part, such as bounding_box_test=gallery",
     )
     add("--query", metavar="EXPR", help="split the samples that match (default: all but junk)")
     add(
         "--hash",
         action="store_true",
-        help="compute perceptual hashes where the store has no column phash, and keep them in"
-        " STORE.phash beside it",
+        help=(
+            "compute perceptual hashes if the store has no column phash, and keep them in"
+            " STORE.phash beside it"
+        ),
     )
-    add("--fix", action="store_true", help="move what is connected to where most of it is")
+    add(
+        "--fix",
+        action="store_true",
+        help="move connected samples to the part that has most of them",
+    )
     add(
         "--apart",
         metavar="KIND,...",
@@ -127,7 +133,7 @@ def run(args: argparse.Namespace) -> int:
     began = time.perf_counter()
     apart = _apart(args.apart)
     if args.check and args.output and not args.fix:
-        raise UsageError("--check writes nothing unless it repairs: give --fix too, or no --output")
+        raise UsageError("--output with --check needs --fix. Add --fix, or remove --output")
     with Store(args.store) as store:
         split = _split(store, args)
         hashes = stored_hashes(store)

@@ -109,9 +109,7 @@ def run(args: argparse.Namespace) -> int:
     if not (args.store or args.resume or args.settings or (args.train_meta and args.img_root)):
         raise UsageError("--store STORE is required, or --train-meta CSV with --img-root FRAMES")
     if args.split is not None and (args.folds is not None or args.fold is not None):
-        raise UsageError(
-            "--split says who is trained on, as --folds and --fold do: give one of them"
-        )
+        raise UsageError("--split and --fold, --folds exclude each other. Use one of them")
     began = time.perf_counter()
     name = f"fold{args.fold or 0}" if args.split is None else Path(args.split).stem
     folder = _resumed(args.resume) if args.resume else _new(args.out, name)

@@ -42,5 +42,5 @@ def _rows(samples: Samples, rows: Chosen) -> Rows:
     if isinstance(samples, StoreSamples):
         return np.sort(ReIDDataset(samples.store, rows).rows)
     if isinstance(rows, str):
-        raise UsageError(f"a query needs a store; got {rows!r} for {samples!r}: give rows")
+        raise UsageError(f"a query needs a store, got {rows!r} for {samples!r}. Pass rows")
     return np.sort(np.asarray(rows, np.int64))

@@ -66,7 +66,7 @@ class Loading:
                     f"{name} must be one of {', '.join(words)}; got {getattr(self, name)!r}"
                 )
         if self.cache is not None and self.tier is not False:
-            raise UsageError("cache and tier both keep decoded pixels: give one of them")
+            raise UsageError("cache and tier exclude each other. Pass one of them")
 
     def _check_numbers(self) -> None:
         for name, least in (("num_workers", 0), ("prefetch", 1), ("batch_size", 1), ("seed", 0)):
@@ -74,7 +74,7 @@ class Loading:
             if name == "num_workers" and value is None:
                 continue
             if not isinstance(value, int) or value < least:
-                raise UsageError(f"{name} must be a whole number from {least} up; got {value!r}")
+                raise UsageError(f"{name} must be a whole number, at least {least}, got {value!r}")
 
     def cache_of(self, store: Store) -> PixelCache | None:
         """Where the decoded pixels of a store are kept."""

@@ -83,8 +83,8 @@ class Features:
         wanted = len(opened) if chosen is None else len(chosen)
         if len(found) != wanted:
             raise UsageError(
-                f"features must be one row for each of {wanted:,} samples, got {len(found):,}. Give"
-                " rows=, which samples they are of"
+                f"features must be one row for each of {wanted:,} samples, got"
+                f" {len(found):,}. If they are of other samples, pass rows="
             )
         note = {
             "store": opened.manifest.fingerprint,

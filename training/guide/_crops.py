@@ -119,9 +119,12 @@ def _each_once(boxes: list[BoxSample]) -> list[BoxSample]:
     once = {id(box) for box in named.values()}
     again = [box for box in boxes if id(box) not in once]
     warnings.warn(
-        f"{len(again):,} of {len(boxes):,} rows are left out: the same box with the same label"
-        f" stands in its frame already; the first, {Path(again[0].img_path).name}"
-        f" x={again[0].x:g} y={again[0].y:g} of label {again[0].label_id}",
+        (
+            f"{len(again):,} of {len(boxes):,} rows are left out: its frame has the"
+            " same box with the same label already; the first,"
+            f" {Path(again[0].img_path).name} x={again[0].x:g} y={again[0].y:g} of"
+            f" label {again[0].label_id}"
+        ),
         stacklevel=2,
     )
     return [box for box in boxes if id(box) in once]
@@ -148,9 +151,11 @@ class CropSamples(BoxSamples):
         for box, path in zip(boxes, paths, strict=True):
             if not path.is_file():
                 raise SourceNotFoundError(
-                    f"{os.fspath(cache_dir)} holds cached crops, and none of"
-                    f" {Path(box.img_path).name} x={box.x:g} y={box.y:g} at"
-                    f" expand_ratio={expand_ratio}: give img_root=, the folder of the frames",
+                    (
+                        f"{os.fspath(cache_dir)} holds cached crops, but not"
+                        f" {Path(box.img_path).name} x={box.x:g} y={box.y:g} at"
+                        f" expand_ratio={expand_ratio}. Pass img_root=, the folder of the frames"
+                    ),
                     path=path,
                 )
         boxes = [

@@ -123,8 +123,8 @@ def cut(sample: BoxSample, expand_ratio: float) -> Image.Image:
     size = (frame.height, frame.width)
     if box.clipped(size).area <= 0:
         raise SourceError(
-            f"the box x={box.x:g} y={box.y:g} w={box.w:g} h={box.h:g} lies outside the"
-            f" {frame.width}x{frame.height} frame {path}: leave it out"
+            f"the box x={box.x:g} y={box.y:g} w={box.w:g} h={box.h:g} is outside"
+            f" the {frame.width}x{frame.height} frame {path}: leave it out"
         )
     ratio = (
         expand_ratio if getattr(sample, "kind", Kind.PERSON) == Kind.PERSON else 1.0

@@ -232,13 +232,15 @@ def _split(
 ) -> OpenSet[list[BoxSample]] | OpenSet[Rows]:
     if store is not None:
         if train_meta_path is not None or img_root is not None:
-            raise UsageError("give a store, or train_meta_path and img_root: one of the two")
+            raise UsageError(
+                "a store and train_meta_path with img_root exclude each other. Pass one of the two"
+            )
         if isinstance(store, Store):
             return _split_store(store, choose, negatives.kinds, bbox_mode)
         with Store(store) as opened:
             return _split_store(opened, choose, negatives.kinds, bbox_mode)
     if train_meta_path is None or img_root is None:
-        raise UsageError("give train_meta_path and img_root, or a store")
+        raise UsageError("pass train_meta_path and img_root, or a store")
     listing = without_repeats(AtmaCup(train_meta_path, img_root, bbox_mode=bbox_mode).read())
     beside, unread = _samples_of(negatives, listing, train_meta_path, img_root)
     accept_skipped([*listing.skipped, *unread], listing.rows)
@@ -264,8 +266,8 @@ def _split_store(
     built_with = store.manifest.build.get("bbox_mode", bbox_mode)
     if bbox_mode != built_with:
         raise UsageError(
-            f"bbox_mode={bbox_mode!r}, but {store.path} was built with {built_with!r}: give that,"
-            " or build another store"
+            f"bbox_mode={bbox_mode!r}, but {store.path} was built with"
+            f" {built_with!r}. Pass that, or build another store"
         )
     order, kinds = source_order(store), store.columns["kind"]
     players = order[kinds[order] == Kind.PERSON]

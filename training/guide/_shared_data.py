@@ -70,11 +70,16 @@ class GuideData(DataModule):
     ) -> None:
         super().__init__()
         if (train_meta_path is None) != (img_root is None):
-            raise UsageError("train_meta_path and img_root belong together: give both, or a store")
+            raise UsageError(
+                "train_meta_path and img_root must be passed together. Pass both, or a store"
+            )
         if (train_meta_path is None) == (store is None):
-            raise UsageError("give either store, or train_meta_path and img_root")
+            raise UsageError("pass either store, or train_meta_path and img_root")
         if store is not None and not use_crop_cache:
-            raise UsageError("use_crop_cache=False cuts from frames: give them instead of a store")
+            raise UsageError(
+                "use_crop_cache=False crops from frames. Pass train_meta_path and img_root"
+                " instead of a store"
+            )
         self.train_meta_path = train_meta_path
         self.img_root = img_root
         self.batch_size = batch_size
@@ -286,8 +291,8 @@ class GuideData(DataModule):
             return False
         if not self.use_crop_cache:
             raise SourceNotFoundError(
-                f"use_crop_cache=False cuts from frames, and {os.fspath(self.img_root)} holds"
-                " cached crops: give img_root=, the folder of the frames"
+                f"use_crop_cache=False crops from frames, and {os.fspath(self.img_root)}"
+                " holds cached crops. Pass img_root=, the folder of the frames"
             )
         return True
 

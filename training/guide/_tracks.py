@@ -174,5 +174,5 @@ def iou_bbox(a: Any, b: Any) -> float:
     try:
         one, other = (Box(each.x, each.y, each.w, each.h) for each in (a, b))
     except AttributeError as error:
-        raise UsageError(f"iou_bbox must be given samples with x, y, w, h: {error}") from None
+        raise UsageError(f"iou_bbox needs samples with x, y, w, h: {error}") from None
     return iou(one, other)

@@ -209,8 +209,8 @@ class Steps(LightningModule):
     def _check_classes(self, found: list[int], trained: list[int]) -> None:
         if found != trained:
             raise UsageError(
-                f"the model tells apart the labels {trained}, the data has {found}: take the fold"
-                " that it was trained on"
+                f"the checkpoint and the data must have the same labels, got {trained} and"
+                f" {found}. Use the fold that the model was trained on"
             )
 
     def _know(self, classes: Sequence[int]) -> None:
@@ -276,7 +276,7 @@ class Steps(LightningModule):
 
 
 def _diverged(what: str) -> str:
-    return f"{what} is no finite number: the training has diverged. Lower the learning rate (lr)"
+    return f"{what} is not a finite number: the training has diverged. Lower the learning rate (lr)"
 
 
 def _given(known: _Known | None) -> _Known:

@@ -138,8 +138,8 @@ def _tensors(
     strange = best[~_is_known(best, known) & (best != NO_LABEL)]
     if len(strange):
         raise UsageError(
-            f"best must be among the known labels, or -1, got {int(strange[0])}. Give all labels"
-            " that the model knows."
+            f"best must be among the known labels, or -1, got {int(strange[0])}. Pass"
+            " all labels that the model knows."
         )
     return best.long(), scores, labels.long()
 

@@ -115,9 +115,9 @@ def check_sides(query: Columns, gallery: Columns, rules: Rules) -> None:
         ("groups", query.groups, gallery.groups),
     ):
         if (left is None) != (right is None):
-            raise UsageError(f"{name} must be given for queries and gallery, got one of them")
+            raise UsageError(f"{name} must be passed for queries and gallery, got one of them")
     if rules.within_group and query.groups is None:
-        raise UsageError("groups must be given where matching is within a group, got none")
+        raise UsageError("groups must be passed if matching is within a group, got none")
 
 
 def compared(

@@ -90,15 +90,16 @@ def load_split(path: str | os.PathLike[str], ids: Sequence[str]) -> Split:
     try:
         found = _of_json(text) if suffix == _JSON else _of_csv(text)
     except (ValueError, TypeError, KeyError, csv.Error) as error:
-        raise SourceError(f"{os.fspath(path)} is no split: {error}") from None
+        raise SourceError(f"{os.fspath(path)} is not a split: {error}") from None
     row_of = {sample_id: row for row, sample_id in enumerate(ids)}
     parts: dict[str, Rows] = {}
     for name, listed in found.parts.items():
         rows = [row_of.pop(sample_id, None) for sample_id in listed]
         if None in rows:
             raise SourceError(
-                f"{os.fspath(path)}: {listed[rows.index(None)]!r} of part {name!r} is not among the"
-                f" {len(ids):,} samples, or stands there a second time: the split is not of these"
+                f"{os.fspath(path)}: {listed[rows.index(None)]!r} of part {name!r} is"
+                f" not among the {len(ids):,} samples, or occurs twice: the split is not of"
+                " these"
             )
         parts[name] = np.array(rows, np.int64)
     return Split(parts=parts, labels=found.labels)

@@ -121,7 +121,7 @@ def by_group(
     names = candidates.roles.group if group is None else group
     if not names:
         raise UsageError(
-            "a split by group must be given the column that tells groups apart, for none has that"
+            "a split by group needs a column of groups, for none has that"
             f" role: group= (--group) one of {', '.join(candidates.columns) or 'none'}"
         )
     groups = candidates.codes(*([names] if isinstance(names, str) else names))

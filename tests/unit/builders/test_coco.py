@@ -96,7 +96,7 @@ def test_crowds_are_left_out_and_masks_are_not_looked_at(coco: Callable[..., Coc
     rle = {"counts": "abc", "size": [48, 64]}
     listing = coco(note(segmentation=rle), note(iscrowd=1, segmentation=rle)).read()
     assert [row.number for row in listing.frames[0].rows] == [0]
-    assert [one.reason for one in listing.dropped] == ["it stands for a crowd (iscrowd)"]
+    assert [one.reason for one in listing.dropped] == ["it marks a crowd (iscrowd)"]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +130,7 @@ def test_a_json_that_is_no_coco_is_refused(coco: Callable[..., Coco]) -> None:
     with pytest.raises(DuplicateSampleError, match=r"10 is that of a\.jpg and sub/b\.jpg"):
         coco(note(), images=[IMAGES[0], IMAGES[1] | {"id": 10}]).read()
     source = coco(note())
-    for text, told in (("{", "is no usable json"), ("[]", "must have a list of images")):
+    for text, told in (("{", "is not a usable json"), ("[]", "must have a list of images")):
         source.annotations.write_text(text)
         with pytest.raises(SourceError, match=told):
             source.read()
@@ -142,5 +142,5 @@ def test_a_json_that_is_no_coco_is_refused(coco: Callable[..., Coco]) -> None:
 def test_a_root_too_high_says_where_the_images_are(coco: Callable[..., Coco]) -> None:
     source = coco(note())
     source.root = source.root.parent
-    with pytest.raises(SourceError, match=r"a\.jpg is not there.*give --root .*coco"):
+    with pytest.raises(SourceError, match=r"a\.jpg is not there.*Use --root .*coco"):
         source.read()

@@ -163,7 +163,7 @@ def test_an_identity_in_train_and_query_is_refused_unless_it_is_meant(draw: Draw
 
 def test_two_files_that_differ_in_their_suffix_are_one_sample_too_many(draw: Draw) -> None:
     root = draw("market", MARKET[0], MARKET[0].replace(".jpg", ".png"))
-    with pytest.raises(DuplicateSampleError, match="would give samples the same ids"):
+    with pytest.raises(DuplicateSampleError, match="would lead to the same ids"):
         Market1501(root).read()
 
 
@@ -177,9 +177,9 @@ def test_a_folder_too_high_or_too_low_says_where_the_images_are(
     root = draw("data", *(f"{above or 'one'}/{path}" for path in paths))
     with pytest.raises(SourceError) as caught:
         source(root).read()
-    assert f"give --root {root / (above or 'one')}" in str(caught.value)
+    assert f"Use --root {root / (above or 'one')}" in str(caught.value)
     if source is Market1501:
-        with pytest.raises(SourceError, match=f"give --root {root / (above or 'one')}"):
+        with pytest.raises(SourceError, match=f"Use --root {root / (above or 'one')}"):
             source(root / (above or "one") / "query").read()
     with pytest.raises(SourceNotFoundError, match="no folder at"):
         source(root / "nowhere").read()
@@ -266,7 +266,7 @@ def test_a_folder_that_repeats_others_is_refused_and_may_be_left_out(draw: Draw)
     paths = ["train/a/1.jpg", "val/query/b/1.jpg", "val/gallery/b/2.jpg"]
     paths += ["val/all/b/1.jpg", "val/all/b/2.jpg"]
     root = draw("folders", *paths)
-    with pytest.raises(SourceError, match="Give --leave-out val/all"):
+    with pytest.raises(SourceError, match="Use --leave-out val/all"):
         Folder(root).read()
     assert Folder(root, leave_out=("val/all",)).read().rows == 3
 

@@ -166,7 +166,7 @@ def test_normalised_boxes_are_said_and_never_guessed(
     csv: Callable[..., Csv], tmp_path: Path
 ) -> None:
     lines = "a.jpg,0.25,0.5,0.5,0.5,7", "sub/b.jpg,0,0,1,1,7"
-    with pytest.raises(SourceError, match=r"all 2 lie within 0\.\.1, .* --boxes normalised"):
+    with pytest.raises(SourceError, match=r"all 2 are within 0\.\.1, .* --boxes normalised"):
         plan(csv(*lines), tmp_path / "o.lmdb")
     source = csv(*lines, boxes="normalised")
     settings = BuildSettings(num_bg_per_frame=0, expand=1.0, size=None)
@@ -196,7 +196,7 @@ def test_shares_far_outside_are_skipped(csv: Callable[..., Csv]) -> None:
         (",1,2,3,4,7", "its image must be a path below --root"),
         ("../a.jpg,1,2,3,4,7", "its image must be a path below --root"),
         ("/a.jpg,1,2,3,4,7", "its image must be a path below --root"),
-        ("a.jpg,one,2,3,4,7", "left is 'one', which is no finite number"),
+        ("a.jpg,one,2,3,4,7", "left is 'one', which is not a finite number"),
         ("a.jpg,1,2,0,4,7", "width is 0, which is not above 0"),
     ],
 )
@@ -278,14 +278,14 @@ def test_an_identity_in_train_and_query_is_refused(csv: Callable[..., Csv]) -> N
 def test_a_root_too_high_says_where_the_images_are(csv: Callable[..., Csv]) -> None:
     source = csv("a.jpg,1,2,3,4,7", "sub/b.jpg,1,2,3,4,8")
     source.root = source.root.parent
-    with pytest.raises(SourceError, match=r"a\.jpg is not there.*give --root .*images"):
+    with pytest.raises(SourceError, match=r"a\.jpg is not there.*Use --root .*images"):
         source.read()
 
 
 def test_a_root_too_low_says_where_the_images_are(csv: Callable[..., Csv]) -> None:
     source = csv("sub/b.jpg,1,2,3,4,8")
     source.root = source.root / "sub"
-    with pytest.raises(SourceError, match=r"sub/b\.jpg is not there.*give --root .*images$"):
+    with pytest.raises(SourceError, match=r"sub/b\.jpg is not there.*Use --root .*images$"):
         source.read()
 
 

@@ -184,7 +184,7 @@ def test_an_earlier_game_is_replaced_only_when_asked(tmp_path: Path) -> None:
     draw_game(tmp_path, quarters=1, frames=1, size=SIZE, seed=1)
     before, csv = pictures(tmp_path), (tmp_path / "train_meta.csv").read_bytes()
     (tmp_path / "images" / "mine.jpg").write_bytes(b"kept")
-    with pytest.raises(WriteError, match=r"train_meta\.csv is there already"):
+    with pytest.raises(WriteError, match=r"train_meta\.csv already exists"):
         draw_game(tmp_path, quarters=1, frames=1, size=SIZE, seed=2)
     assert pictures(tmp_path) == before | {"mine.jpg": b"kept"}
     assert (tmp_path / "train_meta.csv").read_bytes() == csv
@@ -226,6 +226,6 @@ def test_the_command_says_what_it_did(tmp_path: Path, capsys: pytest.CaptureFixt
     assert main(small) == 0
     assert "2 pictures with 20 boxes" in capsys.readouterr().out
     assert main(small) == 1
-    assert "train_meta.csv is there already" in capsys.readouterr().err
+    assert "train_meta.csv already exists" in capsys.readouterr().err
     assert main([*small, "--overwrite"]) == 0
     assert main([str(tmp_path / "other"), "--size", "native"]) == 2

@@ -195,7 +195,7 @@ def test_the_gt_of_another_sequence_is_refused(draw: Draw) -> None:
         MOT(root).read()
     (root / "A" / "seqinfo.ini").unlink()
     sequence(draw, "A-DPM")
-    with pytest.raises(SourceError, match=r"those of A and A-DPM are the same. Take one of them"):
+    with pytest.raises(SourceError, match=r"those of A and A-DPM are the same. Choose one of them"):
         MOT(root).read()
     assert len(MOT(root, sequences="*-DPM").read().frames) == 3
     with pytest.raises(SourceError, match=r"--sequences must name.*got 'B'; they are A, A-DPM"):
@@ -227,7 +227,7 @@ def test_frames_counted_from_0_and_from_1_are_not_mixed(
     draw: Draw, gt: str, first: int, offset: int
 ) -> None:
     root = sequence(draw, "A", gt, first=first)
-    with pytest.raises(SourceError, match=f"Give --frame-offset {offset}"):
+    with pytest.raises(SourceError, match=f"Use --frame-offset {offset}"):
         MOT(root).read()
     listing = MOT(root, frame_offset=offset).read()
     assert [one.key[-1] for one in listing.frames] == [str(first), str(first + 2)]
@@ -236,9 +236,9 @@ def test_frames_counted_from_0_and_from_1_are_not_mixed(
 
 def test_a_folder_without_sequences_says_where_they_are(draw: Draw) -> None:
     root = sequence(draw, "a/b/A")
-    with pytest.raises(SourceError, match=rf"The images are in {root / 'a'}: give --root"):
+    with pytest.raises(SourceError, match=rf"The images are in {root / 'a'}. Use --root"):
         MOT(root).read()
-    with pytest.raises(SourceError, match=rf"The images are in {root / 'a/b/A'}: give --root"):
+    with pytest.raises(SourceError, match=rf"The images are in {root / 'a/b/A'}. Use --root"):
         MOT(root / "a" / "b" / "A" / "img1").read()
     with pytest.raises(SourceNotFoundError, match="no folder at"):
         MOT(root / "nowhere").read()

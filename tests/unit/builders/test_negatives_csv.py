@@ -153,20 +153,20 @@ def test_kinds_by_name_and_number(tmp_path: Path, text: str, kind: Kind) -> None
 @pytest.mark.parametrize(
     ("cells", "message"),
     [
-        ({"session": "one"}, "session is 'one', which is no whole number"),
-        ({"frame": "1.5"}, "frame is '1.5', which is no whole number"),
-        ({"frame": ""}, "frame is '', which is no whole number"),
-        ({"frame": "1e300"}, "which is no whole number"),
-        ({"x": "nan"}, "x is 'nan', which is no finite number"),
-        ({"y": "inf"}, "y is 'inf', which is no finite number"),
-        ({"w": "0"}, "w is '0', which is no length above 0"),
-        ({"h": "-3"}, "h is '-3', which is no length above 0"),
-        ({"label_id": "4"}, "label_id is '4', which is no negative's label, -1"),
-        ({"quarter": ""}, "quarter is '', which is no text"),
-        ({"img_path": ""}, "img_path is '', which is no text"),
-        ({"kind": "person"}, "kind is 'person', which is no kind: background, 1, partial, 2"),
-        ({"kind": ""}, "kind is '', which is no kind"),
-        ({"kind": "partial", "id": ""}, "id is '', which is no text"),
+        ({"session": "one"}, "session is 'one', which is not a whole number"),
+        ({"frame": "1.5"}, "frame is '1.5', which is not a whole number"),
+        ({"frame": ""}, "frame is '', which is not a whole number"),
+        ({"frame": "1e300"}, "which is not a whole number"),
+        ({"x": "nan"}, "x is 'nan', which is not a finite number"),
+        ({"y": "inf"}, "y is 'inf', which is not a finite number"),
+        ({"w": "0"}, "w is '0', which is not a length above 0"),
+        ({"h": "-3"}, "h is '-3', which is not a length above 0"),
+        ({"label_id": "4"}, "label_id is '4', which is not a negative's label, -1"),
+        ({"quarter": ""}, "quarter is '', which is not a text"),
+        ({"img_path": ""}, "img_path is '', which is not a text"),
+        ({"kind": "person"}, "kind is 'person', which is not a kind: background, 1, partial, 2"),
+        ({"kind": ""}, "kind is '', which is not a kind"),
+        ({"kind": "partial", "id": ""}, "id is '', which is not a text"),
     ],
 )
 def test_a_cell_that_is_no_negatives(
@@ -187,13 +187,13 @@ def test_a_cell_that_is_no_negatives(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "is no usable csv"),
+        ("", "is not a usable csv"),
         (
             "quarter,angle,x\nQ,side,1\n",
             "lacks session, frame, y, w, h, label_id, img_path; it has",
         ),
-        (f"{GUIDES_COLUMNS}\n{row()}{row().strip()},more\n", "is no usable csv"),
-        (f"{GUIDES_COLUMNS}\n{row().strip()},more\n", "more cells than its head"),
+        (f"{GUIDES_COLUMNS}\n{row()}{row().strip()},more\n", "is not a usable csv"),
+        (f"{GUIDES_COLUMNS}\n{row().strip()},more\n", "more cells than its header"),
         (f"{GUIDES_COLUMNS}\n{row()}Q1-000,side,0,1,3,4,5\n", "line 3: label_id is '', which"),
         (f"{GUIDES_COLUMNS}\n{row()}Q1-000,side,0,1,3,4,5,6,-1\n", "line 3: img_path is '', which"),
     ],
@@ -208,7 +208,7 @@ def test_a_file_that_is_no_negatives_csv(tmp_path: Path, text: str, message: str
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
     path = tmp_path / "n.csv"
     path.write_bytes(b"quarter\n\xff\xfe\xff\n")
-    with pytest.raises(SourceError, match="is no usable csv"):
+    with pytest.raises(SourceError, match="is not a usable csv"):
         load_negatives_from_csv(path)
 
 

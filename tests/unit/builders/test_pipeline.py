@@ -174,7 +174,7 @@ def test_no_usable_row_is_an_error_that_says_why(tmp_path: Path) -> None:
     write_jpeg(tmp_path / "f.jpg", 200, 300)
     row = BoxRow(number=0, label=0, box=Box(900, 5, 40, 60))
     frame = Frame(key="f", fields={}, rows=(row,), boxes=(row.box,))
-    with pytest.raises(SourceError, match=r"no usable row \(0 of 1\).*lies outside the 300x200"):
+    with pytest.raises(SourceError, match=r"no usable row \(0 of 1\).*is outside the 300x200"):
         build(Given([frame], tmp_path), tmp_path / "o", NO_NEGATIVES, max_skipped=1)
 
 

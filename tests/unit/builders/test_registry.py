@@ -179,12 +179,12 @@ def test_auto_passes_over_a_source_that_cannot_be_used(install: Install, tmp_pat
 
 def test_auto_says_which_folder_nearby_may_be_meant(tmp_path: Path) -> None:
     people = folders(tmp_path / "data" / "deep" / "er" / "people")
-    with pytest.raises(UsageError, match=rf"{people.parent.parent}.* may be meant.*give --root"):
+    with pytest.raises(UsageError, match=rf"{people.parent.parent}.* may be meant.*Use --root"):
         recognised(tmp_path / "data")
-    with pytest.raises(UsageError, match=rf"give --root {people}\."):
+    with pytest.raises(UsageError, match=rf"Use --root {people}\."):
         recognised(people / "ann")
     (tmp_path / "other" / "empty").mkdir(parents=True)
-    with pytest.raises(UsageError, match=r"soccernet\. Give --format, and"):
+    with pytest.raises(UsageError, match=r"soccernet\. Use --format, and"):
         recognised(tmp_path / "other" / "empty")
 
 

@@ -72,11 +72,11 @@ def test_numbers_and_what_is_wrong_with_others(tmp_path: Path) -> None:
     assert not np.signbit(numbers[2])
     assert reasons.tolist() == [
         "a is 1, which is not above 1",
-        "a is '2.5', which is no whole number",
+        "a is '2.5', which is not a whole number",
         "a is -0, which is not above 1",
-        "a is '1_0', which is no finite number",
+        "a is '1_0', which is not a finite number",
         "a is missing",
-        "a is 'nan', which is no finite number",
+        "a is 'nan', which is not a finite number",
         "of another column",
         "",
         "a is 1e9, which is out of range",

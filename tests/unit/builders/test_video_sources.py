@@ -160,7 +160,7 @@ def test_one_video_needs_no_column_of_videos(
     )
     build(source, tmp_path / "a.lmdb", NONE)
     assert list(shades(tmp_path / "a.lmdb")) == ["a/00000005#000"]
-    with pytest.raises(UsageError, match=r"image=NAME, or --root one video; .*videos is none"):
+    with pytest.raises(UsageError, match=r"image=NAME, or --root one video, got .*videos"):
         csv("5,1,2,10,20,7", columns=columns, header="number,left,top,width,height,player").read()
 
 
@@ -180,7 +180,7 @@ def test_images_are_no_videos_and_videos_no_images(csv: Callable[..., Csv], tmp_
     with pytest.raises(SourceError, match=r"a\.mp4 is a video: --columns must name .* frame=NAME"):
         csv("a.mp4,5,1,2,10,20,7", columns=without).read()
     (tmp_path / "videos" / "c.jpg").write_bytes(codec.encode(np.zeros((9, 9, 3), np.uint8)))
-    with pytest.raises(SourceError, match=r"c\.jpg is none. Give time=number"):
+    with pytest.raises(SourceError, match=r"c\.jpg is not a video. Use time=number"):
         csv("c.jpg,5,1,2,10,20,7").read()
 
 
@@ -200,7 +200,7 @@ def test_frames_behind_the_end_are_skipped_with_a_reason(
     assert planned.samples == built.samples == 30
     from_0 = csv(*lines[:-1], "a.mp4,30,1,2,10,20,7", first_frame=0)
     (skipped,) = plan(from_0, tmp_path / "b.lmdb", NONE).skipped
-    assert skipped.reason.endswith("0 to 29. Give --first-frame 1 if they are counted from 1")
+    assert skipped.reason.endswith("0 to 29. Use --first-frame 1 if they are counted from 1")
 
 
 def test_a_dry_run_decodes_no_more_than_its_sample(
@@ -254,7 +254,7 @@ def test_sequences_with_videos(tmp_path: Path, drawn: Any) -> None:
     assert abs(found["B/00000007#000"] - drawn.grey_of(6)) <= 3
     with pytest.raises(UsageError, match="videos need --first-frame"):
         mot(tmp_path, drawn, "A", first=None).read()
-    with pytest.raises(SourceError, match="one video must be of one sequence, and there are 2"):
+    with pytest.raises(SourceError, match="one video must be of one sequence, got 2"):
         mot(tmp_path, drawn, "A", "B", one=True).read()
     (tmp_path / "videos" / "B.mp4").unlink()
     absent = [one.reason for one in source.read().skipped if "video" in one.reason]

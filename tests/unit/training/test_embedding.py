@@ -52,9 +52,9 @@ def test_a_checkpoint_says_how_images_are_read(checkpoint: Path) -> None:
 
 def test_one_that_does_not_say_needs_to_be_told(tmp_path: Path) -> None:
     path = save(tmp_path / "old.ckpt")
-    with pytest.raises(UsageError, match=r"give the size and normalize .*--size, --normalize"):
+    with pytest.raises(UsageError, match=r"Pass the size and normalize .*--size, --normalize"):
         load_checkpoint(path)
-    with pytest.raises(UsageError, match="give the size and normalize"):
+    with pytest.raises(UsageError, match="Pass the size and normalize"):
         load_checkpoint(path, size=(64, 32))
     assert load_checkpoint(path, size=(64, 32), normalize=MOMENTS).normalize == MOMENTS
 
@@ -106,7 +106,9 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: Any) -> None:
         save(path, hyper_parameters={"embedding": 16, "width": 4})
     else:
         path.write_bytes(content)
-    with pytest.raises(UsageError, match=r"x\.ckpt is no checkpoint of lmdb-reid train: .") as told:
+    with pytest.raises(
+        UsageError, match=r"x\.ckpt is not a checkpoint of lmdb-reid train: ."
+    ) as told:
         load_checkpoint(path)
     assert "\n" not in str(told.value)
     with pytest.raises(UsageError, match="no checkpoint at"):
@@ -119,6 +121,6 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:
             return (Path.touch, (tmp_path / "executed",))
 
     torch.save({"hyper_parameters": Trap(), "state_dict": {}}, tmp_path / "x.ckpt")
-    with pytest.raises(UsageError, match="is no checkpoint"):
+    with pytest.raises(UsageError, match="is not a checkpoint"):
         load_checkpoint(tmp_path / "x.ckpt")
     assert not (tmp_path / "executed").exists()

@@ -94,12 +94,12 @@ def test_a_step_down_the_gradient_lowers_the_loss() -> None:
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"classes": 0}, "classes=0"),
-        ({"embedding": 0}, "embedding=0"),
-        ({"scale": 0.0}, "scale=0.0"),
-        ({"scale": math.inf}, "scale=inf"),
-        ({"margin": -0.1}, "margin=-0.1"),
-        ({"margin": 1.6}, "margin=1.6"),
+        ({"classes": 0}, "at least 1, got 0"),
+        ({"embedding": 0}, "at least 1, got .* 0"),
+        ({"scale": 0.0}, "scale must be .* got 0.0"),
+        ({"scale": math.inf}, "scale must be .* got inf"),
+        ({"margin": -0.1}, "margin must be .* got -0.1"),
+        ({"margin": 1.6}, "margin must be .* got 1.6"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings: dict[str, float], told: str) -> None:

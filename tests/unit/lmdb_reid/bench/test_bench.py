@@ -578,7 +578,7 @@ def test_a_timeline_shows_who_took_what() -> None:
 
 
 def test_no_timeline_of_nothing() -> None:
-    with pytest.raises(UsageError, match="no batch was read"):
+    with pytest.raises(UsageError, match="at least one batch"):
         timeline([], "nothing")
 
 

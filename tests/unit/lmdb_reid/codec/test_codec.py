@@ -269,7 +269,7 @@ def test_a_library_that_is_no_libturbojpeg_3_is_named(run_python: Callable[..., 
         LMDB_REID_TURBOJPEG="/somewhere/libturbojpeg.so.0",
     )
     assert told.startswith("MissingExtraError ")
-    assert "/somewhere/libturbojpeg.so.0 is none: PyTurboJPEG 2.0 requires" in told
+    assert "/somewhere/libturbojpeg.so.0 is another version: PyTurboJPEG 2.0 requires" in told
     assert "docs/codec.md" in told and "More." not in told
 
 

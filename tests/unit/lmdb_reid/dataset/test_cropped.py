@@ -248,7 +248,7 @@ def test_a_pickle_leaves_the_images_behind(paths: list[Path], reads: list[Path])
 
 @pytest.mark.parametrize("count", [0, COUNT - 1, COUNT + 1])
 def test_lengths_that_differ(paths: list[Path], count: int) -> None:
-    with pytest.raises(ValueError, match=rf"{COUNT} img_paths and {count} labels"):
+    with pytest.raises(ValueError, match=rf"must have the same length, got {COUNT} and {count}"):
         CroppedBBoxDataset(paths, range(count))
 
 
@@ -259,7 +259,7 @@ def test_labels_that_are_none(paths: list[Path], labels: Any) -> None:
 
 
 def test_a_cache_of_nothing(paths: list[Path]) -> None:
-    with pytest.raises(UsageError, match="cache_size=0"):
+    with pytest.raises(UsageError, match="cache_size must be at least 1, got 0"):
         CroppedBBoxDataset(paths, range(COUNT), use_cache=True, cache_size=0)
 
 

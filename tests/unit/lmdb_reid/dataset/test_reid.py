@@ -438,7 +438,7 @@ def test_a_selection_has_one_entry_for_each_item(store_path: Path) -> None:
 def test_columns_that_are_not_there(store_path: Path) -> None:
     with pytest.raises(UnknownColumnError, match=r"no column or role 'camera' in .*quarter"):
         ReIDDataset(store_path, columns=["camera"])
-    with pytest.raises(UsageError, match=r"give \['quarter'\]"):
+    with pytest.raises(UsageError, match=r"Use \['quarter'\]"):
         ReIDDataset(store_path, columns="quarter")
 
 
@@ -499,10 +499,10 @@ def test_another_datasets_classes_number_the_labels(labelled: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"classes": [1]}, "belongs to labels='relabel'"),
-        ({"classes": [1], "labels": [0] * 8}, "belongs to labels='relabel'"),
-        ({"classes": [1, 1], "labels": "relabel"}, "distinct labels from 0 up"),
-        ({"classes": [-1, 1], "labels": "relabel"}, "distinct labels from 0 up"),
+        ({"classes": [1]}, "needs labels='relabel'"),
+        ({"classes": [1], "labels": [0] * 8}, "needs labels='relabel'"),
+        ({"classes": [1, 1], "labels": "relabel"}, "distinct labels, each at least 0"),
+        ({"classes": [-1, 1], "labels": "relabel"}, "distinct labels, each at least 0"),
         ({"classes": [0.5], "labels": "relabel"}, "whole numbers"),
         ({"classes": [[1]], "labels": "relabel"}, "whole numbers"),
     ],

@@ -46,18 +46,18 @@ def together(batches: Iterable[Batch]) -> torch.Tensor:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ({"batch_size": 0}, "batch_size must be a whole number from 1 up; got 0"),
-        ({"batch_size": 1.5}, r"batch_size must be a whole number from 1 up; got 1\.5"),
-        ({"prefetch": 0}, "prefetch must be a whole number from 1 up; got 0"),
-        ({"num_workers": -1}, "num_workers must be a whole number from 0 up; got -1"),
-        ({"num_workers": "2"}, "num_workers must be a whole number from 0 up; got '2'"),
-        ({"seed": -1}, "seed must be a whole number from 0 up; got -1"),
+        ({"batch_size": 0}, "batch_size must be a whole number, at least 1, got 0"),
+        ({"batch_size": 1.5}, r"batch_size must be a whole number, at least 1, got 1\.5"),
+        ({"prefetch": 0}, "prefetch must be a whole number, at least 1, got 0"),
+        ({"num_workers": -1}, "num_workers must be a whole number, at least 0, got -1"),
+        ({"num_workers": "2"}, "num_workers must be a whole number, at least 0, got '2'"),
+        ({"seed": -1}, "seed must be a whole number, at least 0, got -1"),
         ({"engine": "gpu"}, "engine must be one of 'auto', 'threads', .*; got 'gpu'"),
         ({"on_error": "ignore"}, "on_error must be one of 'raise', 'skip'; got 'ignore'"),
         ({"start_method": "thread"}, "start_method must be one of .*; got 'thread'"),
-        ({"shuffle": True, "sampler": [1, 2]}, "shuffle and sampler both decide the order"),
-        ({"rank": 0}, "rank and world_size must be given together"),
-        ({"world_size": 2}, "rank and world_size must be given together"),
+        ({"shuffle": True, "sampler": [1, 2]}, "shuffle and sampler exclude each other"),
+        ({"rank": 0}, "rank and world_size must be passed together"),
+        ({"world_size": 2}, "rank and world_size must be passed together"),
         ({"rank": 2, "world_size": 2}, r"rank must be 0\.\.1 of world size 2; got 2"),
         ({"dtype": torch.int32}, r"dtype must be a floating dtype.*got torch\.int32"),
         ({"normalize": "coco"}, "normalize must be one of 'imagenet'; got 'coco'"),
@@ -260,9 +260,9 @@ def test_samplers_that_cannot_be_are_refused(dataset: ReIDDataset, loader: MakeL
     with pytest.raises(UsageError, match=r"positions\(epoch\), or a torch sampler; got 3"):
         loader(dataset, sampler=3)
     torchs = BatchSampler(SequentialSampler(dataset), 4, False)
-    with pytest.raises(UsageError, match="Of a batch sampler give its inner sampler, and batch_s"):
+    with pytest.raises(UsageError, match="For a batch sampler, pass its inner sampler and batch_s"):
         list(loader(dataset, sampler=torchs))
-    with pytest.raises(UsageError, match="Of a batch sampler"):
+    with pytest.raises(UsageError, match="For a batch sampler"):
         list(loader(dataset, sampler=PKSampler(dataset, 2, 2).batches()))
 
     class Half:
@@ -337,10 +337,13 @@ class Stream(IterableDataset[Any]):
             lambda d: ConcatDataset([d, TensorDataset(torch.zeros(3))]),
             "a part of a torch TensorDataset: torch's DataLoader",
         ),
-        (lambda d: Hub(), "a datasets Hub: put its images into a store first, with StoreWriter"),
+        (lambda d: Hub(), "a datasets Hub: write its images to a store first, with StoreWriter"),
         (lambda d: Stream(), "Stream: torch's DataLoader reads it; to read it here"),
         (lambda d: TensorDataset(torch.zeros(3)), "a torch TensorDataset: torch's DataLoader"),
-        (lambda d: [1, 2], r"a builtins list: give ReIDDataset\(store\), or an object that keeps"),
+        (
+            lambda d: [1, 2],
+            r"a builtins list: use ReIDDataset\(store\), or an object that implements",
+        ),
         (lambda d: None, "a builtins NoneType"),
         (lambda d: ReIDDataset, "make_loader needs an object, got the class ReIDDataset"),
     ],
@@ -412,7 +415,7 @@ def test_a_pil_transform_with_a_generator_is_given_one_for_each_position(
 
 
 def test_files_of_differing_sizes_need_a_size(files: list[Path], loader: MakeLoader) -> None:
-    with pytest.raises(UsageError, match=r"10\.png is 40x30, the first file 24x12\. Give size="):
+    with pytest.raises(UsageError, match=r"10\.png is 40x30, the first file 24x12\. Pass size="):
         list(loader(CroppedBBoxDataset(files, range(11))))
     sized = CroppedBBoxDataset(files, range(11), size=(16, 8))
     (batch,) = loader(sized)
@@ -497,7 +500,7 @@ def pair(image: torch.Tensor) -> tuple[torch.Tensor, float]:
 
 
 def test_what_is_no_tensor_cannot_be_converted(path64: Path, loader: MakeLoader) -> None:
-    with pytest.raises(UsageError, match=r"dtype=torch.float32 converts images .*gives list"):
+    with pytest.raises(UsageError, match=r"dtype=torch.float32 converts images .*returns list"):
         list(loader(ReIDDataset(path64, transform=pair), dtype=torch.float32))
 
 
@@ -534,7 +537,7 @@ def with_generator(image: torch.Tensor, *, generator: torch.Generator) -> torch.
 @pytest.mark.parametrize(
     ("transform", "arguments", "engine", "why"),
     [
-        (None, {}, "threads", "there is no Python transform"),
+        (None, {}, "threads", "no transform is set"),
         (doubled, {}, "processes", "a Python transform holds the interpreter's lock"),
         (with_generator, {}, "processes", "a Python transform holds"),
         (with_generator, {"engine": "threads"}, "threads", "it was asked for"),
@@ -569,5 +572,5 @@ def test_a_system_without_shared_memory_of_ours_takes_torchs_loader(
 
 
 def test_threads_refuse_a_transform_that_shares_global_generators(path64: Path) -> None:
-    with pytest.raises(UsageError, match="takes no keyword `generator`, and threads would share"):
+    with pytest.raises(UsageError, match="needs a transform with a keyword `generator`"):
         make(ReIDDataset(path64, transform=doubled), engine="threads")

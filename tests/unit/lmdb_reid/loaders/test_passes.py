@@ -72,7 +72,7 @@ def test_set_epoch_says_otherwise(dataset: ReIDDataset, loader: MakeLoader) -> N
         batches.set_epoch(epoch)
         assert batches.epoch == epoch
         assert flat(batches) == epoch_of(0, epoch)
-    with pytest.raises(UsageError, match="epoch must be a whole number from 0 up; got -1"):
+    with pytest.raises(UsageError, match="epoch must be a whole number, at least 0, got -1"):
         batches.set_epoch(-1)
 
 
@@ -378,7 +378,7 @@ def test_a_fork_server_is_not_for_forked_children(
     assert flat(batches) == list(range(COUNT))
 
     def refused() -> None:
-        with pytest.raises(UsageError, match="give start_method='spawn' or 'fork'"):
+        with pytest.raises(UsageError, match="Use start_method='spawn' or 'fork'"):
             next(iter(batches))
 
     assert in_child(refused) == 0

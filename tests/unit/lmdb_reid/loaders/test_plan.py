@@ -105,7 +105,7 @@ def test_it_prints(dataset: ReIDDataset, loader: MakeLoader) -> None:
     ]
     plain = str(loader(dataset, 10, pin_memory=False).plan())
     assert "buffers  none" in plain
-    assert "copies   none: decoded where the consumer reads it" in plain
+    assert "copies   none: decoded in the thread of the consumer" in plain
 
 
 def test_it_says_where_batches_go(dataset: ReIDDataset, loader: MakeLoader) -> None:

@@ -203,7 +203,7 @@ def test_no_whole_batches_were_taken(dataset: ReIDDataset, loader: MakeLoader) -
     batches.load_state_dict(state | {"samples": 12})
     assert flat(batches) == list(range(12, 60))
     batches.set_epoch(0)
-    with pytest.raises(UsageError, match="took 10 samples, which are no whole batches of 6"):
+    with pytest.raises(UsageError, match="took 10 samples, which are not whole batches of 6"):
         batches.load_state_dict(state | {"samples": 10})
 
 
@@ -292,7 +292,7 @@ def test_a_state_of_before_there_were_versions_is_refused(
 ) -> None:
     old = {"epoch": 0, "batches": 2, "crc32": 7, "seed": 0, "batch_size": 10}
     for none in (old, {}, [], None, "state"):
-        with pytest.raises(UsageError, match="this is no state of a loader"):
+        with pytest.raises(UsageError, match=r"the state must come from loader\.state_dict"):
             loader(dataset).load_state_dict(none)
 
 

@@ -137,5 +137,7 @@ def test_what_cannot_be_a_torch_sampler() -> None:
         TorchSampler(3)  # type: ignore[arg-type]
     with pytest.raises(UsageError, match="once for each epoch"):
         TorchSampler(iter([1, 2]))
-    with pytest.raises(UsageError, match=r"one by one.*Of a batch sampler give its inner sampler"):
+    with pytest.raises(
+        UsageError, match=r"one by one.*For a batch sampler, pass its inner sampler"
+    ):
         TorchSampler([[1, 2], [3, 4]]).positions(0)  # type: ignore[list-item]

@@ -235,7 +235,7 @@ def test_only_an_empty_folder_is_taken(various: Path, tmp_path: Path) -> None:
             export(store, tmp_path / "full" / "mine.txt")
         with pytest.raises(UsageError, match="one of csv, folder, got 'zip'"):
             export(store, tmp_path / "empty", to="zip")  # type: ignore[arg-type]
-        with pytest.raises(UsageError, match="no row is given"):
+        with pytest.raises(UsageError, match="got no rows"):
             export(store, tmp_path / "empty", np.zeros(0, np.int64))
         export(store, tmp_path / "empty")
         with pytest.raises(UsageError, match="must be empty"):
@@ -298,7 +298,7 @@ def test_lines_that_cannot_be_used_are_skipped_with_a_reason(exported: Path) -> 
     assert reasons == {
         "junk": "its file must be a path below --root",
         "distractor": f"images/gone.jpg is not in {exported}",
-        "z/9": "label is 'three', which is no finite number",
+        "z/9": "label is 'three', which is not a finite number",
         "game1/000001#bg000": "kind must be of person, background, partial, junk, distractor,"
         " got 'backgrnd'",
     }

@@ -124,14 +124,14 @@ def test_pictures_are_resized_where_that_is_asked(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("item", "message"),
     [
-        (JPEG, "item 0 is bytes"),
-        ((JPEG,), "item 0 is 1 of them"),
-        ((JPEG, 1, 2), "item 0 is 3 of them"),
+        (JPEG, "got bytes at item 0"),
+        ((JPEG,), "got 1 of them at item 0"),
+        ((JPEG, 1, 2), "got 3 of them at item 0"),
         ((JPEG, "ann"), "label of item 0 must be a whole number, or it has a record; got 'ann'"),
         ((JPEG, 1.0), r"got 1\.0"),
         ((b"nothing", 1), "image of item 0 cannot be used"),
         ((None, 1), "got NoneType"),
-        ((PIXELS.astype(np.float32), 1), "must be uint8, got float32. Give them as they are"),
+        ((PIXELS.astype(np.float32), 1), "must be uint8, got float32. Pass them as they are"),
         ((torch.zeros(3, 8, 4), 1), "must be uint8, got float32"),
         ((PIXELS.transpose(2, 0, 1), 1), r"must be \[H, W, 3\], got \[3, 24, 16\]"),
         ((torch.from_numpy(PIXELS), 1), r"must be \[3, H, W\]"),
@@ -153,9 +153,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_ids_or_records_that_are_too_few(tmp_path: Path) -> None:
-    with pytest.raises(
-        UsageError, match="ids must be as many as items, and there are none of item 1"
-    ):
+    with pytest.raises(UsageError, match="ids must be as many as items, got none for item 1"):
         put(tmp_path, [(JPEG, 0), (JPEG, 1)], ["a"])
     (tmp_path / "r").mkdir()
     with pytest.raises(UsageError, match="records must be as many"):

@@ -75,14 +75,14 @@ def test_a_name_that_stands_twice_is_refused(store_path: Path) -> None:
     file = store_path / "manifest.json"
     text = file.read_bytes().replace(b'"samples": 8,', b'"samples": 8, "samples": 8,')
     file.write_bytes(text)
-    with pytest.raises(StoreDamagedError, match="the name 'samples' stands there twice"):
+    with pytest.raises(StoreDamagedError, match="the name 'samples' occurs twice"):
         Store(store_path)
 
 
 @pytest.mark.parametrize("text", [b"[" * 990 + b"]" * 990, b"[" * 100_000, b'{"a":' * 50_000])
 def test_deep_nesting_is_refused(text: bytes, store_path: Path) -> None:
     (store_path / "manifest.json").write_bytes(text)
-    with pytest.raises(StoreDamagedError, match="is no manifest"):
+    with pytest.raises(StoreDamagedError, match="is not a valid manifest"):
         Store(store_path)
 
 
@@ -202,7 +202,7 @@ def test_part_names_that_can_give_one_id_are_refused(store_path: Path) -> None:
         ]
 
     edit(store_path, add)
-    with pytest.raises(StoreDamagedError, match="'a' and 'a/b' can give one id"):
+    with pytest.raises(StoreDamagedError, match="'a' and 'a/b' can lead to the same id"):
         Store(store_path)
 
 

@@ -263,7 +263,7 @@ def test_a_part_noted_from_the_root_that_moved_is_named(
 ) -> None:
     path = merge(two, tmp_path / "both.lmdb", absolute=True)
     two[0].rename(tmp_path / "moved.lmdb")
-    with pytest.raises(StoreNotFoundError, match=rf"bring it back to {two[0]}/data\.mdb"):
+    with pytest.raises(StoreNotFoundError, match=rf"Restore it to {two[0]}/data\.mdb"):
         Store(path).at(0)
     assert Store(path).at(9).id == "mot/f3#000"
 

@@ -379,7 +379,7 @@ def test_a_sample_gives_its_fields_pixels_and_box(store: Store, tmp_path: Path) 
     with image.open(sample.save(tmp_path / "a.png")) as opened:
         assert np.array_equal(np.asarray(opened.convert("RGB")), sample.image)
     for name in ("a.txt", "a"):
-        with pytest.raises(UsageError, match="give a name that ends in"):
+        with pytest.raises(UsageError, match="must end in"):
             sample.save(tmp_path / name)
 
 

@@ -289,12 +289,12 @@ def test_plain_lmdb_is_told_from_a_store(tmp_path: Path, store_path: Path) -> No
     with lmdb.open(str(tmp_path / "plain")) as env, env.begin(write=True) as txn:
         txn.put(b"a", b"b")
     for place in (tmp_path / "plain", store_path / "data.mdb"):
-        with pytest.raises(StoreNotFoundError, match="give the store's directory"):
+        with pytest.raises(StoreNotFoundError, match="Use the store's directory"):
             Store(place)
 
 
 def test_a_check_that_nobody_knows(store_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"check='deep'"):
+    with pytest.raises(UsageError, match=r"got 'deep'"):
         Store(store_path, check="deep")  # type: ignore[arg-type]
 
 
@@ -325,7 +325,7 @@ def test_another_format_is_refused(store_path: Path) -> None:
 )
 def test_a_manifest_that_is_none(text: str, store_path: Path) -> None:
     (store_path / "manifest.json").write_bytes(text.encode("utf-8", "surrogateescape"))
-    with pytest.raises(StoreDamagedError, match="is no manifest"):
+    with pytest.raises(StoreDamagedError, match="is not a valid manifest"):
         Store(store_path)
 
 

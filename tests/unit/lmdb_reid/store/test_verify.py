@@ -246,9 +246,9 @@ def test_a_record_that_was_sealed_as_none_names_its_sample(
                 writer.seal()
         store = Store(path)
         for act in (lambda store=store: store.at(0), lambda store=store: store.record(0)):
-            with pytest.raises(CorruptSampleError, match=r"^bad: its record is none"):
+            with pytest.raises(CorruptSampleError, match=r"^bad: its record is not valid"):
                 act()
-        assert "bad: its record is none" in problems(store, deep=True)[0], name
+        assert "bad: its record is not valid" in problems(store, deep=True)[0], name
 
 
 def test_a_picture_without_limits_costs_verify_nothing(
@@ -336,5 +336,5 @@ def test_ids_are_texts(store_path: Path) -> None:
         data = bytearray((store_path / "columns" / "id.bin").read_bytes())
         data[at] = byte
         reseal_column(store_path, "id", np.frombuffer(bytes(data), np.uint8))
-        with pytest.raises(StoreDamagedError, match=r"id\.bin holds ids that are no utf-8"):
+        with pytest.raises(StoreDamagedError, match=r"id\.bin holds ids that are not utf-8"):
             Store(store_path).ids[0]

@@ -951,7 +951,7 @@ def test_what_is_no_store_is_not_overwritten(
         path.mkdir()
         for name, text in content.items():
             (path / name).write_text(text)
-    with pytest.raises(StoreExistsError, match="is no store"):
+    with pytest.raises(StoreExistsError, match="is not a store"):
         with StoreWriter(path, overwrite=True) as writer:
             writer.put("a", jpeg(), {})
             writer.seal()

@@ -77,7 +77,7 @@ def test_embed_and_rank(
         found = evaluate(store, features, split, metric="cosine")
     lines = out.splitlines()
     assert lines[:5] == [
-        "queries    10 (query), 0 of them left out: nobody right in the gallery",
+        "queries    10 (query), 0 of them left out: no match in the gallery",
         "gallery    20 (gallery), 20 compared",
         "features   best, 8 numbers, by best.ckpt",
         "distance   cosine",
@@ -190,7 +190,7 @@ def test_a_store_without_such_a_column_needs_a_split(
         writer.put("a", codec.encode(np.zeros((8, 8, 3), np.uint8)), {"label": 0})
         writer.seal()
     error = told(capsys, "rank", tmp_path / "plain.lmdb", "--features", "a", code=2)
-    assert "no column that says what is query and gallery: give --split" in error
+    assert "no column that says what is query and gallery. Use --split" in error
 
 
 def test_numbers_that_overflow_half_the_space_are_refused(

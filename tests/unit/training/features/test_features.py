@@ -90,7 +90,11 @@ def test_tensors_do_as_well(store: Store) -> None:
 @pytest.mark.parametrize(
     ("array", "settings", "message"),
     [
-        (numbers(6), {}, "one row for each of 7 samples, got 6. Give rows="),
+        (
+            numbers(6),
+            {},
+            "one row for each of 7 samples, got 6. If they are of other samples, pass rows=",
+        ),
         (numbers(7, dtype="float64"), {}, "float16 or float32, got float64"),
         (np.ones((7, 2), int), {}, "must be of floats"),
         (numbers(7)[:, 0], {}, r"got \(7,\)"),

@@ -348,9 +348,9 @@ def test_a_folder_of_cached_crops_is_read_as_it_is(own_game: Game, tmp_path: Pat
     )
     assert crops == cut
     assert joined(module.train_dataloader()).images.shape == (96, 3, *SIZE)
-    with pytest.raises(SourceNotFoundError, match=r"expand_ratio=1\.1: give img_root="):
+    with pytest.raises(SourceNotFoundError, match=r"expand_ratio=1\.1. Pass img_root="):
         Fold(own_game.train_meta, tmp_path / "crops", expand_ratio=1.1, **SMALL).setup()
-    with pytest.raises(SourceNotFoundError, match="use_crop_cache=False cuts from frames"):
+    with pytest.raises(SourceNotFoundError, match="use_crop_cache=False crops from frames"):
         Fold(own_game.train_meta, tmp_path / "crops", use_crop_cache=False, **SMALL).setup()
 
 
@@ -365,7 +365,7 @@ def test_a_csv_that_was_joined_with_itself_gives_the_same_fold(
     cut.setup()
     cached = Fold(own_game.train_meta, tmp_path / "crops", **SMALL)
     with pytest.warns(
-        UserWarning, match="160 of 320 rows are left out: the same box with the same"
+        UserWarning, match="160 of 320 rows are left out: its frame has the same box with the same"
     ):
         cached.setup()
     for module in (cut, cached):

@@ -214,8 +214,8 @@ def test_boxes_that_grow_are_dropped_or_kept(data: Data, split: Split) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({}, "give train_meta_path and img_root, or a store"),
-        ({"train_meta_path": "a.csv"}, "give train_meta_path and img_root, or a store"),
+        ({}, "pass train_meta_path and img_root, or a store"),
+        ({"train_meta_path": "a.csv"}, "pass train_meta_path and img_root, or a store"),
         ({"store": "s", "train_meta_path": "a.csv"}, "one of the two"),
         ({"store": "s", "img_root": "images"}, "one of the two"),
     ],

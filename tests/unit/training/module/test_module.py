@@ -141,9 +141,9 @@ def test_a_model_of_one_fold_refuses_another(
 ) -> None:
     module = PlayerReIDModule.load_from_checkpoint(trained[0] / "kept" / "last.ckpt")
     other = fold(sealed, fold_idx=1)
-    with pytest.raises(UsageError, match="fold that it was trained on"):
+    with pytest.raises(UsageError, match="fold that the model was trained on"):
         trainer(tmp_path).validate(module, datamodule=other, verbose=False)
-    with pytest.raises(UsageError, match="fold that it was trained on"):
+    with pytest.raises(UsageError, match="fold that the model was trained on"):
         trainer(tmp_path).fit(
             small(), datamodule=other, ckpt_path=trained[0] / "kept" / "last.ckpt"
         )

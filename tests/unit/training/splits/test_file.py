@@ -55,7 +55,7 @@ def test_a_split_is_found_again_among_more_samples_in_another_order(
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
-        ("s.csv", "", "is no split"),
+        ("s.csv", "", "is not a split"),
         ("s.csv", "id,part\na,train\n", "id,part,label_id,class is wanted, it has id,part"),
         ("s.csv", f"{HEAD}\na,train\n", "line 2 has 2 cells instead of 4"),
         ("s.csv", f"{HEAD}\na,train,one,0\n", "line 2: 'one' and '0' must be whole"),
@@ -64,7 +64,7 @@ def test_a_split_is_found_again_among_more_samples_in_another_order(
         ("s.json", "[]", 'no "version": 1'),
         ("s.json", '{"version": 2}', 'no "version": 1'),
         ("s.json", '{"version": 1, "labels": []}', "parts"),
-        ("s.json", "{", "is no split"),
+        ("s.json", "{", "is not a split"),
     ],
 )
 def test_a_file_that_is_no_split_of_these(
