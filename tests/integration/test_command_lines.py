@@ -119,7 +119,7 @@ LINES: list[tuple[str, int, list[str]]] = [
     ("doctor --cache-size 0", 2, ["--cache-size must be at least 1, got 0"]),
     ("train", 2, ["--store STORE is required, or --train-meta CSV with --img-root FRAMES"]),
     ("train --store nothing", 1, ["no store at"]),
-    ("train games.lmdb", 2, ["'games.lmdb'", "tip: a store is given as --store games.lmdb"]),
+    ("train games.lmdb", 2, ["'games.lmdb'", "tip: pass a store as --store games.lmdb"]),
     ("train --stor STORE --fold 9", 2, ["unknown option --stor", "exists: --store"]),
     ("train --store STORE --epochs 3", 2, ["a similar option exists: --max-epochs"]),
     ("train --store STORE --lr 0.1", 2, ["tip: settings of the model,", "-- --model.lr 0.002"]),

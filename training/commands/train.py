@@ -103,7 +103,7 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--max-epochs must be at least 1, got {args.max_epochs}")
     if args.settings and not args.settings[0].startswith("-"):
         raise UsageError(
-            f"unexpected argument {args.settings[0]!r}\ntip: a store is given as --store"
+            f"unexpected argument {args.settings[0]!r}\ntip: pass a store as --store"
             f" {args.settings[0]}. For all options: lmdb-reid train --help"
         )
     if not (args.store or args.resume or args.settings or (args.train_meta and args.img_root)):
