@@ -2,6 +2,7 @@
 # make test        the gate: format, lint, types, layers, tests
 # make test-slow   the tests that the gate leaves out because they take long
 # make attacks     hostile input: the table of attacks, and COUNT changed inputs of each kind from SEED on
+# make faults      kills, failing disks, power cuts, damage: writes the tables of docs/reliability.md (FAULTS: options)
 #
 # PYTHON chooses the interpreter (3.11 or newer) that the environment is made with, VENV where it stands.
 
@@ -12,8 +13,9 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.t
 
 COUNT ?= 100000
 SEED ?= 0
+RUNS ?= 2000
 
-.PHONY: demo test test-slow attacks clean
+.PHONY: demo test test-slow attacks faults clean
 .NOTPARALLEL:
 
 demo: $(VENV)/.with-all
@@ -32,6 +34,10 @@ test-slow: $(VENV)/.with-dev
 attacks: $(VENV)/.with-dev
 	$(BIN)/python -m pytest tests/attacks -s -m "slow or not slow"
 	$(BIN)/python tests/attacks/mutate.py --count $(COUNT) --seed $(SEED)
+
+faults: $(VENV)/.with-dev
+	$(BIN)/python -m tests.faults --write $(FAULTS)
+	FAULTS_RUNS=$(RUNS) FAULTS_STEPS=50 $(BIN)/python -m pytest tests/faults/test_machine.py
 
 clean:
 	rm -rf $(VENV) data/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

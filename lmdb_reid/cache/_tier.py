@@ -84,7 +84,11 @@ class DecodedTier:
         return [pictures[row] for row in rows.tolist()]
 
     def keep(self, source: str, rows: Rows, pixels: Pixels) -> None:
-        """See `PixelCache`; nothing where the tier can only be read."""
+        """See `PixelCache`; nothing where the tier can only be read.
+
+        Raises:
+            WriteError: the disk fails. What the tier has stays of use.
+        """
         self._count(kept=self._files_of(source, pixels.shape[1:3]).write(rows, pixels))
 
     def stats(self) -> dict[str, int]:
@@ -97,7 +101,11 @@ class DecodedTier:
         }
 
     def sync(self) -> None:
-        """Bring what was written to the disk, so that it survives a restart of the machine."""
+        """Bring what was written to the disk, so that it survives a restart of the machine.
+
+        Raises:
+            WriteError: as `keep`.
+        """
         for files in self._files.values():
             files.sync()
 

@@ -11,6 +11,7 @@ import mmap
 import os
 import stat
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -83,23 +84,27 @@ class TierFiles:
         """
         if not self.writable:
             return 0
-        for row, picture in zip(rows.tolist(), pictures, strict=True):
-            data = np.ascontiguousarray(picture)
-            _disk.write_at(self.pixels_fd, data.data.cast("B"), row * data.nbytes)
-            mark = _mark(data).to_bytes(_MARK.itemsize, "little")
-            _disk.write_at(self.marks_fd, mark, row * _MARK.itemsize)
-            self.checked[row] = True
+        with _writing(self.folder):
+            for row, picture in zip(rows.tolist(), pictures, strict=True):
+                data = np.ascontiguousarray(picture)
+                _disk.write_at(self.pixels_fd, data.data.cast("B"), row * data.nbytes)
+                mark = _mark(data).to_bytes(_MARK.itemsize, "little")
+                _disk.write_at(self.marks_fd, mark, row * _MARK.itemsize)
+                self.checked[row] = True
         return len(rows)
 
     def sync(self) -> None:
         """Bring what was written to the disk; a whole tier survives a restart of the machine."""
         if not self.writable:
             return
-        _disk.sync(self.pixels_fd)
-        _disk.sync(self.marks_fd)
-        if self.marks.all():
-            _write_meta(self.folder, None)
-            _disk.sync(self.folder.parent)
+        with _writing(self.folder):
+            _disk.sync(self.pixels_fd)
+            _disk.sync(self.marks_fd)
+            if self.marks.all():
+                _write_meta(self.folder, None)
+                _disk.sync(self.folder.parent)
+                with contextlib.suppress(PermissionError):  # of a folder that cannot be listed
+                    _disk.sync(self.folder.parent.parent)
 
 
 def open_files(path: Path, name: str, count: int, nbytes: int) -> TierFiles:
@@ -204,6 +209,18 @@ def _opened(folder: Path, count: int, nbytes: int) -> TierFiles | None:
         )
         kept.pop_all()
         return files
+
+
+@contextlib.contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise WriteError(
+            f"{folder} cannot be written: {error.strerror or error}; what it has stays of use. Try"
+            " again, or give DecodedTier another dir",
+            path=folder,
+        ) from None
 
 
 def _name(file: Path, folder: int | None) -> tuple[str | Path]:

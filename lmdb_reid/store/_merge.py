@@ -25,7 +25,9 @@ from lmdb_reid.store._joined import Values, join, join_ids
 from lmdb_reid.store._manifest import Manifest
 from lmdb_reid.store._specs import PART_NAME, ColumnSpec, PartSpec
 from lmdb_reid.store._store import Store
+from lmdb_reid.store._write_failures import writing
 
+_ADVICE = "Nothing of the merge is kept: free some space, then merge again"
 _COPIED = ("kind", "crc32", "record_crc32", "image_size", "record_size", "width", "height")
 
 
@@ -81,6 +83,7 @@ def merge(
     with contextlib.ExitStack() as opened:
         found = [opened.enter_context(Store(each)) for each in stores]
         members = _members(found, _checked_names(found, names), same_identities=same_identities)
+        opened.enter_context(writing(path, advice=_ADVICE))
         claim = _places.claimed(path, resume=False, overwrite=overwrite)
         _, overwrite = opened.enter_context(claim)
         partial = _format.partial_of(path)
@@ -92,7 +95,8 @@ def merge(
             _disk.sync(partial)
             _places.give_name(path, overwrite=overwrite)
         except BaseException:
-            _disk.remove(partial)
+            with contextlib.suppress(OSError):  # the first error is the one that counts
+                _disk.remove(partial)
             raise
     return path
 

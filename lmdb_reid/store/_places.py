@@ -170,10 +170,15 @@ def give_name(path: Path, *, overwrite: bool) -> None:
         else:
             _disk.rename(path, replaced)
             _disk.rename(partial, path)
+        _sync_name(path)  # or a power cut could take the new name away, and not the removal
         _remove(replaced)
     else:
         _disk.rename(partial, path)
     _disk.remove(path / _REPLACES)
+    _sync_name(path)
+
+
+def _sync_name(path: Path) -> None:
     try:
         _disk.sync(path.parent)
     except OSError as error:

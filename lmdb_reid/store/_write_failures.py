@@ -15,9 +15,14 @@ from lmdb_reid.store import _format, _growing
 
 
 @contextlib.contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Name what failed, and what to do, in errors of the disk and of LMDB."""
-    advice = (
+def writing(path: Path, *, advice: str | None = None) -> Iterator[None]:
+    """Name what failed, and what to do, in errors of the disk and of LMDB.
+
+    Args:
+        path: the store that is written.
+        advice: what to do where the disk is full, unless a build is to be resumed.
+    """
+    advice = advice or (
         f"What is done so far stays in {_format.partial_of(path)}: free some space, then build"
         " again with --resume"
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -13,9 +14,9 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from lmdb_reid import DecodedTier, ReIDDataset, Store
+from lmdb_reid import DecodedTier, ReIDDataset, Store, _disk
 from lmdb_reid.cli.main import main
-from lmdb_reid.errors import UntrustedError
+from lmdb_reid.errors import UntrustedError, WriteError
 
 COUNT = 8
 NOBODY = 65534
@@ -224,3 +225,21 @@ def test_verify_says_that_it_does_not_look_at_a_tier(
     assert f"{store.path}.decoded is not looked at" in capsys.readouterr().out
     assert main([*words, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["not_checked"] == [f"{store.path}.decoded"]
+
+
+@pytest.mark.parametrize("call", ["write", "fsync"])
+def test_a_disk_that_fails_is_an_error_of_ours(
+    store: Store, wanted: Pixels, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def fail(now: str, path: Path) -> None:
+        if now == call and path.name == "pixels.bin":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr(_disk, "watch", fail)
+    tier = DecodedTier(store, tmp_path / "tier")
+    with pytest.raises(WriteError, match="Input/output error"):
+        read(ReIDDataset(store, cache=tier))
+        tier.sync()
+    monkeypatch.setattr(_disk, "watch", None)
+    pixels, _ = again(store, next((tmp_path / "tier").iterdir()))
+    np.testing.assert_array_equal(pixels, wanted)

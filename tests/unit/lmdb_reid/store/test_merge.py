@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import os
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lmdb_reid import Store, StoreWriter
+from lmdb_reid import Store, StoreWriter, _disk
 from lmdb_reid.cli.main import main
 from lmdb_reid.errors import (
     LmdbReidError,
@@ -23,6 +24,7 @@ from lmdb_reid.errors import (
     StoreExistsError,
     StoreNotFoundError,
     StoreVersionError,
+    StoreWriteError,
     UnknownSampleError,
     UsageError,
 )
@@ -564,3 +566,16 @@ def test_the_command_merges_and_prints_what_it_wrote(
     assert main(["verify", str(out), "--deep"]) == 0
     assert main(["get", str(out), "mot/f1#000", "--json"]) == 0
     assert json.loads(capsys.readouterr().out.partition("\n{")[2].join(["{", ""]))["row"] == 7
+
+
+def test_a_disk_that_fails_is_an_error_of_ours_and_leaves_nothing(
+    two: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(call: str, path: Path) -> None:
+        if call == "fsync":
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr(_disk, "watch", fail)
+    with pytest.raises(StoreWriteError, match="Input/output error"):
+        merge(two, tmp_path / "both.lmdb")
+    assert not [*tmp_path.glob("both.lmdb*")]
