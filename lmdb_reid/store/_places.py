@@ -165,6 +165,7 @@ def give_name(path: Path, *, overwrite: bool) -> None:
                 f"{path} appeared while this build ran; the finished build is {partial}", path=path
             )
         _disk.make_empty(path / _REPLACED)
+        _disk.sync(path)
         if _disk.exchange(partial, path):
             _disk.rename(partial, replaced)
         else:
