@@ -152,7 +152,7 @@ class Machine(RuleBasedStateMachine):
 
 
 Machine.TestCase.settings = settings(
-    max_examples=int(os.environ.get("FAULTS_RUNS", "50")),
+    max_examples=int(os.environ.get("FAULTS_RUNS", "20")),
     stateful_step_count=int(os.environ.get("FAULTS_STEPS", "6")),
     deadline=None,
     database=None,
