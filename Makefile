@@ -1,13 +1,15 @@
-# make demo        draw a small game, build a store from it and read it, in an environment made here
-# make test        the gate: format, lint, types, layers, tests
-# make test-slow   the tests that the gate leaves out because they take long
-# make attacks     hostile input: the table of attacks, and COUNT changed inputs of each kind from SEED on
-# make faults      kills, failing disks, power cuts, damage: writes the tables of docs/reliability.md (FAULTS: options)
+# make demo           draw a small game, build a store from it and read it, in an environment made here
+# make test           the gate: format, lint, types, layers, tests
+# make test-slow      the tests that the gate leaves out because they take long
+# make test-interop   the tests beside other people's tools, in an environment of their own (INTEROP_VENV)
+# make attacks        hostile input: the table of attacks, and COUNT changed inputs of each kind from SEED on
+# make faults         kills, failing disks, power cuts, damage: writes the tables of docs/reliability.md (FAULTS)
 #
 # PYTHON chooses the interpreter (3.11 or newer) that the environment is made with, VENV where it stands.
 
 PYTHON ?= python3
 VENV ?= .venv
+INTEROP_VENV ?= .venv-interop
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
@@ -15,7 +17,7 @@ COUNT ?= 100000
 SEED ?= 0
 RUNS ?= 2000
 
-.PHONY: demo test test-slow attacks faults clean
+.PHONY: demo test test-slow test-interop attacks faults clean
 .NOTPARALLEL:
 
 demo: $(VENV)/.with-all
@@ -39,8 +41,11 @@ faults: $(VENV)/.with-dev
 	$(BIN)/python -m tests.faults --write $(FAULTS)
 	FAULTS_RUNS=$(RUNS) FAULTS_STEPS=50 $(BIN)/python -m pytest tests/faults/test_machine.py
 
+test-interop: $(INTEROP_VENV)/.with-interop
+	$(INTEROP_VENV)/bin/python -m pytest tests/interop
+
 clean:
-	rm -rf $(VENV) data/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(INTEROP_VENV) data/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # One install each, so that pip weighs the constraints against everything at once. The stamp is written last: an
 # install that was interrupted is taken up again by the next call.
@@ -51,6 +56,13 @@ $(VENV)/.with-all: pyproject.toml constraints.txt | $(BIN)/python
 $(VENV)/.with-dev: pyproject.toml constraints.txt | $(BIN)/python
 	$(PIP) -e '.[dev]'
 	touch $@ $(VENV)/.with-all
+
+# Packages that no extra of ours asks for, apart, so that they hold back none of those the gate runs with.
+$(INTEROP_VENV)/.with-interop: pyproject.toml constraints.txt tests/interop/requirements.txt
+	$(PYTHON) -m venv $(INTEROP_VENV)
+	$(INTEROP_VENV)/bin/python -m pip install --disable-pip-version-check -c constraints.txt \
+		-e '.[dev]' -r tests/interop/requirements.txt
+	touch $@
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
