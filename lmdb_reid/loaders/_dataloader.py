@@ -54,14 +54,9 @@ class DataLoaderEngine:
     def run(self, tasks: Sequence[Task]) -> Generator[BatchResult, None, None]:
         """One pass; see `Engine`."""
         self._tasks.current = tasks
-        if self._loader is None or self._pid != os.getpid():
-            self.close()
-            self._pid = os.getpid()
-            self._loader = DataLoader(
-                _Batches(self._job), batch_size=None, sampler=self._tasks, **self._settings
-            )
-        iterator, pid = self._begun(self._loader), self._pid
+        iterator, pid = None, os.getpid()
         try:
+            iterator = self._begin()
             for result in iterator:
                 if isinstance(result, LmdbReidError):
                     raise result
@@ -92,17 +87,33 @@ class DataLoaderEngine:
                 _PARENTS.append(iterator)
             del iterator  # a traceback may keep this frame
 
-    def _begun(
-        self, loader: DataLoader[BatchResult | LmdbReidError]
-    ) -> Iterator[BatchResult | LmdbReidError]:
+    def _begin(self) -> Iterator[BatchResult | LmdbReidError]:
         """A pass of torch's loader. Where an interrupt cuts its beginning, workers and consumer no
         longer agree on what comes next: the next pass makes new ones.
+
+        Workers that ended between two passes had nothing to do, so new ones begin this pass: an
+        interrupt in Jupyter reaches all processes of a kernel, whatever the cell does then.
         """
+        kept = self._loader if self._pid == os.getpid() else None
         try:
-            return iter(loader)
+            return iter(self._new_loader() if kept is None else kept)
+        except BaseException as error:
+            self._loader = None
+            if kept is None or not (isinstance(error, Exception) and _is_death(error)):
+                raise
+        try:
+            return iter(self._new_loader())
         except BaseException:
             self._loader = None
             raise
+
+    def _new_loader(self) -> DataLoader[BatchResult | LmdbReidError]:
+        self.close()
+        self._pid = os.getpid()
+        self._loader = DataLoader(
+            _Batches(self._job), batch_size=None, sampler=self._tasks, **self._settings
+        )
+        return self._loader
 
     def footprint(self, batch_size: int) -> Footprint:
         """See `Engine`: torch makes each batch anew."""
