@@ -222,8 +222,9 @@ class PKSampler:
         self._next_epoch = epoch
 
     def __iter__(self) -> Iterator[int]:
+        # A generator, as torch's samplers have it: an iterator that nobody reads takes no epoch.
         epoch, self._next_epoch = self._next_epoch, self._next_epoch + 1
-        return iter(self.positions(epoch).tolist())
+        yield from self.positions(epoch).tolist()
 
     def batches(self) -> PKBatches:
         """A batch sampler for torch's DataLoader: iterable and sized, lists of batch_size

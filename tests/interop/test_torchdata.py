@@ -14,6 +14,9 @@ WHY = "torchdata is not installed: `make test-interop` has it"
 stateful = pytest.importorskip("torchdata.stateful_dataloader", reason=WHY)
 nodes = pytest.importorskip("torchdata.nodes", reason=WHY)
 
+# torchdata 0.11 calls what torch 2.13 has deprecated.
+pytestmark = pytest.mark.filterwarnings("ignore:'set_vital' is deprecated")
+
 NewLoader = Callable[[], Any]
 
 

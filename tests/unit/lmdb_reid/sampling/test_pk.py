@@ -177,6 +177,14 @@ def test_set_epoch_names_the_next_one_to_be_drawn() -> None:
     assert list(one.batches()) == one.positions(2).reshape(-1, 4).tolist()
 
 
+def test_an_iterator_that_nobody_reads_takes_no_epoch() -> None:
+    one = sampler(LABELS, 2, 2)
+    iter(one)
+    running = iter(one)
+    assert [next(running) for _ in range(3)] == one.positions(0)[:3].tolist()
+    assert list(one) == one.positions(1).tolist()
+
+
 @pytest.mark.parametrize(
     ("arguments", "name"),
     [({"p": 2.5}, "p"), ({"p": "2"}, "p"), ({"k": 0}, "k"), ({"seed": -1}, "seed")],
