@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numbers
 import os
-from collections.abc import Iterable
+import warnings
+from collections.abc import Iterable, Sized
 from typing import Any, Literal
 
 import torch
@@ -109,7 +110,8 @@ def make_loader(
             pixels in 0..1.
         normalize: "imagenet", or (mean, std) of three numbers each, of pixels in 0..1; float32
             unless `dtype` is given.
-        drop_last: leave out a last batch that is not full.
+        drop_last: leave out a last batch that is not full; where that leaves none, a warning says
+            so.
         seed: of the order and of everything random about a sample.
         on_error: "raise" ends the pass at a damaged sample; "skip" leaves it out and counts it in
             `stats()`, until more than 1 % of the epoch (and more than 10) were.
@@ -181,12 +183,13 @@ def make_loader(
             "decode='cuda' keeps nothing in host memory: leave the dataset's cache out"
         )
     maker, why = choose_engine(job, config, on_device, size)
-    return Loader(
+    schedule = _Ranks(order, size, drop_last, rank, world_size)
+    loader = Loader(
         dataset,
         selection,
         maker,
         order,
-        schedule=_Ranks(order, size, drop_last, rank, world_size),
+        schedule=schedule,
         transfer=Transfer(
             on_device,
             maker.device,
@@ -197,6 +200,21 @@ def make_loader(
         config=config,
         job=job,
         why=why,
+    )
+    is_sized = sampler is None or isinstance(sampler, Sized)  # else an epoch is drawn to count it
+    if drop_last and is_sized and not len(loader) and (count := order.count(0)):
+        _warn_of_no_batch(count, schedule())
+    return loader
+
+
+def _warn_of_no_batch(count: int, schedule: Schedule) -> None:
+    """`drop_last` leaves nothing of fewer samples than a batch: a training of nothing ends well."""
+    ranks = "" if schedule.world_size == 1 else f" on each of {schedule.world_size} ranks"
+    warnings.warn(
+        f"the loader has no batch: drop_last=True leaves out the only one, for {count:,} samples"
+        f" are fewer than a batch of {schedule.batch_size:,}{ranks}. Give a smaller batch_size, or"
+        " drop_last=False",
+        stacklevel=4,  # whoever called make_loader
     )
 
 

@@ -308,7 +308,11 @@ def test_a_query_that_finds_nothing_makes_no_loader(
 def test_a_batch_larger_than_the_data(way: Way, path: Path, loader: MakeLoader) -> None:
     few = ReIDDataset(path, [3, 1])
     assert rows(loader(few, 100, way=way)) == [[3, 1]]
-    cut = loader(few, 100, way=way, drop_last=True)
+    with pytest.warns(
+        UserWarning, match=r"for 2 samples are fewer than a batch of 100\. Give"
+    ) as said:
+        cut = loader(few, 100, way=way, drop_last=True)
+    assert len(said) == 1
     assert (len(cut), list(cut), cut.epoch) == (0, [], 1)
 
 
@@ -696,6 +700,21 @@ def test_closing_leaves_no_process_and_no_thread(
     for use in (iter, batches.plan.__func__):  # type: ignore[attr-defined]
         with pytest.raises(LoaderClosedError, match="this loader was closed"):
             use(batches)
+
+
+def test_torchs_workers_that_end_between_two_passes_are_started_anew(
+    dataset: ReIDDataset, loader: MakeLoader
+) -> None:
+    before = {*multiprocessing.active_children()}
+    batches = loader(dataset, way=Way("dataloader", 2))
+    whole = rows(batches)
+    for _ in range(2):
+        workers = {*multiprocessing.active_children()} - before
+        assert len(workers) == 2
+        for worker in workers:
+            os.kill(worker.pid or 0, signal.SIGINT)  # as Jupyter does to a whole kernel
+        assert gone(workers)
+        assert rows(batches) == whole
 
 
 @every_way

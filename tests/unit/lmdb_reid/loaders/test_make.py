@@ -136,6 +136,39 @@ def test_a_torch_sampler_that_makes_batches_says_how_large(
         loader(dataset, 6, sampler=PerClass(range(12)))
 
 
+@pytest.mark.parametrize(
+    ("more", "ranks"),
+    [({}, ""), ({"rank": 1, "world_size": 2}, " on each of 2 ranks"), ({"shuffle": True}, "")],
+)
+def test_a_loader_without_a_batch_is_warned_of(
+    more: dict[str, Any], ranks: str, dataset: ReIDDataset, loader: MakeLoader
+) -> None:
+    said = (
+        rf"^the loader has no batch: .* for 64 samples are fewer than a batch of 65{ranks}\. Give"
+    )
+    with pytest.warns(UserWarning, match=said) as warned:
+        assert len(loader(dataset, 65, drop_last=True, **more)) == 0
+    assert len(warned) == 1
+    assert len(loader(dataset, 32, drop_last=True, **more)) > 0
+    assert len(loader(dataset, 65, **more)) == 1
+
+
+def test_a_sampler_without_a_length_is_not_drawn_for_a_warning(
+    dataset: ReIDDataset, loader: MakeLoader
+) -> None:
+    class Unsized:
+        draws = 0
+
+        def __iter__(self) -> Iterator[int]:
+            self.draws += 1
+            return iter(range(3))
+
+    sampler = Unsized()
+    batches = loader(dataset, 8, sampler=sampler, drop_last=True)
+    assert sampler.draws == 0
+    assert list(batches) == []
+
+
 # -- samplers
 
 
