@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from builders.media import Files, Medium
 from builders.sources import BoxRow, Frame, Listing
+from lmdb_reid._arguments import known_fields
 from lmdb_reid.errors import UsageError
 from lmdb_reid.schema import Box, Kind
 
@@ -16,6 +17,7 @@ FRAME_FIELDS = ("quarter", "angle", "session", "frame")
 
 
 # Not frozen: a list of 100,000 would take 0.2 s to make instead of 0.08.
+@known_fields
 @dataclass(slots=True)
 class BoxSample:
     """One box of one frame, as a row of train_meta.csv or of the negatives csv names it."""

@@ -14,6 +14,8 @@ _Taken = ParamSpec("_Taken")
 _Given = TypeVar("_Given")
 _Class = TypeVar("_Class")
 
+_FIRST = ("self", "_cls")  # of a method, and of a named tuple's `__new__`
+
 
 def known_arguments(
     *, works: Mapping[str, str] | None = None, answers: Mapping[str, str] | None = None
@@ -30,17 +32,19 @@ def known_arguments(
     ours, sentences = works or {}, answers or {}
 
     def decorate(function: Callable[_Taken, _Given]) -> Callable[_Taken, _Given]:
-        parameters = [name for name in inspect.signature(function).parameters if name != "self"]
+        names = inspect.signature(function).parameters
+        parameters = [name for name in names if name not in _FIRST]
         known = frozenset(parameters)
-        what = function.__qualname__.removesuffix(".__init__")
+        makes = function.__name__ in ("__init__", "__new__")
 
         @functools.wraps(function)
         def called(*args: _Taken.args, **kwargs: _Taken.kwargs) -> _Given:
             if known.issuperset(kwargs):
                 return function(*args, **kwargs)
-            return function(*args, **renamed(kwargs))
+            what = _class_of(args[0]).__name__ if makes and args else function.__qualname__
+            return function(*args, **renamed(what, kwargs))
 
-        def renamed(given: Mapping[str, Any]) -> dict[str, Any]:
+        def renamed(what: str, given: Mapping[str, Any]) -> dict[str, Any]:
             right = {name: value for name, value in given.items() if name in known}
             for name in given.keys() - known:
                 if ours.get(name, name) in (name, *right):
@@ -58,6 +62,15 @@ def known_arguments(
 
 
 def known_fields(made: type[_Class]) -> type[_Class]:
-    """Decorates a dataclass: an unknown field is an error of ours, with the right one."""
-    setattr(made, "__init__", known_arguments()(made.__init__))  # noqa: B010  # mypy knows its type
+    """Decorates a dataclass, or a named tuple: an unknown field is an error of ours, with the right
+    one.
+    """
+    how = "__new__" if issubclass(made, tuple) else "__init__"
+    checked = known_arguments()(getattr(made, how))
+    setattr(made, how, staticmethod(checked) if how == "__new__" else checked)
     return made
+
+
+def _class_of(first: Any) -> type:
+    """Of what `__init__` or `__new__` has as its first argument."""
+    return first if isinstance(first, type) else type(first)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from lmdb_reid._arguments import known_fields
 from lmdb_reid.dataset import ReIDDataset
 from lmdb_reid.errors import (
     FeaturesError,
@@ -35,6 +36,7 @@ _FOLDER = ".features"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,99}")
 
 
+@known_fields
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Features:
     """Numbers for samples of a store; `save` writes them, `load` reads them."""

@@ -19,7 +19,7 @@ from builders.report import accept_skipped
 from builders.samples import BoxSample, box_samples
 from builders.sources import Rejected, frames_of
 from builders.tracks import BboxMode
-from lmdb_reid._arguments import known_arguments
+from lmdb_reid._arguments import known_arguments, known_fields
 from lmdb_reid.errors import SourceNotFoundError, UsageError
 from lmdb_reid.schema import NO_LABEL, Kind, Rows
 from lmdb_reid.store import Store
@@ -43,6 +43,7 @@ PathLike = str | os.PathLike[str]
 Samples = TypeVar("Samples", list[BoxSample], Rows)
 
 
+@known_fields
 class OpenSet(NamedTuple, Generic[Samples]):
     """What to train on and what to tell apart from it."""
 

@@ -18,6 +18,7 @@ Pair = tuple[BoxSample, BoxSample]
 """(side, top) of one quarter, session, frame and label."""
 
 
+@known_arguments()
 def view_pairs(samples: Sequence[BoxSample]) -> list[Pair]:
     """Every pair of a side and a top sample of one quarter, session, frame and label.
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Sequence
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, cast
 
 import numpy as np
 import torch
 
+from lmdb_reid._arguments import known_arguments
 from lmdb_reid.errors import DivergedError, UsageError
 from lmdb_reid.loaders import Batch
 from lmdb_reid.schema import Rows
@@ -74,12 +77,14 @@ class Steps(LightningModule):
 
     Raises:
         UsageError: a number out of range; in a run also data of other classes.
+        UnknownArgumentError: an argument of another name.
         DivergedError: in a run: a loss or a score is no finite number.
     """
 
     classes: torch.Tensor
     threshold: torch.Tensor
 
+    @known_arguments()
     def __init__(
         self,
         classes: Sequence[int] | None = None,
@@ -99,6 +104,7 @@ class Steps(LightningModule):
             if not value >= 0:
                 raise UsageError(f"{name} must be 0 or more; got {value}")
         self.save_hyperparameters()
+        self._save_further(inspect.currentframe())
         self._is_finite: torch.Tensor | None = None
         self.backbone = Embedder(embedding, width)
         self.head: ArcFace | None = None
@@ -108,6 +114,21 @@ class Steps(LightningModule):
         """Of the last validation or test; None where the data has no query and gallery."""
         if classes is not None:
             self._know(classes)
+
+    def _save_further(self, frame: FrameType | None) -> None:
+        """Keep the arguments of a subclass, too: Lightning looks for them in the frame that called
+        ours, where it meets the check of arguments.
+        """
+        check = frame and frame.f_back
+        outer = check and check.f_back
+        if (
+            outer is not None
+            and outer.f_code.co_name == "__init__"
+            and "__class__" in outer.f_locals
+        ):
+            first = outer.f_code.co_varnames[0]
+            if outer.f_locals.get(first) is self:
+                self.save_hyperparameters(frame=outer)
 
     def setup(self, stage: str) -> None:
         """Learn from the data module which classes there are, unless they were given."""

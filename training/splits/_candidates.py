@@ -9,12 +9,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lmdb_reid._arguments import known_fields
 from lmdb_reid._names import did_you_mean
 from lmdb_reid.errors import UnknownColumnError
 from lmdb_reid.schema import Roles, Rows
 from training.splits._split import Split
 
 
+@known_fields
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Candidates:
     """The samples that a rule deals out to parts, by their position."""

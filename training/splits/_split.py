@@ -8,12 +8,14 @@ from types import MappingProxyType
 
 import numpy as np
 
+from lmdb_reid._arguments import known_fields
 from lmdb_reid.errors import UsageError
 from lmdb_reid.schema import Rows
 
 NOWHERE: Rows = np.empty(0, np.int64)
 
 
+@known_fields
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Split:
     """Parts of a set of samples.
