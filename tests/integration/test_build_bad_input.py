@@ -263,7 +263,7 @@ def test_a_share_is_a_share(game: Game, tmp_path: Path, share: float) -> None:
 def test_nothing_that_can_be_used(own_game: Game, tmp_path: Path) -> None:
     for path in own_game.img_root.iterdir():
         path.write_bytes(b"")
-    with pytest.raises(SourceError, match="none of 120 rows gives a sample"):
+    with pytest.raises(SourceError, match=r"no usable row \(0 of 120\)"):
         build(source_of(own_game), tmp_path / "o.lmdb", SMALL, max_skipped=1.0)
     assert not (tmp_path / "o.lmdb").exists()
     with pytest.raises(SourceError, match="cannot be used"):
@@ -481,9 +481,10 @@ def test_an_existing_store_is_refused_and_stays(
     game: Game, own_store: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = digest_of(own_store)
-    for more in ({}, {"resume": True}):
-        with pytest.raises(StoreExistsError, match=r"already exists. Use --overwrite"):
-            build(source_of(game), own_store, SMALL, **more)
+    with pytest.raises(StoreExistsError, match=r"already exists. Use --overwrite"):
+        build(source_of(game), own_store, SMALL)
+    with pytest.raises(ResumeError, match=r"is complete, but was built from other size. Use --over"):
+        build(source_of(game), own_store, SMALL, resume=True)
     assert main(words_of(game, own_store)) == 1
     assert "--overwrite" in capsys.readouterr().err
     assert digest_of(own_store) == before
@@ -688,7 +689,7 @@ def test_resuming_when_only_the_rename_is_left_looks_at_the_frames_too(
 
 def test_what_a_strict_build_leaves_is_told(own_game: Game, tmp_path: Path) -> None:
     min(own_game.img_root.iterdir()).write_bytes(b"no image")
-    with pytest.raises(SourceError, match=r"o\.lmdb\.partial: mend .* --overwrite, which discards"):
+    with pytest.raises(SourceError, match=r"o\.lmdb\.partial: fix .* --overwrite, which discards"):
         build(source_of(own_game), tmp_path / "o.lmdb", SMALL, strict=True)
 
 
