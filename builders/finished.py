@@ -8,11 +8,18 @@ from pathlib import Path
 
 from builders.job import Job
 from lmdb_reid.errors import ResumeError
-from lmdb_reid.store import read_manifest
+from lmdb_reid.store import read_manifest, settle
 
 
 def is_sealed(out: str | os.PathLike[str]) -> bool:
-    """Whether a store is at `out`, and no unfinished build that may replace it."""
+    """Whether a store is at `out`, and no unfinished build that may replace it.
+
+    What a build left that was killed after it had replaced an older store is removed first.
+
+    Raises:
+        StoreBusyError: another process is replacing a store there.
+    """
+    settle(Path(out))
     return Path(out, "manifest.json").is_file() and not Path(f"{os.fspath(out)}.partial").exists()
 
 

@@ -217,8 +217,8 @@ def _writing(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise WriteError(
-            f"{folder} cannot be written: {error.strerror or error}; what it has stays of use. Try"
-            " again, or give DecodedTier another dir",
+            f"{folder} cannot be written: {error.strerror or error}. What it has remains usable."
+            " Try again, or pass DecodedTier another dir",
             path=folder,
         ) from None
 

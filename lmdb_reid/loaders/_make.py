@@ -212,7 +212,7 @@ def _warn_of_no_batch(count: int, schedule: Schedule) -> None:
     ranks = "" if schedule.world_size == 1 else f" on each of {schedule.world_size} ranks"
     warnings.warn(
         f"the loader has no batch: drop_last=True leaves out the only one, for {count:,} samples"
-        f" are fewer than a batch of {schedule.batch_size:,}{ranks}. Give a smaller batch_size, or"
+        f" are fewer than a batch of {schedule.batch_size:,}{ranks}. Pass a smaller batch_size, or"
         " drop_last=False",
         stacklevel=4,  # whoever called make_loader
     )

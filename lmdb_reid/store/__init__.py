@@ -21,6 +21,7 @@ from lmdb_reid.store._manifest import Manifest, read_manifest
 from lmdb_reid.store._merge import merge
 from lmdb_reid.store._pagecache import resident_bytes
 from lmdb_reid.store._parts import PartRows
+from lmdb_reid.store._places import settle
 from lmdb_reid.store._plots import Plots
 from lmdb_reid.store._prepared import NewSample
 from lmdb_reid.store._reading import Reading
@@ -66,4 +67,5 @@ __all__ = [
     "resident_bytes",
     "resolve_rows",
     "rows_of",
+    "settle",
 ]

@@ -519,7 +519,7 @@ def test_augmentation_by_a_generator_of_its_own_is_the_same_in_any_process(
         assert len(set(column)) == 2 * COUNT, "a seed for every position"
 
 
-@pytest.mark.filterwarnings("ignore:the transform has a generator of its own")
+@pytest.mark.filterwarnings("ignore:the transform has its own generator")
 def test_augmentation_by_a_generator_of_its_own_is_the_same_after_a_resume(
     path: Path, loader: MakeLoader
 ) -> None:

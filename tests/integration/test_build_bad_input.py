@@ -181,7 +181,7 @@ def test_no_usable_csv(game: Game, tmp_path: Path, text: bytes, told: str) -> No
         ("angle", "", "angle is missing"),
         ("quarter", "Q9", "its frame Q9__side__00__01 is not in "),
         ("frame", "77", "its frame Q1-000__side__00__77 is not in "),
-        ("x", "640", "lies outside the 640x360 frame"),
+        ("x", "640", "is outside the 640x360 frame"),
         ("y", "-5000", "y=-5000 w="),
     ],
 )

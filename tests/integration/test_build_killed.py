@@ -79,9 +79,7 @@ def check(
         assert row["found"] in (before, wanted), row  # nothing half-built under the store's name
         assert row.get("overwritten") == wanted, row
         if row["found"] == wanted:  # killed when all was done
-            # It is complete, and resuming says so; or the older store still has to be removed.
-            is_left = before is not None and row["resumed"].startswith("StoreExistsError")
-            assert row["resumed"] == wanted or is_left, row
+            assert row["resumed"] == wanted, row  # it is complete, and resuming says so
             assert row["opened"] == 0, row
         elif number < refused and row["resumed"] != wanted:
             assert row["resumed"].startswith("StoreExistsError"), row

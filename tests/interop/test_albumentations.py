@@ -16,7 +16,7 @@ A = pytest.importorskip(
     "albumentations", reason="albumentations is not installed: `make test-interop` has it"
 )
 
-pytestmark = pytest.mark.filterwarnings("ignore:the transform has a generator of its own")
+pytestmark = pytest.mark.filterwarnings("ignore:the transform has its own generator")
 
 
 class Pipeline:

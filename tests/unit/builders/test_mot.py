@@ -185,7 +185,7 @@ def test_boxes_wholly_outside_are_skipped(draw: Draw, tmp_path: Path) -> None:
     report = build(MOT(root), tmp_path / "o.lmdb", max_skipped=0.5)
     (skipped,) = report.skipped
     assert skipped.where == "A/gt/gt.txt line 2"
-    assert "lies outside the 64x40 frame" in skipped.reason
+    assert "is outside the 64x40 frame" in skipped.reason
 
 
 def test_the_gt_of_another_sequence_is_refused(draw: Draw) -> None:

@@ -94,7 +94,7 @@ def test_a_text_is_utf_8_with_lines_as_written_in_folders_made_for_it(tmp_path: 
 
 def test_a_text_never_takes_the_place_of_a_device(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(WriteError, match="pipe cannot be written: it is no file") as caught:
+    with pytest.raises(WriteError, match="cannot be written: it is not a regular file") as caught:
         with _disk.whole_text(tmp_path / "pipe"):
             pytest.fail("it was opened")
     assert caught.value.path == str(tmp_path / "pipe")
@@ -338,7 +338,7 @@ def test_a_tier_that_was_synced_is_synced_with_its_names(
     meta = [call for call, name in calls if "meta.json" in name]
     assert meta == ["open", "write", "fsync", "rename"]
     folder = next((tmp_path / "a.lmdb.decoded").iterdir())
-    assert synced[-2:] == [folder.name, "a.lmdb.decoded"]
+    assert synced[-3:] == [folder.name, "a.lmdb.decoded", tmp_path.name]
     assert np.array_equal(data[0][0], ReIDDataset(Store(tmp_path / "a.lmdb"))[0][0])
 
 

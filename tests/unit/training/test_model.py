@@ -26,7 +26,7 @@ def test_embeds_pictures_of_any_size(size: tuple[int, int]) -> None:
 
 
 def test_bytes_are_refused_with_what_to_do() -> None:
-    with pytest.raises(UsageError, match=r"images must be floats; got torch\.uint8.*normalize="):
+    with pytest.raises(UsageError, match=r"images must be floats, got torch\.uint8.*normalize="):
         Embedder(embedding=8, width=8)(images(2, 64, 32).to(torch.uint8))
 
 

@@ -58,5 +58,5 @@ def test_a_script_that_is_no_file_is_told(
     script = ModuleType("__main__")
     script.__file__ = "<stdin>"
     monkeypatch.setitem(sys.modules, "__main__", script)
-    with pytest.raises(UsageError, match="<stdin> is no file"):
+    with pytest.raises(UsageError, match="<stdin> is not a file"):
         read(store_path, plain)

@@ -126,7 +126,7 @@ def test_identities_that_cannot_be_batched(p: int, k: int) -> None:
 
 
 def test_nobody_is_known() -> None:
-    with pytest.raises(UsageError, match="of 0 identities"):
+    with pytest.raises(UsageError, match="the number of identities, 0, got"):
         sampler([-1, -1], 1, 1)
 
 

@@ -78,6 +78,7 @@ def test_a_batch_of_torchreid_s(store: Store) -> None:
             data.fetch_test_loaders("store")
 
 
+@pytest.mark.filterwarnings("ignore:the loader has no batch")
 def test_images_are_normalised_or_as_they_are(store: Store) -> None:
     for normalize, expected in (
         ("imagenet", (120 / 255 - 0.485) / 0.229),
@@ -111,6 +112,7 @@ def test_without_cameras_the_rule_about_them_changes_nothing(tmp_path: Path) -> 
     assert not set(people.cameras[people.query]) & set(people.cameras[people.gallery])
 
 
+@pytest.mark.filterwarnings("ignore:the loader has no batch")
 def test_a_saved_split_does_as_well(store: Store, tmp_path: Path) -> None:
     save_split(tmp_path / "s.json", SPLIT, store.ids, store.columns["label"])
     with TorchreidData(str(store.path), tmp_path / "s.json", num_workers=1) as data:

@@ -123,7 +123,7 @@ def test_takes_the_guides_arguments_with_its_defaults(module: Any, arguments: An
     [
         ({}, "either store"),
         ({"store": "s.lmdb", "train_meta_path": "a.csv", "img_root": "i"}, "either store"),
-        ({"train_meta_path": "a.csv"}, "belong together"),
+        ({"train_meta_path": "a.csv"}, "must be passed together"),
         ({"store": "s.lmdb", "use_crop_cache": False}, "use_crop_cache=False"),
         ({"store": "s.lmdb", "num_workers": -1}, "num_workers must be .* got -1"),
         ({"store": "s.lmdb", "prefetch_factor": 0}, "prefetch must be .* got 0"),
@@ -693,9 +693,9 @@ def _noisy(image: Image.Image, *, generator: torch.Generator) -> torch.Tensor:
 def test_boxes_that_a_build_would_skip_are_not_cut(own_game: Game) -> None:
     text = own_game.train_meta.read_text()
     own_game.train_meta.write_text(text + "Q1-000,side,0,1,5000,5000,20,40,3\n")
-    with pytest.warns(UserWarning, match="1 of .* rows cannot be used .*lies outside"):
+    with pytest.warns(UserWarning, match="1 of .* rows cannot be used .*is outside"):
         cut = game_module(own_game, use_crop_cache=False)
-    with pytest.warns(UserWarning, match="1 of .* rows cannot be used .*lies outside"):
+    with pytest.warns(UserWarning, match="1 of .* rows cannot be used .*is outside"):
         built = game_module(own_game)
     assert list(cut.samples.ids) == list(built.samples.ids)
     assert len(joined(cut.val_dataloader()).rows) == len(joined(built.val_dataloader()).rows)

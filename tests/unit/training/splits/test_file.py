@@ -60,7 +60,7 @@ def test_a_split_is_found_again_among_more_samples_in_another_order(
         ("s.csv", f"{HEAD}\na,train\n", "line 2 has 2 cells instead of 4"),
         ("s.csv", f"{HEAD}\na,train,one,0\n", "line 2: 'one' and '0' must be whole"),
         ("s.csv", f"{HEAD}\na,train,1,0\nx,val,1,0\n", "'x' of part 'val' is not among the 2"),
-        ("s.csv", f"{HEAD}\na,train,1,0\na,val,1,0\n", "'a' of part 'val' .* second time"),
+        ("s.csv", f"{HEAD}\na,train,1,0\na,val,1,0\n", "'a' of part 'val' .* occurs twice"),
         ("s.json", "[]", 'no "version": 1'),
         ("s.json", '{"version": 2}', 'no "version": 1'),
         ("s.json", '{"version": 1, "labels": []}', "parts"),
