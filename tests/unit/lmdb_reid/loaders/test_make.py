@@ -144,7 +144,7 @@ def test_a_loader_without_a_batch_is_warned_of(
     more: dict[str, Any], ranks: str, dataset: ReIDDataset, loader: MakeLoader
 ) -> None:
     said = (
-        rf"^the loader has no batch: .* for 64 samples are fewer than a batch of 65{ranks}\. Give"
+        rf"^the loader has no batch: .* for 64 samples are fewer than a batch of 65{ranks}\. Pass"
     )
     with pytest.warns(UserWarning, match=said) as warned:
         assert len(loader(dataset, 65, drop_last=True, **more)) == 0

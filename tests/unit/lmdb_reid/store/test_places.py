@@ -42,7 +42,7 @@ def test_where_there_are_no_locks_nothing_is_left_behind(
     code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     no_locks(code, monkeypatch)
-    with pytest.raises(StoreWriteError, match="file system gives no locks"):
+    with pytest.raises(StoreWriteError, match="file system supports no locks"):
         StoreWriter(tmp_path / "games.lmdb")
     assert not list(tmp_path.iterdir())
 
@@ -52,7 +52,7 @@ def test_an_unfinished_build_stays_where_locks_are_gone(
 ) -> None:
     StoreWriter(tmp_path / "games.lmdb").close()
     no_locks(errno.ENOSYS, monkeypatch)
-    with pytest.raises(StoreWriteError, match="file system gives no locks"):
+    with pytest.raises(StoreWriteError, match="file system supports no locks"):
         StoreWriter(tmp_path / "games.lmdb", resume=True)
     assert (tmp_path / "games.lmdb.partial").exists()
 
