@@ -81,7 +81,7 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[io.BufferedWriter]:
         WriteError: the disk or its permissions stand in the way, or `path` is no regular file.
     """
     path = Path(path)
-    try:
+    with write_errors(path):
         if path.exists() and not path.is_file():  # a rename would put a file in a device's place
             raise WriteError(
                 f"{path} cannot be written: it is not a regular file. Choose another name",
@@ -91,11 +91,18 @@ def whole_file(path: str | os.PathLike[str]) -> Iterator[io.BufferedWriter]:
         with _whole(path) as file:
             yield file
         sync(path.parent)
+
+
+@contextlib.contextmanager
+def write_errors(path: Path, advice: str = "") -> Iterator[None]:
+    """What the system says while `path` is written, as a WriteError that ends in `advice`."""
+    try:
+        yield
     except WriteError:
         raise
     except OSError as error:
         raise WriteError(
-            f"{path} cannot be written: {error.strerror or error}", path=path
+            f"{path} cannot be written: {error.strerror or error}{advice}", path=path
         ) from None
 
 

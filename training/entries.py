@@ -55,7 +55,9 @@ def entry_columns(
         UsageError: samples without labels, or without groups where these are needed.
     """
     if within_group and not roles.group:
-        raise UsageError("rules that match within a group need samples with that role, got none.")
+        raise UsageError(
+            f"rules that match within a group need a store with that role; {table!r} has none"
+        )
     labels = table.column(roles.identity)
     if labels is None:
         raise UsageError(f"samples must have a column {roles.identity!r}; {table!r} has none")

@@ -134,10 +134,6 @@ def evaluate(
     query_features, gallery_features = features.of(query_rows), features.of(gallery_rows)
     for found, rows in ((query_features, query_rows), (gallery_features, gallery_rows)):
         check_finite(found, "feature", rows)  # by rows of the store, not of a part
-    if rules.within_group and not store.roles.group:
-        raise UsageError(
-            f"rules that match within a group need a store with that role; {store.path} has none"
-        )
     known = entry_columns(
         StoreTable(store),
         store.roles,

@@ -125,33 +125,21 @@ def _index(path: Path) -> VideoIndex:
     first, size, turns = _first_frame(path)
     is_cut = good < len(times) or missing > 0
     times = times[:good]
-    pts = np.unique(np.array([time for time in times if time is not None], np.int64))
-    if first is None or len(pts) != len(times):
-        nowhere = np.zeros(0, np.int64)
-        return VideoIndex(
-            count=len(times),
-            size=size,
-            turns=turns,
-            pts=None,
-            keys=nowhere,
-            needs=nowhere,
-            is_cut=is_cut,
-        )
-    pts = pts[pts >= first]  # what comes before is shown by nobody: its key frame is not there
-    decoded = np.array([time for time in times if time is not None and time >= first], np.int64)
-    order = np.searchsorted(pts, decoded)
-    needs = np.empty(len(pts), np.int64)
-    needs[order] = np.maximum.accumulate(order)
-    shown = np.array([time for time in keys if time is not None], np.int64)
-    places = np.searchsorted(pts, np.intersect1d(shown, pts))
+    found = np.array([time for time in times if time is not None], np.int64)
+    ascending = np.unique(found)
+    pts: Ints | None = None
+    places, needs, count = np.zeros(0, np.int64), np.zeros(0, np.int64), len(times)
+    if first is not None and len(ascending) == len(times):
+        # What comes before the first is shown by nobody: its key frame is not there.
+        pts, decoded = ascending[ascending >= first], found[found >= first]
+        count = len(pts)
+        order = np.searchsorted(pts, decoded)
+        needs = np.empty(count, np.int64)
+        needs[order] = np.maximum.accumulate(order)
+        shown = np.array([time for time in keys if time is not None], np.int64)
+        places = np.searchsorted(pts, np.intersect1d(shown, pts))
     return VideoIndex(
-        count=len(pts),
-        size=size,
-        turns=turns,
-        pts=pts,
-        keys=places,
-        needs=needs,
-        is_cut=is_cut,
+        count=count, size=size, turns=turns, pts=pts, keys=places, needs=needs, is_cut=is_cut
     )
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lmdb_reid.augment._draws import NOISE_STARTS, Draws
-from lmdb_reid.augment._fill import fill_lines, line_of
+from lmdb_reid.augment._fill import fill_box
 from lmdb_reid.augment._random import noise
 from lmdb_reid.schema import Size
 
@@ -24,7 +24,7 @@ def erase_bytes(out: Pixels, draws: Draws, first: int = 0) -> None:
         return
     for slot, box in enumerate(draws.erased[first : first + len(out)].tolist()):
         if box[2]:
-            fill_lines(out, slot, box, line_of(draws.fill, box[3] - box[1]))
+            fill_box(out, slot, box, draws.fill)
 
 
 def erase_numbers(out: npt.NDArray[np.float32], draws: Draws) -> None:

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from lmdb_reid.augment._draws import Draws
 from lmdb_reid.augment._erase import erase_bytes
-from lmdb_reid.augment._fill import fill_lines, line_of
+from lmdb_reid.augment._fill import fill_box
 from lmdb_reid.errors import MissingExtraError, UsageError
 
 try:
@@ -138,8 +138,7 @@ def place(
             if not warped[slot]:
                 _blacken(out, slot, *shifts[slot])
             if boxes is not None and boxes[slot][2]:
-                box = boxes[slot]
-                fill_lines(out, slot, box, line_of(draws.fill or _BLACK, box[3] - box[1]))
+                fill_box(out, slot, boxes[slot], draws.fill or _BLACK)
     if erases and boxes is None:
         erase_bytes(out, draws, first)
 
@@ -187,10 +186,10 @@ def _blacken(out: Pixels, slot: int, down: int, right: int) -> None:
     _, height, width, _ = out.shape
     if right:
         left = max(width + right, 0) if right < 0 else 0
-        fill_lines(out, slot, (0, left, height, left + abs(right)), line_of(_BLACK, abs(right)))
+        fill_box(out, slot, (0, left, height, left + abs(right)), _BLACK)
     if down:
         top = height + down if down < 0 else 0
-        fill_lines(out, slot, (top, 0, top + abs(down), width), line_of(_BLACK, width))
+        fill_box(out, slot, (top, 0, top + abs(down), width), _BLACK)
 
 
 def _warp(

@@ -11,7 +11,6 @@ import mmap
 import os
 import stat
 import zlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +29,7 @@ _BOOT = Path("/proc/sys/kernel/random/boot_id")
 _FOLDER_MODE, _FILE_MODE = 0o755, 0o644  # whatever the umask: others may read, and no more
 _OTHERS_WRITE = stat.S_IWGRP | stat.S_IWOTH
 _MOST_META = 4096
+_ADVICE = ". What it has remains usable. Try again, or pass DecodedTier another dir"
 _FLAGS = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 _AS_FOLDER = getattr(os, "O_DIRECTORY", 0)
 _IN_FOLDERS = os.open in os.supports_dir_fd
@@ -84,7 +84,7 @@ class TierFiles:
         """
         if not self.writable:
             return 0
-        with _writing(self.folder):
+        with _disk.write_errors(self.folder, _ADVICE):
             for row, picture in zip(rows.tolist(), pictures, strict=True):
                 data = np.ascontiguousarray(picture)
                 _disk.write_at(self.pixels_fd, data.data.cast("B"), row * data.nbytes)
@@ -97,7 +97,7 @@ class TierFiles:
         """Bring what was written to the disk; a whole tier survives a restart of the machine."""
         if not self.writable:
             return
-        with _writing(self.folder):
+        with _disk.write_errors(self.folder, _ADVICE):
             _disk.sync(self.pixels_fd)
             _disk.sync(self.marks_fd)
             if self.marks.all():
@@ -209,18 +209,6 @@ def _opened(folder: Path, count: int, nbytes: int) -> TierFiles | None:
         )
         kept.pop_all()
         return files
-
-
-@contextlib.contextmanager
-def _writing(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise WriteError(
-            f"{folder} cannot be written: {error.strerror or error}. What it has remains usable."
-            " Try again, or pass DecodedTier another dir",
-            path=folder,
-        ) from None
 
 
 def _name(file: Path, folder: int | None) -> tuple[str | Path]:

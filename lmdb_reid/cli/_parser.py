@@ -89,7 +89,7 @@ class Parser(argparse.ArgumentParser):
         """The arguments.
 
         Raises:
-            UsageError: they cannot be meant.
+            UsageError: they are not valid arguments.
             SystemExit: help was printed.
         """
         options = words[: words.index("--") if "--" in words else len(words)]

@@ -132,7 +132,7 @@ def first_scan(data: bytes) -> FirstScan:
             several = progressive or not body or body[0] < components
             return FirstScan(at, several, orientation_of(exif, xmp))
         if marker == 0xE1 and body.startswith(b"Exif\0\0"):
-            exif = exif or body  # a second segment goes on with the first
+            exif = exif or body  # a second segment continues the first
         elif marker == 0xE1 and body.startswith(XMP_MARK):
             xmp = body
         elif 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):

@@ -274,17 +274,11 @@ def _line(
 
 
 def _write(path: Path, jpeg: memoryview, sample_id: str) -> None:
-    try:
+    with _disk.write_errors(path):
         _disk.make_folder(path.parent)
         if path.exists():  # on file systems that take two names for one
             raise WriteError(f"{sample_id}: {path} is another sample's file already", path=path)
         _disk.write(path, jpeg)
-    except WriteError:
-        raise
-    except OSError as error:
-        raise WriteError(
-            f"{path} cannot be written: {error.strerror or error}", path=path
-        ) from None
 
 
 def _facts(store: Store, count: int) -> bytes:

@@ -1,4 +1,4 @@
-"""What an earlier run left of a build, compared before this one goes on with it.
+"""What an earlier run left of a build, compared before this one resumes it.
 
 LMDB's pages and the lengths of the files come first, for LMDB reads what its pages say. Then every
 sample is compared with what was noted when it was put. A group of which anything is missing or

@@ -35,7 +35,7 @@ class Unfinished:
         resumed: whether they are of an earlier run: then all that they hold is compared first.
 
     Raises:
-        StoreDamagedError: what an earlier run left cannot be gone on with.
+        StoreDamagedError: what an earlier run left cannot be resumed.
         lmdb.Error, OSError: the disk fails, from every method. Nothing more may be put then.
     """
 

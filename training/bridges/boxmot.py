@@ -46,7 +46,7 @@ class BoxmotBatches:
 def store_trainer(
     trainer: type[Any], store: Store | Place, split: Split | Place, **reading: Any
 ) -> type[Any]:
-    """A subclass of BoxMOT's trainer that reads a store, whatever data set it is told to.
+    """A subclass of BoxMOT's trainer that reads a store, whatever data set it is given.
 
     Batches are p identities of k pictures, by lmdb_reid's PKSampler, unless `sampler` makes others;
     images have the trainer's size and go to its device. Augmentation is `Reading`'s, not the

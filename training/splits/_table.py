@@ -60,6 +60,9 @@ class StoreTable:
         self.store = store
         self._order = order
 
+    def __repr__(self) -> str:
+        return repr(self.store)
+
     @property
     def ids(self) -> Sequence[str]:
         """See `Table`."""
