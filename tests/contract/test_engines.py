@@ -309,7 +309,7 @@ def test_a_batch_larger_than_the_data(way: Way, path: Path, loader: MakeLoader) 
     few = ReIDDataset(path, [3, 1])
     assert rows(loader(few, 100, way=way)) == [[3, 1]]
     with pytest.warns(
-        UserWarning, match=r"for 2 samples are fewer than a batch of 100\. Give"
+        UserWarning, match=r"for 2 samples are fewer than a batch of 100\. Pass a smaller"
     ) as said:
         cut = loader(few, 100, way=way, drop_last=True)
     assert len(said) == 1
