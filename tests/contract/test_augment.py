@@ -275,7 +275,9 @@ def test_pictures_that_fail_in_the_decoder_leave_their_neighbours_alone(
         def cut(reading: Any, rows: list[int], damaged: list[int] | None) -> list[Any]:
             found = whole(reading, rows, damaged)
             pairs = zip(rows, found, strict=True)
-            return [jpeg[: len(jpeg) * 3 // 4] if row in bad else jpeg for row, jpeg in pairs]
+            return [
+                bytes(jpeg)[: len(jpeg) * 3 // 4] if row in bad else jpeg for row, jpeg in pairs
+            ]
 
         monkeypatch.setattr(_store, "_whole", cut)
         for way in WAYS[0], WAYS[2]:
