@@ -1,6 +1,8 @@
 # make demo           draw a small game, build a store from it and read it, in an environment made here
 # make test           the gate: format, lint, types, layers, tests
 # make test-slow      the tests that the gate leaves out because they take long
+# make test-pythons   the gate's tests with each version of Python in PYTHONS that this machine has (TESTS: which)
+# make release        wheel and sdist in dist/, checked, and each extra installed into an empty environment
 # make test-interop   the tests beside other people's tools, in an environment of their own (INTEROP_VENV)
 # make attacks        hostile input: the table of attacks, and COUNT changed inputs of each kind from SEED on
 # make faults         kills, failing disks, power cuts, damage: writes the tables of docs/reliability.md (FAULTS)
@@ -10,6 +12,9 @@
 PYTHON ?= python3
 VENV ?= .venv
 INTEROP_VENV ?= .venv-interop
+RELEASE_VENV ?= .venv-release
+PYTHONS ?= 3.11 3.12 3.13
+TESTS ?= tests
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt
 
@@ -17,7 +22,7 @@ COUNT ?= 100000
 SEED ?= 0
 RUNS ?= 2000
 
-.PHONY: demo test test-slow test-interop attacks faults clean
+.PHONY: demo test test-slow test-pythons pytest release test-interop attacks faults clean
 .NOTPARALLEL:
 
 demo: $(VENV)/.with-all
@@ -33,6 +38,32 @@ test: $(VENV)/.with-dev
 test-slow: $(VENV)/.with-dev
 	$(BIN)/python -m pytest -m "slow and not gpu and not bench"
 
+# A version has an environment by its name, such as .venv-3.12. pyenv's shims are there also for versions that do not run.
+test-pythons:
+	@tested=""; failed=""; absent=""; \
+	for version in $(PYTHONS); do \
+		found=""; \
+		for at in "python$$version" "$$HOME"/.pyenv/versions/"$$version".*/bin/python /usr/bin/"python$$version"; do \
+			if "$$at" -c "import sys; assert '%d.%d' % sys.version_info[:2] == '$$version'" 2>/dev/null; \
+				then found="$$at"; break; fi; \
+		done; \
+		if [ -z "$$found" ]; then absent="$$absent $$version"; continue; fi; \
+		echo "Python $$version: $$found"; \
+		if $(MAKE) --no-print-directory pytest PYTHON="$$found" VENV="$(VENV)-$$version"; \
+			then tested="$$tested $$version"; else failed="$$failed $$version"; fi; \
+	done; \
+	echo "passed:$${tested:- none}; failed:$${failed:- none}; not on this machine:$${absent:- none}"; \
+	[ -n "$$tested" ] && [ -z "$$failed" ]
+
+pytest: $(VENV)/.with-dev
+	$(BIN)/python -m pytest $(TESTS)
+
+release: $(RELEASE_VENV)/.with-release
+	rm -rf dist
+	$(RELEASE_VENV)/bin/python -m build --outdir dist .
+	$(RELEASE_VENV)/bin/python -m twine check --strict dist/*
+	$(RELEASE_VENV)/bin/python tests/release/extras.py dist/*.whl
+
 attacks: $(VENV)/.with-dev
 	$(BIN)/python -m pytest tests/attacks -s -m "slow or not slow"
 	$(BIN)/python tests/attacks/mutate.py --count $(COUNT) --seed $(SEED)
@@ -45,7 +76,7 @@ test-interop: $(INTEROP_VENV)/.with-interop
 	$(INTEROP_VENV)/bin/python -m pytest tests/interop
 
 clean:
-	rm -rf $(VENV) $(INTEROP_VENV) data/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-3.* $(INTEROP_VENV) $(RELEASE_VENV) dist data/demo .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
 
 # One install each, so that pip weighs the constraints against everything at once. The stamp is written last: an
 # install that was interrupted is taken up again by the next call.
@@ -62,6 +93,12 @@ $(INTEROP_VENV)/.with-interop: pyproject.toml constraints.txt tests/interop/requ
 	$(PYTHON) -m venv $(INTEROP_VENV)
 	$(INTEROP_VENV)/bin/python -m pip install --disable-pip-version-check -c constraints.txt \
 		-e '.[dev]' -r tests/interop/requirements.txt
+	touch $@
+
+# What makes and checks a release; the extras are installed into environments that end with the check.
+$(RELEASE_VENV)/.with-release: constraints.txt
+	$(PYTHON) -m venv $(RELEASE_VENV)
+	$(RELEASE_VENV)/bin/python -m pip install --disable-pip-version-check -c constraints.txt build twine
 	touch $@
 
 $(BIN)/python:

@@ -32,6 +32,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from benchmarks.device_tables import tables
 from benchmarks.harness import keep
 from benchmarks.resnet import resnet50
 from lmdb_reid import DecodedTier, ReIDDataset, Store, StoreWriter, codec, make_loader
@@ -56,7 +57,7 @@ def main(words: Sequence[str] | None = None) -> int:
     except LmdbReidError as error:
         print(f"benchmarks.devices: {error}", file=sys.stderr)
         return 2
-    print(json.dumps(result, indent=1) if args.json else told(result))
+    print(json.dumps(result, indent=1) if args.json else tables(result))
     if not args.small:
         print(f"kept in {keep('devices', result)}", file=sys.stderr)
     return 0
@@ -268,44 +269,6 @@ def stops_at(counts: Sequence[int], speeds: Sequence[float]) -> int | None:
         if twice < _GAIN * speed:
             return count
     return None
-
-
-def told(result: dict[str, Any]) -> str:
-    """The tables in Markdown."""
-    height, width = result["size"]
-    lines = [
-        f"{result['device']}; {result['crops']:,} crops of {height}x{width}, batches of"
-        f" {result['batch_size']}, {result['num_workers']} workers, recipe {result['recipe']}",
-        "",
-        "| fed by | wait at next(), p50; p99 | step, p50 | wait of the whole |",
-        "| --- | --- | --- | --- |",
-    ]
-    lines += [
-        f"| {row['way']} ({row['asked']}) | {row['wait_ms_p50']:.2f}; {row['wait_ms_p99']:.2f} ms"
-        f" | {row['step_ms_p50']:.1f} ms | {row['wait_share']:.2%} |"
-        for row in result["waits"]
-    ]
-    if result["decode"] is not None:
-        row = result["decode"]
-        lines += [
-            "",
-            f"the device's decoder alone, one host thread: {row['crops_per_s']:,.0f} crops/s; a"
-            f" batch {row['batch_ms_p50']:.2f} ms (p50), {row['batch_ms_p99']:.2f} ms (p99)",
-        ]
-    counts = result["cores"]["counts"]
-    lines += [
-        "",
-        "| engine, crops/s | " + " | ".join(f"{count} cores" for count in counts) + " | stops at |",
-        "| --- |" + " --- |" * (len(counts) + 1),
-    ]
-    lines += [
-        f"| {row['engine']}, {row['work']} | "
-        + " | ".join(f"{speed:,.0f}" for speed in row["crops_per_s"])
-        + f" | {row['stops_at'] or 'not reached'} |"
-        for row in result["cores"]["rows"]
-    ]
-    lines += ["", *(f"not run: {reason}" for reason in result["not_run"])]
-    return "\n".join(lines)
 
 
 def _plain(dataset: ReIDDataset, args: argparse.Namespace, **options: Any) -> Loader:

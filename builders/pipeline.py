@@ -27,8 +27,8 @@ from builders.finished import check_finished, is_sealed
 from builders.job import Job, job_of
 from builders.media import Medium
 from builders.negatives import NearbyNegatives, Negatives
-from builders.report import MAX_SKIPPED, Report, Tally, some_of_rejected
-from builders.settings import BuildSettings, worker_count
+from builders.report import Report, Tally, some_of_rejected
+from builders.settings import MAX_SKIPPED, BuildSettings, worker_count
 from builders.sources import Frame, Frames, Rejected, Source
 from lmdb_reid._arguments import known_arguments
 from lmdb_reid.errors import ResumeError, SourceError, SourceReadError

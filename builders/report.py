@@ -12,13 +12,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from builders.settings import MAX_SKIPPED
 from builders.sources import Listing, Rejected
 from lmdb_reid.errors import SourceError, TooManySkippedError, UsageError
 from lmdb_reid.machine import size_in_words
 from lmdb_reid.schema import Kind
 
-MAX_SKIPPED = 0.05
-"""The share of a source's rows that may be skipped, unless another is given."""
 _LISTS = ("skipped", "dropped", "doubled")
 _LISTED = 10_000
 _SHOWN = 8

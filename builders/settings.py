@@ -10,6 +10,9 @@ from lmdb_reid.errors import UsageError
 from lmdb_reid.machine import available_cores
 from lmdb_reid.schema import DEFAULT_SIZE, Size
 
+MAX_SKIPPED = 0.05
+"""The share of a source's rows that may be unusable by default."""
+
 
 @known_fields
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -167,31 +167,6 @@ def sync(at: Path | int) -> None:
         os.close(descriptor)
 
 
-def is_mount(path: Path) -> bool:
-    """Whether a folder is where another file system, or a part of one, was mounted: it cannot be
-    renamed, nor anything be renamed to it.
-    """
-    if not path.is_dir() or path.is_symlink():
-        return False
-    ids = [_mount_id(path), _mount_id(path.absolute().parent)]
-    return path.is_mount() if None in ids else ids[0] != ids[1]
-
-
-def _mount_id(path: Path) -> str | None:
-    """The kernel's number of the mount that a folder is of; None where it does not say."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | _CLOSE)
-    except OSError:
-        return None
-    try:
-        lines = Path(f"/proc/self/fdinfo/{descriptor}").read_text().splitlines()
-    except OSError:
-        return None
-    finally:
-        os.close(descriptor)
-    return next((line for line in lines if line.startswith("mnt_id:")), None)
-
-
 def rename(old: Path, new: Path) -> None:
     """Give a file or folder another name, in one step; a file or empty folder there is replaced."""
     _tell("rename", new)

@@ -14,7 +14,7 @@ _LONG = 64  # characters that differ, beyond which two names are not alike in an
 class Guesses:
     """What those who come from other libraries type first, and what it means here.
 
-    None of these names is in `dir()`, in the documentation or seen by type checkers.
+    None of these names is in `dir()` or seen by type checkers. Those that work are in docs/faq.md.
 
     Args:
         works: what an attribute is, made from the object that was asked for it.

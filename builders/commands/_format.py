@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from builders.registry import AUTO, recognised, source_class, source_names
+from builders.settings import MAX_SKIPPED
 from lmdb_reid.errors import UsageError
 from lmdb_reid.progress import say
 
@@ -75,6 +77,40 @@ def complete_formats(parser: argparse.ArgumentParser) -> None:
             if not known & {*action.option_strings}:
                 known.update(action.option_strings)
                 parser._add_action(action)
+
+
+def add_reading(parser: argparse.ArgumentParser, verb: str) -> None:
+    """Add `--num-workers`, `--strict` and `--max-skipped`; the workers' help begins with `verb`."""
+    add = parser.add_argument
+    add(
+        "--num-workers",
+        type=int,
+        metavar="N",
+        help=f"{verb} in N threads (default: one for each core)",
+    )
+    add("--strict", action="store_true", help="fail on any unusable row")
+    add(
+        "--max-skipped",
+        type=_share,
+        default=MAX_SKIPPED,
+        metavar="SHARE",
+        help="fail if more than this share of rows is unusable (default: %(default)s)",
+    )
+
+
+def _share(text: str) -> float:
+    """A number from 0 to 1.
+
+    Raises:
+        ArgumentTypeError: it is another one, or a word.
+    """
+    try:
+        share = float(text)
+    except ValueError:
+        share = math.nan
+    if not 0 <= share <= 1:
+        raise argparse.ArgumentTypeError(f"must be a share from 0 to 1, got {text}")
+    return share
 
 
 def given_source(args: argparse.Namespace) -> Source:

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from builders.commands._format import (
     add_format,
     add_format_options,
+    add_reading,
     complete_formats,
     given_source,
 )
 from builders.derived import DERIVED_NAMES
 from builders.settings import BuildSettings
 from lmdb_reid.cli.output import print_json, print_lines
-from lmdb_reid.errors import UsageError
 from lmdb_reid.progress import say, shown
 from lmdb_reid.schema import DEFAULT_SIZE, parse_size
 
@@ -102,17 +102,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
             f" {', '.join(DERIVED_NAMES)} (default: none)"
         ),
     )
-    add(
-        "--num-workers", type=int, metavar="N", help="cut in N threads (default: one for each core)"
-    )
-    add("--strict", action="store_true", help="fail on any unusable row")
-    add(
-        "--max-skipped",
-        type=float,
-        default=0.05,
-        metavar="SHARE",
-        help="fail if more than this share of rows is unusable (default: 0.05)",
-    )
+    add_reading(parser, "cut")
     add(
         "--dry-run",
         action="store_true",
@@ -162,8 +152,6 @@ def run(args: argparse.Namespace) -> int:
         max_person_share=args.max_person_share,
         seed=args.seed,
     )
-    if not 0 <= args.max_skipped <= 1:
-        raise UsageError(f"--max-skipped must be a share from 0 to 1, got {args.max_skipped:g}")
     source = given_source(args)
     derive = [name for name in args.derive.split(",") if name]
     if args.dry_run and Path(args.out).exists() and not args.overwrite:

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from builders.commands._format import (
     add_format,
     add_format_options,
+    add_reading,
     complete_formats,
     given_source,
 )
@@ -22,7 +23,7 @@ from builders.negatives import (
     write_negatives_csv,
 )
 from builders.repeats import without_repeats
-from builders.report import MAX_SKIPPED, check_skipped, in_reading_order, rejected_json
+from builders.report import check_skipped, in_reading_order, rejected_json
 from builders.samples import BoxSample
 from builders.settings import BuildSettings
 from builders.sources import Rejected
@@ -72,20 +73,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="keep the IoU of a partial and its box below this (default: 0.4, as build does)",
     )
     add("--seed", type=int, metavar="N", help="random seed (default: 0)")
-    add(
-        "--num-workers",
-        type=int,
-        metavar="N",
-        help="read in N threads (default: one for each core)",
-    )
-    add("--strict", action="store_true", help="fail on any unusable row")
-    add(
-        "--max-skipped",
-        type=float,
-        default=MAX_SKIPPED,
-        metavar="SHARE",
-        help="fail if more than this share of rows is unusable (default: %(default)s)",
-    )
+    add_reading(parser, "read")
     add("--json", action="store_true", help="print the report as JSON")
     parser.epilog = (
         "Reads image headers, no pixels. The boxes are those that lmdb-reid build cuts with the"
@@ -143,8 +131,6 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _of_frames(args: argparse.Namespace) -> tuple[list[BoxSample], Sequence[Rejected]]:
-    if not 0 <= args.max_skipped <= 1:
-        raise UsageError(f"--max-skipped must be a share from 0 to 1, got {args.max_skipped:g}")
     given = {
         name: getattr(args, name)
         for name in ("num_bg_per_frame", "num_partial_per_box", "max_person_share", "seed")

@@ -34,7 +34,7 @@ from builders.sources._table import (
     numbers_of,
     read_table,
 )
-from builders.sources._tree import below_root, place_of
+from builders.sources._tree import below_root, place_of, suffix_of
 from builders.sources._video_rows import checked_first_frame
 from lmdb_reid._arguments import known_arguments
 from lmdb_reid.errors import SourceError, UsageError
@@ -242,7 +242,7 @@ class Csv:
         if not absent:
             return
         example = min(absent)
-        hint = place_of(root, example)
+        hint = place_of(root, example) or suffix_of(root, example)
         if absent == {*filter(None, paths)}:
             raise SourceError(
                 f"images must be below {root} (--root); {example} is not there"
@@ -250,7 +250,8 @@ class Csv:
             )
         for at, path in enumerate(paths):
             if path in absent:
-                reasons[at] = f"{path} is not in {root}"
+                same = suffix_of(root, path) if path == example else ""
+                reasons[at] = f"{path} is not in {root}" + (f". {same}" if same else "")
 
     def _boxes(self, csv: Table, reasons: Reasons) -> Floats:
         """The box of each row [N, 4], in pixels or shares; NaN where the whole image is meant."""

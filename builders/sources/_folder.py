@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import warnings
 from collections import defaultdict
 from fnmatch import fnmatch
 from itertools import permutations
@@ -22,8 +23,12 @@ from builders.sources._crops import (
 from builders.sources._exported import exported_listing, is_export
 from builders.sources._frame import Rejected
 from builders.sources._identities import Identities
+from builders.sources._market import Market1501
+from builders.sources._mot import MOT
+from builders.sources._msmt17 import MSMT17
 from builders.sources._options import add_root, add_shared_identities, needed_root
 from builders.sources._protocol import Listing, Options
+from builders.sources._soccernet import SoccerNet
 from builders.sources._tree import images_below, is_image
 from lmdb_reid._arguments import known_arguments
 from lmdb_reid.errors import SourceError, UsageError
@@ -119,10 +124,14 @@ class Folder:
             SourceError: it has no images, folders repeat each other, or people are in train and
                 query.
             DuplicateSampleError: two files differ in their suffixes alone.
+
+        Warns of a root that another layout fits, unless `names` says what the names mean.
         """
         if is_export(self.root):
             return exported_listing(self.name, self.root)
         pattern = _pattern(self.names)
+        if pattern is None:
+            _say_other_layout(self.root)
         paths = [path for path in images_below(self.root) if not self._is_left_out(path)]
         _refuse_repeats(self.root, paths)
         parsed = [self._parsed(path, pattern) for path in paths]
@@ -169,6 +178,17 @@ class Folder:
             fields |= {group: _cell(text) for group, text in match.groupdict().items() if text}
             fields["person"] = str(match.groupdict().get("person") or fields["person"])
         return path, fields
+
+
+def _say_other_layout(root: Path) -> None:
+    """Warn of a folder whose files are named after their identities by another layout."""
+    for source in (Market1501, MSMT17, SoccerNet, MOT):
+        if why := source.recognises(root):
+            warnings.warn(
+                f"--format folder takes each folder of {root} as one identity, but it looks like"
+                f" the layout {source.name}: {why}. Use --format {source.name}",
+                stacklevel=3,
+            )
 
 
 def _pattern(names: str | None) -> re.Pattern[str] | None:

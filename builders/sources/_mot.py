@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import warnings
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatch
@@ -137,6 +138,8 @@ class MOT:
             SourceError: it has no sequence, none is called as asked for, gt.txt is another
                 sequence's, or counts frames otherwise than the images or the video.
             UsageError: frames are in videos, and nothing says how they are counted.
+
+        Warns of sequences that have a gt.txt and no images: they are left out.
         """
         with_images = self.img_root is None
         there = sequences_below(self.root, with_images=with_images)
@@ -152,9 +155,25 @@ class MOT:
                 f"--sequences must name sequences of {self.root}, got {self.sequences!r}; they are"
                 f" {some_of([folder.name for _, folder in there])}"
             )
+        if with_images:
+            self._say_without_images({folder for _, folder in there})
         _refuse_same(found)
         check_numbering(found, self.frame_offset)
         return self._listing(found)
+
+    def _say_without_images(self, there: set[Path]) -> None:
+        """Warn of sequences that are left out since they have a gt.txt and no images."""
+        without = [
+            folder.name
+            for _, folder in sequences_below(self.root, with_images=False)
+            if folder not in there and fnmatch(folder.name, self.sequences)
+        ]
+        if without:
+            warnings.warn(
+                f"{len(without):,} sequences of {self.root} have gt/gt.txt but no folder of images,"
+                f" and are left out: {some_of(without)}",
+                stacklevel=3,
+            )
 
     def _listing(self, found: list[Sequence]) -> Listing:
         table, names = self._table(found)

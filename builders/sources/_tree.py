@@ -105,6 +105,17 @@ def place_of(root: Path, path: str) -> str:
     return ""
 
 
+def suffix_of(root: Path, path: str) -> str:
+    """A cure in words if `root / path` lacks only its suffix; "" if it does not."""
+    folder, slash, name = path.rpartition("/")
+    try:
+        with os.scandir(root / folder) as entries:
+            found = sorted(each.name for each in entries if each.name.startswith(f"{name}."))
+    except (OSError, ValueError):
+        return ""
+    return f"{folder}{slash}{found[0]} exists: write its suffix too" if found else ""
+
+
 def some_of(names: Sequence[object], many: int = 6) -> str:
     """Some of many names, in words."""
     shown = ", ".join(map(str, names[:many]))

@@ -31,13 +31,13 @@ class LRUCache:
     """
 
     @known_arguments(
-        works={
-            "capacity": "items",
-            "max_bytes": "bytes",
-            "max_items": "items",
-            "maxsize": "items",
-            "size": "items",
-        }
+        works={"maxsize": "items"},
+        answers={
+            "capacity": "Use items=, a number of crops.",
+            "max_bytes": 'Use bytes=, such as "1GB".',
+            "max_items": "Use items=.",
+            "size": 'Use items=, or bytes="1GB".',
+        },
     )
     def __init__(self, items: int | str | None = None, *, bytes: int | str | None = None) -> None:
         if isinstance(items, str):

@@ -41,7 +41,7 @@ class DecodedTier:
             may write a tier decides its pixels.
     """
 
-    @known_arguments(works={"path": "dir", "directory": "dir", "folder": "dir"})
+    @known_arguments(answers=dict.fromkeys(("path", "directory", "folder"), "Use dir=."))
     def __init__(self, store: Store, dir: str | os.PathLike[str] | None = None) -> None:
         self.path = (
             Path(dir) if dir is not None else store.path.with_name(store.path.name + ".decoded")

@@ -13,7 +13,8 @@ from typing import TextIO
 
 AUTO, ALWAYS, NEVER = WHEN = ("auto", "always", "never")
 
-_BOLD, _RED, _GREEN, _PLAIN = "\x1b[1m", "\x1b[1;31m", "\x1b[1;32m", "\x1b[0m"
+_BOLD, _RED, _GREEN, _YELLOW = "\x1b[1m", "\x1b[1;31m", "\x1b[1;32m", "\x1b[1;33m"
+_PLAIN = "\x1b[0m"
 _chosen: ContextVar[str] = ContextVar("colour", default=AUTO)
 
 # Of a help text: its headings, and the names that begin a line of a list.
@@ -47,6 +48,11 @@ def red(text: str, stream: TextIO) -> str:
 def green(text: str, stream: TextIO) -> str:
     """What helps."""
     return _painted(_GREEN, text, stream)
+
+
+def yellow(text: str, stream: TextIO) -> str:
+    """What may be wrong."""
+    return _painted(_YELLOW, text, stream)
 
 
 def help_text(text: str, stream: TextIO) -> str:

@@ -26,10 +26,11 @@ import itertools
 import os
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from lmdb_reid import progress
 from lmdb_reid._lazy import EXTRA_OF_MODULE
@@ -199,8 +200,29 @@ def _run(prog: str, entry: EntryPoint, words: Sequence[str]) -> int:
     quiet = vars(args).pop("quiet", False)
     vars(args).pop("color", None)  # known already
     raise_again()
-    with progress.silenced(quiet):
+    with progress.silenced(quiet), _plain_warnings(prog):
         return int(module.run(args))
+
+
+@contextlib.contextmanager
+def _plain_warnings(prog: str) -> Iterator[None]:
+    """Warnings look like errors: a line, without the place in the code that they come from."""
+    import warnings
+
+    def line(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> str:
+        if category is not UserWarning:  # of Python and of other packages, for whoever writes code
+            return before(message, category, *place, **more)
+        from lmdb_reid.cli.output import visible
+
+        name, what = _colour.bold(prog, sys.stderr), _colour.yellow("warning", sys.stderr)
+        return f"{name}: {what}: {visible(str(message))}\n"
+
+    before = warnings.formatwarning
+    warnings.formatwarning = line
+    try:
+        yield
+    finally:
+        warnings.formatwarning = before
 
 
 def _command_first(words: list[str]) -> list[str]:

@@ -23,7 +23,7 @@ from lmdb_reid.dataset._checks import (
     check_size,
     column_of,
 )
-from lmdb_reid.dataset._guesses import ARGUMENTS, DATASET, RENAMED, SPLIT
+from lmdb_reid.dataset._guesses import ARGUMENTS, DATASET, RENAMED, SPLIT, SPLIT_ANSWERS
 from lmdb_reid.dataset._selection import Selection
 from lmdb_reid.dataset._shares import first_part
 from lmdb_reid.dataset._transform import Transform, sample_transform
@@ -184,7 +184,7 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
         chosen = self._positions_of(items)
         return self._with(self.rows[chosen], self.labels[chosen])
 
-    @known_arguments(works=SPLIT)
+    @known_arguments(works=SPLIT, answers=SPLIT_ANSWERS)
     def split(
         self, share: float = 0.8, *, by: str | None = None, seed: int = 0
     ) -> tuple[Self, Self]:

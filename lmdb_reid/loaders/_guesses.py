@@ -1,4 +1,7 @@
-"""What first guesses at loaders mean: names of torch, timm, Hugging Face, FFCV and Lightning."""
+"""What first guesses at loaders mean: names of torch, timm, Hugging Face, FFCV and Lightning.
+
+Those that work are in the table of docs/faq.md.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,7 @@ from lmdb_reid._names import Guesses, guessed
 from lmdb_reid.errors import UnsupportedError
 
 BATCH = Guesses(
-    works={
-        "pids": lambda batch: batch.labels,
-        "size": lambda batch: batch.images.size,
-        "shape": lambda batch: batch.images.shape,
-        "targets": lambda batch: batch.labels,
-    },
+    works={},
     answers={
         "image": "Use batch.images.",
         "img": "Use batch.images.",
@@ -21,7 +19,11 @@ BATCH = Guesses(
         "keys": "Use batch.images, batch.labels, batch.rows, and batch.columns by name.",
         "label": "Use batch.labels.",
         "paths": "Use batch.ids.",
+        "pids": "Use batch.labels.",
+        "shape": "Use batch.images.shape.",
+        "size": "Use batch.images.shape.",
         "target": "Use batch.labels.",
+        "targets": "Use batch.labels.",
         "values": "Use images, labels, rows = batch, and batch.columns.",
         "x": "Use batch.images.",
         "y": "Use batch.labels.",
@@ -43,17 +45,15 @@ LOADER = Guesses(
 )
 RENAMED = {
     "batch_sampler": "sampler",
-    "bs": "batch_size",
-    "ds": "dataset",
-    "transforms": "augment",
-    "workers": "num_workers",
 }
 """Arguments of make_loader under other names, each with ours."""
 ARGUMENTS = {
+    "bs": "Use batch_size=.",
     "cache": "Use ReIDDataset(store, cache=...).",
     "collate_fn": "Batches are made whole: use ReIDDataset(store, transform=...) for each image,"
     " or batch_transform= for a batch.",
     "columns": "Use ReIDDataset(store, columns=[...]).",
+    "ds": "Use dataset=, or put it first.",
     "generator": "Use seed=: the order depends on it and the epoch alone.",
     "mean": 'Use normalize=(mean, std), or normalize="imagenet".',
     "multiprocessing_context": "Use start_method=.",
@@ -62,7 +62,9 @@ ARGUMENTS = {
     "std": 'Use normalize=(mean, std), or normalize="imagenet".',
     "timeout": "A worker that ends raises WorkerDiedError at once: leave it out.",
     "transform": "Use ReIDDataset(store, transform=...), or augment= for a training recipe.",
+    "transforms": "Use augment= for a training recipe, or ReIDDataset(store, transform=...).",
     "worker_init_fn": "Workers need none: transforms are seeded for each sample.",
+    "workers": "Use num_workers=.",
 }
 """Arguments that make_loader does not have, and what to write."""
 

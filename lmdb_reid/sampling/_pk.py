@@ -78,15 +78,12 @@ class PKSampler:
     """
 
     @known_arguments(
-        works={
-            "data_source": "dataset",
-            "labels": "dataset",
-            "m": "k",
-            "num_instances": "k",
-            "num_pids_per_batch": "p",
-        },
+        works={"labels": "dataset", "num_instances": "k"},
         answers={
             "batch_size": "A batch has p * k samples: use p= (identities) and k= (images of each).",
+            "data_source": "Use dataset=.",
+            "m": "Use k=, the images of each identity.",
+            "num_pids_per_batch": "Use p=.",
         },
     )
     def __init__(

@@ -47,7 +47,14 @@ _CHUNK = 256
 _MAX_NAME = 255  # bytes; of most file systems
 
 
-@known_arguments(works={"path": "folder", "dir": "folder", "layout": "to", "format": "to"})
+@known_arguments(
+    answers={
+        "path": "Use folder=.",
+        "dir": "Use folder=.",
+        "layout": "Use to=.",
+        "format": "Use to=.",
+    }
+)
 def export(
     store: Store,
     folder: str | os.PathLike[str],

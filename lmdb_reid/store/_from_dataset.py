@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import operator
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,12 +63,14 @@ def from_dataset(
 
     Raises:
         InvalidSampleError: an item, or its image, is none of these; the message names its position.
-        UsageError: ids or records are fewer than items.
+        UsageError: ids or records are fewer than items, or more.
         DuplicateSampleError: an id is in the store already.
         StoreWriteError: as `put`.
     """
     done = writer.marks()
     items, count = _items(dataset), 0
+    if isinstance(dataset, Sized):  # before the work, if it can be known
+        _check_as_many(len(dataset), ids=ids, records=records)
     while many := list(islice(items, _CHUNK)):
         named = [_given(ids, at, "ids", f"{at:08d}") for at in range(count, count + len(many))]
         mark = "from_dataset " + hashlib.blake2b(repr(named).encode(), digest_size=16).hexdigest()
@@ -85,6 +87,7 @@ def from_dataset(
                 samples.append(NewSample(sample_id, _jpeg(image, at, size, quality), record))
             writer.put_group(mark, samples)
         count += len(many)
+    _check_as_many(count, ids=ids, records=records)
     return count
 
 
@@ -97,6 +100,15 @@ def _items(dataset: Any) -> Iterator[Any]:
                 f"a dataset must have items to go through, and {type(dataset).__name__} has none"
             ) from None
     return (dataset[at] for at in range(len(dataset)))
+
+
+def _check_as_many(count: int, **values: Any) -> None:
+    """Refuse ids or records of another number than items; functions have none."""
+    for what, many in values.items():
+        if hasattr(many, "__len__") and len(many) != count:
+            raise UsageError(
+                f"{what} must be as many as items, got {len(many):,} for {count:,} items"
+            )
 
 
 def _given(values: Any, at: int, what: str, default: Any) -> Any:

@@ -1,4 +1,7 @@
-"""What first guesses at a store mean: names of pandas, Hugging Face, torchvision, h5py and zarr."""
+"""What first guesses at a store mean: names of pandas, Hugging Face, torchvision, h5py and zarr.
+
+Those that work are in the table of docs/faq.md.
+"""
 
 from __future__ import annotations
 
@@ -6,33 +9,26 @@ from lmdb_reid._names import Guesses
 
 STORE = Guesses(
     works={
-        "choice": lambda store: store.sample,
         "dataframe": lambda store: store.to_pandas,
         "df": lambda store: store.to_pandas(),
         "groupby": lambda store: store.to_pandas().groupby,
         "identities": lambda store: store.classes,
         "info": lambda store: store.describe,
         "metadata": lambda store: store.manifest,
-        "num_classes": lambda store: store.num_identities,
         "random": lambda store: store.sample,
-        "random_sample": lambda store: store.sample,
         "select": lambda store: store.__getitem__,
         "shape": lambda store: (len(store), *store.size, 3) if store.size else (len(store),),
         "show": lambda store: store.sheet,
-        "stats": lambda store: store.describe,
-        "summary": lambda store: store.describe,
         "table": lambda store: store.to_pandas,
-        "tail": lambda store: lambda n=5: store[max(0, len(store) - n) :],
-        "targets": lambda store: store.labels,
         "timeline": lambda store: store.plot.timeline,
         "to_csv": lambda store: store.to_pandas().to_csv,
-        "to_df": lambda store: store.to_pandas,
         "value_counts": lambda store: store.to_pandas().value_counts,
         "version": lambda store: store.manifest.version,
         "where": lambda store: store.query,
     },
     answers={
         "append": "A sealed store does not change; StoreWriter writes another.",
+        "choice": "Use store.sample(n).",
         "dtype": "Images are uint8; store.columns prints the dtype of each column.",
         "export_images": "Use store.export(folder).",
         "filter": 'Use store.query("label == 3"), which returns rows, and store[rows].',
@@ -45,8 +41,15 @@ STORE = Guesses(
         "items_": "Use store.items().",
         "loc": "Use store['id'], or store.to_pandas().loc.",
         "map": "Use ReIDDataset(store, transform=...).",
+        "num_classes": "Use store.num_identities.",
         "put": "A store is read-only; StoreWriter(path) writes one.",
+        "random_sample": "Use store.sample(n).",
         "split": "Use ReIDDataset(store).split(0.8), or training.splits.",
+        "stats": "Use store.describe().",
+        "summary": "Use store.describe().",
+        "tail": "Use store[-5:].",
+        "targets": "Use store.labels.",
+        "to_df": "Use store.to_pandas().",
         "to_folder": "Use store.export(folder).",
         "tracks": "Use store.plot.timeline(), or store.to_pandas().groupby(...).",
     },
@@ -64,6 +67,13 @@ CLASS = Guesses(
     },
 )
 """Of the class itself."""
+COUNT = {
+    "count": "Use n=.",
+    "k": "Use n=.",
+    "random_state": "Use seed=.",
+    "size": "Use n=.",
+}
+"""Arguments of `head` and `sample`."""
 READ_ONLY = {
     "lock": "A store is always opened without locks.",
     "mode": "A store is always read-only; StoreWriter writes one.",
@@ -71,5 +81,5 @@ READ_ONLY = {
     "readonly": "A store is always read-only: leave it out.",
 }
 """Arguments of `Store`."""
-ROW_OF_SHEET = {"cols": "columns", "ncols": "columns", "nrow": "columns"}
+ROW_OF_SHEET = {"ncols": "columns", "nrow": "columns"}
 """Keywords of sheets in other libraries, and ours; torchvision's nrow is the length of a row."""

@@ -121,9 +121,14 @@ def _checked_names(stores: Sequence[Store], names: Sequence[str] | None) -> list
                 "either all stores must have names, or none. Name each one with --name"
             )
         if (first := chosen.index(name)) != at:
+            if stores[first].path.resolve() == stores[at].path.resolve():
+                raise UsageError(
+                    f"a store must be merged once, got {stores[at].path} twice. Remove one of the"
+                    " two; another name (--name NAME=STORE) does not make it another store"
+                )
             raise UsageError(
-                f"{stores[first].path} and {stores[at].path} cannot both be named"
-                f" {name!r}. Rename one"
+                f"parts must have different names; {stores[first].path} and {stores[at].path} are"
+                f" both {name!r}. Name one of them with --name NAME={stores[at].path} (names=)"
             )
     return chosen
 

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lmdb_reid import _disk
+from lmdb_reid import _disk, _mounts
 from lmdb_reid._regular import read_limited
 from lmdb_reid.errors import (
     StoreBusyError,
@@ -97,7 +97,7 @@ def claimed(path: Path, *, resume: bool, overwrite: bool) -> Iterator[tuple[bool
         StoreWriteError: `path` is a mount point, which no finished build could take the place of.
     """
     partial = partial_of(path)
-    if _disk.is_mount(path):
+    if _mounts.is_mount(path):
         raise StoreWriteError(
             f"{path} is a mount point, which nothing can be renamed to: name a folder inside it,"
             f" such as {path / 'store.lmdb'}",

@@ -19,7 +19,7 @@ from lmdb_reid.store import _query, _samples, _tables
 from lmdb_reid.store._columns import Columns
 from lmdb_reid.store._description import Description, describe
 from lmdb_reid.store._export import export as export_store
-from lmdb_reid.store._guesses import CLASS, READ_ONLY, ROW_OF_SHEET, STORE
+from lmdb_reid.store._guesses import CLASS, COUNT, READ_ONLY, ROW_OF_SHEET, STORE
 from lmdb_reid.store._ids import Ids
 from lmdb_reid.store._lookup import Lookup
 from lmdb_reid.store._notebook import store_html
@@ -170,12 +170,12 @@ class Store(Lookup, metaclass=_Suggesting):
             return self.at(int(sample))
         return _samples.select(self, sample)
 
-    @known_arguments(works={"k": "n", "count": "n"})
+    @known_arguments(answers=COUNT)
     def head(self, n: int = 5) -> Samples:
         """The first `n` samples."""
         return self[: max(0, n)]
 
-    @known_arguments(works={"k": "n", "size": "n", "random_state": "seed"})
+    @known_arguments(answers=COUNT)
     def sample(self, n: int = 1, seed: int = 0, query: str | None = None) -> Samples:
         """`n` samples at random (all if there are fewer), in row order; the same for one seed.
 

@@ -56,8 +56,19 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     add("--device", metavar="DEVICE", help="run on cpu or cuda (default: a GPU, if there is one)")
 
 
+def check_file(path: str) -> None:
+    """Refuse a checkpoint that does not exist, before torch is loaded, which takes seconds.
+
+    Raises:
+        UsageError: there is no such file.
+    """
+    if not Path(path).is_file():
+        raise UsageError(f"no checkpoint at {path} (--ckpt)")
+
+
 def run(args: argparse.Namespace) -> int:
     """Make them, and print what came of it."""
+    check_file(args.ckpt)
     from training.features import Features  # here, so that --help need not wait for torch
 
     began = time.perf_counter()

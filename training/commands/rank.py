@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from lmdb_reid.cli.output import print_json
 from lmdb_reid.errors import FeaturesError, UsageError
 from lmdb_reid.store import Store
-from training.commands.embed import add_reading, embed_store, read_checkpoint
+from training.commands.embed import add_reading, check_file, embed_store, read_checkpoint
 
 if TYPE_CHECKING:
     from training.evaluation import Evaluation
@@ -77,6 +77,8 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError(f"--strips must end in .jpg or .png, got {args.strips}")
     if args.ranking and args.rules != "soccernet":
         raise UsageError("--ranking needs --rules soccernet")
+    if args.ckpt is not None:
+        check_file(args.ckpt)
     # Here, so that --help and wrong use need not wait seconds for torch.
     from training import ranking
     from training.evaluation import evaluate

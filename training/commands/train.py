@@ -172,9 +172,10 @@ def _claimed(name: str) -> Path:
 
 
 def _give_up(folder: Path, *, is_named: bool) -> None:
-    """After an error or Ctrl-C: no empty folder stays, and what stays is told."""
-    with contextlib.suppress(OSError):  # it holds something, or is not there
-        _disk.remove_folder(folder)
+    """After an error or Ctrl-C: no folder without a file stays, and what stays is named."""
+    with contextlib.suppress(OSError):  # it holds something, or does not exist
+        if not any(path.is_file() for path in folder.rglob("*")):
+            _disk.remove(folder)
         if not is_named:
             _disk.remove_folder(folder.parent)
     if (folder / _LAST).is_file():

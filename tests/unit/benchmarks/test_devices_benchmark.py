@@ -54,5 +54,5 @@ def test_a_tiny_run_on_a_cpu_lists_what_was_not_run(capsys: pytest.CaptureFixtur
         "device decode",
         "device decode alone",
     ]
-    text = devices.told(result)
+    text = devices.tables(result)
     assert "not run: device decode: decode='cuda' needs device='cuda'" in text

@@ -298,3 +298,13 @@ def test_a_link_to_a_folder_above_ends_in_an_error(draw: Draw) -> None:
     (root / "a" / "again").symlink_to(root)
     with pytest.raises(SourceError, match="at most 20 deep"):
         Folder(root).read()
+
+
+def test_folders_of_another_layout_are_named(draw: Draw) -> None:
+    root = draw("market", *MARKET)
+    with pytest.warns(UserWarning, match="Use --format market1501") as caught:
+        listing = Folder(root, shared_identities=True).read()
+    assert len(caught) == 1
+    assert listing.rows == len(MARKET)
+    Folder(root, names=r"(?P<person>-?\d+)_c(?P<camera>\d+).*", shared_identities=True).read()
+    Folder(draw("people", "7/a.jpg", "8/0002_c1s1_000451_03.jpg")).read()

@@ -297,3 +297,16 @@ def test_the_csv_may_be_named_from_the_root(csv: Callable[..., Csv]) -> None:
     assert Csv.from_args(parser.parse_args(words)).csv == source.root / "boxes.csv"
     with pytest.raises(UsageError, match="needs --csv CSV and --columns, such as"):
         Csv.from_args(parser.parse_args(words[:2]))
+
+
+def test_an_image_without_its_suffix_is_named_with_it(csv: Callable[..., Csv]) -> None:
+    columns: dict[str, Any] = {"columns": "image=file", "header": "file"}
+    with pytest.raises(SourceError, match=r"a is not there\. a\.jpg exists: write its suffix too"):
+        csv("a", "gone.jpg", **columns).read()
+    source = csv("sub/b", "sub/c", "a.jpg", **columns)
+    (source.root / "sub" / "c.mp4").touch()
+    assert [one.reason.partition(". ")[2] for one in source.read().skipped] == [
+        "sub/b.jpg exists: write its suffix too",
+        "",
+    ]
+    (source.root / "sub" / "b.jpg").unlink()

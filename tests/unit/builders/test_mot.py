@@ -257,3 +257,16 @@ def test_a_folder_without_sequences_says_where_they_are(draw: Draw) -> None:
 def test_filters_out_of_range(words: dict[str, Any]) -> None:
     with pytest.raises(UsageError, match="must be"):
         TrackFilter(**words)
+
+
+def test_a_sequence_without_images_is_named(draw: Draw) -> None:
+    root = sequence(draw, "A")
+    for name in ("B", "C-FRCNN"):
+        (root / name / "gt").mkdir(parents=True)
+        (root / name / "gt" / "gt.txt").write_text(GT)
+    with pytest.warns(UserWarning, match=r"2 sequences of .* are left out: B, C-FRCNN"):
+        listing = MOT(root).read()
+    assert listing.rows == 6
+    with pytest.warns(UserWarning, match=r"1 sequences .*: B"):
+        MOT(root, sequences="[AB]").read()
+    MOT(root, sequences="A").read()

@@ -231,10 +231,13 @@ def test_ctrl_c_ends_with_130_at_any_moment(milliseconds: int, store_path: Path)
     script = f"""
 import os, signal, threading, time
 from lmdb_reid.cli.__main__ import main
+began = threading.Event()
 def press():
+    began.wait()
     time.sleep({milliseconds / 1e3})
     os.kill(os.getpid(), signal.SIGINT)
 threading.Thread(target=press, daemon=True).start()
+began.set()
 code = main()
 raise SystemExit(code)
 """

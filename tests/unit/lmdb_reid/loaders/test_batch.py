@@ -88,7 +88,8 @@ def test_what_a_batch_is_not(batch: Batch) -> None:
         batch["camera"]
     with pytest.raises(UnknownNameError, match="Did you mean 'images'"):
         batch.imags  # type: ignore[attr-defined]  # noqa: B018
-    assert torch.equal(batch.targets, batch.labels)  # type: ignore[attr-defined]
+    with pytest.raises(UnknownNameError, match=r"Use batch\.labels"):
+        batch.targets  # type: ignore[attr-defined]  # noqa: B018
 
 
 def test_what_a_loader_is_not(dataset: ReIDDataset, loader: Loaders) -> None:

@@ -153,7 +153,7 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
 
 
 def test_ids_or_records_that_are_too_few(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="ids must be as many as items, got none for item 1"):
+    with pytest.raises(UsageError, match="ids must be as many as items, got 1 for 2 items"):
         put(tmp_path, [(JPEG, 0), (JPEG, 1)], ["a"])
     (tmp_path / "r").mkdir()
     with pytest.raises(UsageError, match="records must be as many"):
@@ -195,3 +195,16 @@ def test_an_unfinished_build_goes_on(tmp_path: Path) -> None:
     whole.mkdir()
     with Store(tmp_path / "a.lmdb") as store, put(whole, People()) as other:
         assert store.digest == other.digest
+
+
+@pytest.mark.parametrize("what", ["ids", "records"])
+def test_ids_or_records_that_are_too_many(tmp_path: Path, what: str) -> None:
+    items = [(JPEG, 0)]
+    many: dict[str, Any] = {what: ["a", "b"] if what == "ids" else [{}, {}]}
+    for dataset in (items, iter(items)):
+        with (
+            pytest.raises(UsageError, match=f"{what} must be as many as items, got 2 for 1 items"),
+            StoreWriter(tmp_path / "o.lmdb", overwrite=True) as writer,
+        ):
+            writer.from_dataset(dataset, **many)
+        assert not (tmp_path / "o.lmdb").exists()

@@ -359,7 +359,7 @@ def test_what_cannot_be_merged_is_refused_and_leaves_nothing(
     out = tmp_path / "out.lmdb"
     cases: list[tuple[list[Path], dict[str, Any], str]] = [
         ([one], {}, "two stores or more, got 1"),
-        ([one, one], {}, "cannot both be named 'soccer'"),
+        ([one, one], {}, r"must be merged once, got .*soccer\.lmdb twice.*--name NAME=STORE"),
         ([one, one], {"names": ["a", "b"]}, "hold the same part"),
         ([one, copied], {}, r"soccer\.lmdb and .*copy\.lmdb hold the same part"),
         ([one, other], {"names": ["a"]}, "names must be as many as stores, got 1 for 2"),

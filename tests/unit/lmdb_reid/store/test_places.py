@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from lmdb_reid import Store, StoreWriter, _disk
+from lmdb_reid import Store, StoreWriter, _disk, _mounts
 from lmdb_reid.errors import StoreBusyError, StoreNotFoundError, StoreWriteError
 from lmdb_reid.store import _places
 
@@ -31,7 +31,7 @@ def test_a_mount_point_is_refused_before_the_first_sample(
 ) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    monkeypatch.setattr(_disk, "is_mount", out.__eq__)
+    monkeypatch.setattr(_mounts, "is_mount", out.__eq__)
     with pytest.raises(StoreWriteError, match=r"mount point.* name a folder inside it"):
         StoreWriter(out, overwrite=overwrite)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
@@ -66,9 +66,9 @@ def test_a_lock_that_somebody_holds_is_no_missing_lock(tmp_path: Path) -> None:
 def test_mount_points_are_told_from_folders(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to("/proc")
-    assert _disk.is_mount(Path("/proc"))
+    assert _mounts.is_mount(Path("/proc"))
     for name in ("folder", "link", "nothing"):
-        assert not _disk.is_mount(tmp_path / name)
+        assert not _mounts.is_mount(tmp_path / name)
 
 
 # -- two renames in place of an exchange
