@@ -76,7 +76,7 @@ def main(words: Sequence[str] | None = None) -> int:
     print(json.dumps({"passport": passport()} | result, indent=1) if args.json else told(result))
     if not args.small:
         file = keep("loaders" if args.recipe is None else f"loaders-{args.recipe}", result)
-        file.with_suffix(".svg").write_text(chart.drawn(result))
+        chart.save(result, file.with_suffix(".svg"))
         print(f"kept in {file}, drawn beside it", file=sys.stderr)
     wrong = faults(result, entries)
     for line in wrong:

@@ -14,7 +14,6 @@ from pathlib import Path
 import numpy as np
 
 from lmdb_reid import Kind, ReIDDataset, Store, make_loader
-from lmdb_reid.pictures import contact_sheet
 
 root = Path() if Path("notebooks").is_dir() else Path("..")  # Jupyter starts in notebooks/
 store_path = os.environ.get("LMDB_REID_DEMO_STORE", root / "data/demo/demo.lmdb")
@@ -89,10 +88,7 @@ with make_loader(dataset, batch_size=24, shuffle=True, seed=7, num_workers=2) as
 batch.images.shape, batch.images.dtype
 
 # %%
-contact_sheet(
-    [image.permute(1, 2, 0).numpy() for image in batch.images],
-    [f"label {label}" for label in batch.labels.tolist()],
-)
+batch.sheet()
 
 # %% [markdown]
 # ## Is it still what was written?

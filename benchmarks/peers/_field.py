@@ -90,11 +90,11 @@ ENTRIES = (
     _ours("dataloader", "lmdb_reid, dataloader"),
     Entry(module="plain_lmdb", variant="turbo", title="LMDB + DataLoader, one by one"),
     Entry(module="files", variant="pil", title="JPEG files + PIL + DataLoader"),
-    Entry(module="spdl", variant="accurate", title="SPDL, our decoder", environment=SPDL),
+    Entry(module="spdl", variant="accurate", title="SPDL, lmdb_reid's decoder", environment=SPDL),
     Entry(
         module="spdl",
         variant="fast",
-        title="SPDL, our decoder, fast",
+        title="SPDL, lmdb_reid's decoder, fast",
         decoding="fast",
         environment=SPDL,
     ),
@@ -110,18 +110,20 @@ ENTRIES = (
     Entry(
         module="webdataset",
         variant="turbo",
-        title="WebDataset, our decoder",
+        title="WebDataset, lmdb_reid's decoder",
         environment=WEBDATASET,
     ),
     Entry(module="litdata", variant="pil", title="LitData, PIL", environment=LITDATA),
-    Entry(module="litdata", variant="turbo", title="LitData, our decoder", environment=LITDATA),
+    Entry(
+        module="litdata", variant="turbo", title="LitData, lmdb_reid's decoder", environment=LITDATA
+    ),
     Entry(
         module="streaming", variant="pil", title="MosaicML Streaming, PIL", environment=STREAMING
     ),
     Entry(
         module="streaming",
         variant="turbo",
-        title="MosaicML Streaming, our decoder",
+        title="MosaicML Streaming, lmdb_reid's decoder",
         environment=STREAMING,
     ),
     _ours("lru", "lmdb_reid, LRUCache", warm=True),

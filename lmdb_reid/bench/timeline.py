@@ -1,4 +1,4 @@
-"""An epoch as a picture: when the consumer waited, what was ready, and what each batch took."""
+"""An epoch as a chart: when the consumer waited, what was ready, and what each batch took."""
 
 from __future__ import annotations
 
@@ -6,120 +6,100 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
+from lmdb_reid._visible import visible
 from lmdb_reid.errors import MissingExtraError, UsageError
 from lmdb_reid.loaders import Moment
-from lmdb_reid.pictures import Picture
 
-try:
-    import cv2
-except ImportError:  # drawing needs it, nothing else here does
-    cv2 = None  # type: ignore[assignment]  # the module's name doubles as the flag
-
-_SIZE = 420, 1200  # (height, width) in pixels
-_LEFT, _RIGHT, _TOP = 150, 40, 64
-_LANES = (("consumer", 36), ("batches ready", 84), ("workers, ms", 130))
-_GAP, _TICKS = 20, 8
-_PAPER, _INK, _FAINT = (255, 255, 255), (40, 40, 40), (226, 226, 226)
-_STEP, _WAIT, _READY = (190, 205, 220), (214, 69, 65), (120, 144, 156)
-_STAGES = {"gather": (66, 133, 190), "decode": (26, 127, 90), "transform": (230, 159, 0)}
-
-Colour = tuple[int, int, int]
-Canvas = npt.NDArray[np.uint8]
+_STEP, _WAIT, _READY = "#bbccdd", "#d64541", "#78909c"
+_STAGES = {"gather": "#4285be", "decode": "#1a7f5a", "transform": "#e69f00"}
+_IDLE = 0.02  # share of a pass, below which the consumer does nothing with its batches
+_INCHES = 10, 4.6
 
 
-def timeline(moments: Sequence[Moment], title: str) -> Picture:
-    """Three lanes over the seconds of a pass.
+def timeline(moments: Sequence[Moment], title: str) -> Any:
+    """Three charts over the seconds of a pass.
 
     consumer: its waits at next() against its own steps. batches ready: whole ones when it asked
-    (empty where the engine does not know). workers, ms: what a batch took of all workers together,
-    gathered from a cache, decoded, transformed; drawn where the consumer got it.
+    (empty where the engine does not know). workers: milliseconds that a batch took of all workers
+    together, gathered from a cache, decoded, transformed; drawn where the consumer got it.
 
     Args:
         moments: of one pass, in order; see `Loader.moments`.
-        title: a line for the top.
+        title: a line for the top; samples per second and the share of waiting stand below it.
+
+    Returns:
+        matplotlib's Figure; `figure.savefig("epoch.svg")` saves it.
 
     Raises:
         UsageError: no moments.
-        MissingExtraError: OpenCV is not installed.
+        MissingExtraError: matplotlib is not installed.
     """
     if not moments:
         raise UsageError("a timeline must have at least one batch, got none. Read a batch first")
-    if cv2 is None:
-        raise MissingExtraError.of("OpenCV", "resize", "drawing a timeline")
-    canvas = np.full((*_SIZE, 3), _PAPER, np.uint8)
-    _legend(canvas, title)
-    start, end = moments[0].asked, moments[-1].got
-    scale = (_SIZE[1] - _LEFT - _RIGHT) / max(end - start, 1e-9)
-    places = [
-        (m, _LEFT + (m.asked - start) * scale, _LEFT + (m.got - start) * scale) for m in moments
-    ]
-    tops = np.cumsum([_TOP, *(height + _GAP for _, height in _LANES)])
-    for (name, height), top in zip(_LANES, tops, strict=False):
-        _text(canvas, 10, int(top) + height // 2 + 4, name)
-        _bar(canvas, (_LEFT, top, _SIZE[1] - _RIGHT, top + height), _FAINT)
-    (_, tall), (_, ready_tall), (_, spent_tall) = _LANES
-    _bar(canvas, (_LEFT, tops[0], _SIZE[1] - _RIGHT, tops[0] + tall), _STEP)
-    for _, asked, got in places:
-        _bar(canvas, (asked, tops[0], got, tops[0] + tall), _WAIT)
-    _ready(canvas, places, int(tops[1]), ready_tall)
-    _timings(canvas, places, int(tops[2]), spent_tall)
-    _seconds(canvas, end - start, int(tops[3]) - _GAP)
-    return Picture(canvas)
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise MissingExtraError.of("matplotlib", "plot", "drawing a timeline") from None
+    figure = Figure(figsize=_INCHES, layout="constrained")
+    figure.suptitle(visible(title), parse_math=False, x=0.01, ha="left")
+    rows = figure.subplots(3, 1, sharex=True, height_ratios=(1, 1.6, 2.4))
+    for axes in rows:
+        axes.spines[["top", "right"]].set_visible(False)
+    start = moments[0].asked
+    asked = np.array([moment.asked - start for moment in moments])
+    got = np.array([moment.got - start for moment in moments])
+    _consumer(rows[0], asked, got, sum(moment.samples for moment in moments))
+    _ready(rows[1], asked, got, moments)
+    _workers(rows[2], got, moments)
+    rows[2].set_xlim(0, max(float(got[-1]), 1e-9))
+    rows[2].set_xlabel("seconds")
+    return figure
 
 
-def _ready(
-    canvas: Canvas, places: Sequence[tuple[Moment, float, float]], top: int, tall: int
-) -> None:
-    most = max((m.ready or 0 for m, *_ in places), default=0)
-    if all(m.ready is None for m, *_ in places):
-        _text(canvas, _LEFT + 8, top + tall // 2 + 4, "this engine does not report it")
+def _consumer(axes: Any, asked: Any, got: Any, samples: int) -> None:
+    """When it waited and when it worked; a consumer that only reads does nothing but wait."""
+    seconds = max(float(got[-1]), 1e-9)
+    waits = got - asked
+    share = float(waits.sum()) / seconds
+    idle = 1 - share < _IDLE
+    name = "waiting (its step does nothing)" if idle else "waiting"
+    if not idle:
+        steps = np.append(asked[1:], got[-1]) - got
+        axes.broken_barh(list(zip(got, steps, strict=True)), (0, 1), color=_STEP, label="step")
+    colour = _READY if idle else _WAIT
+    axes.broken_barh(list(zip(asked, waits, strict=True)), (0, 1), color=colour, label=name)
+    axes.set_yticks([])
+    axes.set_ylabel("consumer", rotation=0, ha="right", va="center")
+    axes.set_title(f"{samples / seconds:,.0f} samples/s, waiting {share:.0%}", loc="left")
+    _legend(axes)
+
+
+def _ready(axes: Any, asked: Any, got: Any, moments: Sequence[Moment]) -> None:
+    axes.set_ylabel("batches\nready", rotation=0, ha="right", va="center")
+    if all(moment.ready is None for moment in moments):
+        axes.set_yticks([])
+        axes.text(0.01, 0.5, "not known with this engine", transform=axes.transAxes, va="center")
         return
-    _text(canvas, _LEFT - 30, top + 10, str(most))
-    ends = [asked for _, asked, _ in places[1:]] + [places[-1][2]]
-    for (moment, asked, _), end in zip(places, ends, strict=True):
-        height = tall * (moment.ready or 0) / max(most, 1)
-        _bar(canvas, (asked, top + tall - height, end, top + tall), _READY)
+    ready = np.array([moment.ready or 0 for moment in moments])
+    axes.stairs(ready, np.append(asked, got[-1]), fill=True, color=_READY)
+    axes.set_ylim(0, max(1, ready.max()) * 1.1)
+    axes.yaxis.get_major_locator().set_params(integer=True)
 
 
-def _timings(
-    canvas: Canvas, places: Sequence[tuple[Moment, float, float]], top: int, tall: int
-) -> None:
-    sums = [sum(getattr(m.timings, stage) for stage in _STAGES) for m, *_ in places]
-    most = max(sums)
-    _text(canvas, _LEFT - 50, top + 10, f"{1e3 * most:,.0f}")
-    width = max(1.0, min(8.0, (_SIZE[1] - _LEFT - _RIGHT) / len(places) - 1))
-    for moment, _, got in places:
-        base = float(top + tall)
-        for stage, colour in _STAGES.items():
-            height = tall * getattr(moment.timings, stage) / max(most, 1e-9)
-            _bar(canvas, (got - width, base - height, got, base), colour)
-            base -= height
+def _workers(axes: Any, got: Any, moments: Sequence[Moment]) -> None:
+    widths = 0.8 * np.maximum(np.diff(got, prepend=0.0), 1e-9)  # none reaches the bar before it
+    base = np.zeros(len(moments))
+    for stage, colour in _STAGES.items():
+        spent = np.array([1e3 * getattr(moment.timings, stage) for moment in moments])
+        if spent.any():
+            axes.bar(got - widths / 2, spent, widths, bottom=base, color=colour, label=stage)
+        base += spent
+    axes.set_ylabel("workers,\nms a batch", rotation=0, ha="right", va="center")
+    if base.any():
+        _legend(axes)
 
 
-def _seconds(canvas: Canvas, seconds: float, top: int) -> None:
-    for tick in range(_TICKS + 1):
-        left = _LEFT + (_SIZE[1] - _LEFT - _RIGHT) * tick / _TICKS
-        _bar(canvas, (left, top, left + 1, top + 5), _INK)
-        _text(canvas, left - 14, top + 20, f"{seconds * tick / _TICKS:.2f} s")
-
-
-def _legend(canvas: Canvas, title: str) -> None:
-    _text(canvas, 10, 22, title, size=0.5)
-    left = _LEFT
-    for name, colour in {"waiting": _WAIT, "step": _STEP, **_STAGES}.items():
-        _bar(canvas, (left, 36, left + 12, 48), colour)
-        _text(canvas, left + 17, 47, name)
-        left += 40 + 9 * len(name)
-
-
-def _bar(canvas: Canvas, edges: tuple[float, float, float, float], colour: Colour) -> None:
-    """A filled rectangle (left, top, right, bottom), a pixel wide at least."""
-    x0, y0, x1, y1 = map(round, edges)
-    canvas[y0:y1, x0 : max(x0 + 1, x1)] = colour
-
-
-def _text(canvas: Canvas, left: float, base: float, text: str, *, size: float = 0.4) -> None:
-    plain: Any = text.encode("ascii", "replace").decode()
-    cv2.putText(canvas, plain, (round(left), round(base)), 0, size, _INK, 1, 16)
+def _legend(axes: Any) -> None:
+    """Beside the chart, not on it."""
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from lmdb_reid import _disk
 from lmdb_reid.bench import loading, pages
 from lmdb_reid.bench.advice import Findings, advise, break_even_ms
 from lmdb_reid.bench.loading import Cold, Reading, Setup
@@ -141,7 +142,10 @@ def _plot(setup: Setup, found: Findings, args: argparse.Namespace) -> None:
     )
     engine = found.engine.partition(":")[0]
     title = f"{setup.store.name}: {engine}, {num_workers} workers, batches of {setup.batch_size}"
-    say(f"drawn: {timeline(moments, title).save(args.plot)}")
+    figure, file = timeline(moments, title), Path(args.plot)
+    with _disk.whole_file(file) as out:
+        figure.savefig(out, format=file.suffix[1:].lower())
+    say(f"drawn: {file}")
 
 
 def _transform_of(pipeline: Pipeline | None) -> Transform | None:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import asdict
+from importlib.util import find_spec
 from pathlib import Path
 
-from lmdb_reid.cli.output import print_json
-from lmdb_reid.errors import UsageError
+from lmdb_reid.cli.output import print_json, print_lines
+from lmdb_reid.errors import MissingExtraError, UsageError
 from lmdb_reid.schema import parse_size
 from lmdb_reid.store import Store
 
 ENGINES = ("auto", "threads", "processes", "dataloader")
 """make_loader's, listed here because asking it would import torch."""
+_CHARTS = (".png", ".svg", ".pdf", ".jpg", ".jpeg")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -63,7 +65,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="measure for at most this long (default: %(default)g)",
     )
     add("--no-cold", action="store_true", help="leave the store in the page cache")
-    add("--plot", metavar="PNG", help="draw an epoch's timeline: waits, batches ready, work")
+    add(
+        "--plot",
+        metavar="FILE",
+        help="draw an epoch's timeline as .png, .svg, .pdf or .jpg: waits, batches ready, work",
+    )
     add("--json", action="store_true", help="print the findings as JSON")
     parser.epilog = """example:
   lmdb-reid bench games.lmdb --num-workers 1,2,4 --step-ms 80 --transform my.pipeline:train
@@ -83,7 +89,7 @@ def run(args: argparse.Namespace) -> int:
 
     found = _bench.find_out(args)
     if not args.json:
-        print("\n".join(_bench.lines(found)))
+        print_lines(_bench.lines(found))
         return 0
     even = [break_even_ms(reading, found.batch_size) for reading in found.warm]
     seconds = time.perf_counter() - began
@@ -103,13 +109,15 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("--pil needs --transform, whose images it is about")
     if args.plot is None:
         return
-    if Path(args.plot).suffix.lower() not in (".png", ".jpg", ".jpeg"):
-        raise UsageError(f"--plot must end in .png or .jpg, got {args.plot}")
+    if Path(args.plot).suffix.lower() not in _CHARTS:
+        raise UsageError(f"--plot must end in {', '.join(_CHARTS)}, got {args.plot}")
     if not Path(args.plot).absolute().parent.is_dir():
         raise UsageError(
             f"--plot must be in a folder that exists, got {args.plot}. Create"
             f" {Path(args.plot).parent} first."
         )
+    if find_spec("matplotlib") is None:
+        raise MissingExtraError.of("matplotlib", "plot", "--plot")
 
 
 def _counts(text: str) -> list[int]:

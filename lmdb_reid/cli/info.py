@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +10,6 @@ import numpy as np
 
 from lmdb_reid.bench import pages
 from lmdb_reid.cli.output import print_json, print_lines
-from lmdb_reid.machine import size_in_words
 from lmdb_reid.store import Store
 
 _SHOWN = 12
@@ -27,11 +25,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Print it."""
     with Store(args.store) as store:
-        facts = gather(store)
-    if args.json:
-        print_json(facts)
-    else:
-        print_lines(lines(facts))
+        if args.json:
+            print_json(gather(store))
+        else:
+            print_lines(lines(store))
     return 0
 
 
@@ -67,57 +64,37 @@ def gather(store: Store) -> dict[str, Any]:
     }
 
 
-def lines(facts: dict[str, Any]) -> list[str]:
-    """The same for people."""
-    size = (
-        f"{_plain(facts['size'])} (height x width)"
-        if facts["size"]
-        else "native: each box has its own"
-    )
-    kinds = ", ".join(f"{count:,} {kind}" for kind, count in facts["kinds"].items())
+def lines(store: Store) -> list[str]:
+    """The same for people: what `store.describe()` says, and where it is from."""
+    facts, entries = gather(store), store.describe().lines()
     cached = facts["page_cache_bytes"]
-    in_cache = (
-        "unknown" if cached is None else f"{cached / max(1, facts['bytes']):.0%} in the page cache"
-    )
-    lines = [
-        f"{facts['store']}  (format {facts['format']})",
-        f"  samples     {facts['samples']:,}: {kinds}",
-        *f"  identities  {facts['identities']:,}{_per_identity(facts['labels'])}".split("\n"),
-        f"  images      {size}",
-        f"  on disk     {size_in_words(facts['bytes'])}, {in_cache}",
-        f"  digest      {facts['digest']}",
-        f"  columns     {', '.join(facts['columns'])}",
-    ]
-    roles = {name: value for name, value in facts["roles"].items() if value}
-    lines.append(f"  roles       {', '.join(f'{n} {_names(v)}' for n, v in roles.items())}")
+    share = None if cached is None else cached / max(1, facts["bytes"])
+    in_cache = "unknown" if share is None else f"{share:.0%} in the page cache"
+    entries["on disk"] += f", {in_cache}"
+    printed = [f"{facts['store']}  (format {facts['format']})"]
+    for name, text in entries.items():
+        printed.append(f"  {name:<11} {text}")
+        if name == "identities":
+            printed += _few_identities(facts["labels"])
     if len(facts["parts"]) > 1:
-        lines.append("  parts")
-        lines += [
+        printed.append("  parts")
+        printed += [
             f"    {part['name']:<22} {part['samples']:,} samples in {part['path']}"
             for part in facts["parts"]
         ]
     for title in ("build", "source"):
-        lines += [f"  {title}"] + [
+        printed += [f"  {title}"] + [
             f"    {name:<22} {_plain(value)}" for name, value in facts[title].items()
         ]
-    return lines
+    return printed
 
 
-def _per_identity(labels: dict[str, int]) -> str:
+def _few_identities(labels: dict[str, int]) -> list[str]:
+    """A line for each identity, if they are few."""
     counts = {label: count for label, count in labels.items() if label != "-1"}
-    if not counts:
-        return ""
-    values = sorted(counts.values())
-    spread = f"; images each: {values[0]:,} to {values[-1]:,}, median {values[len(values) // 2]:,}"
     if len(counts) > _SHOWN:
-        return spread
-    return spread + "".join(
-        f"\n      label {label:<6} {count:,}" for label, count in counts.items()
-    )
-
-
-def _names(columns: str | Sequence[str]) -> str:
-    return columns if isinstance(columns, str) else " + ".join(columns)
+        return []
+    return [f"      label {label:<6} {count:,}" for label, count in counts.items()]
 
 
 def _count(categories: list[str] | None) -> int | None:

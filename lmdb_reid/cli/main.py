@@ -35,6 +35,7 @@ from typing import Any
 from lmdb_reid import progress
 from lmdb_reid._lazy import EXTRA_OF_MODULE
 from lmdb_reid._version import __version__
+from lmdb_reid._visible import visible
 from lmdb_reid.cli import _colour
 from lmdb_reid.cli._commands import GROUP, PROG, SUMMARIES, commands, find, listing
 from lmdb_reid.cli._interrupts import INTERRUPTED, raise_again
@@ -266,7 +267,7 @@ def _report(prog: str, error: BaseException, code: int, *, as_json: bool = False
     """What is wrong, and perhaps a tip, on stderr, a line each; after the traceback if
     LMDB_REID_TRACEBACK=1 asks for it. On stdout too, as JSON, where that was asked for.
     """
-    from lmdb_reid.cli.output import print_json, visible  # with json, which --help does not need
+    from lmdb_reid.cli.output import print_json  # with json, which --help does not need
 
     if os.environ.get("LMDB_REID_TRACEBACK") == "1":
         import traceback

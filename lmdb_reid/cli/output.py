@@ -9,14 +9,11 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-# JSON allows these in a text, and a terminal takes some of them for commands.
-_UNSEEN = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-_CONTROL = re.compile(f"[\x00-\x1f]|{_UNSEEN.pattern}")
+from lmdb_reid._visible import UNSEEN, visible
 
 
 def print_json(facts: Mapping[str, Any]) -> None:
@@ -36,12 +33,7 @@ def print_lines(lines: Iterable[str]) -> None:
 def as_json(facts: Mapping[str, Any]) -> str:
     """The text that `print_json` prints. No character of it is a control character."""
     text = json.dumps(_plain(facts), indent=2, ensure_ascii=False, allow_nan=False)
-    return _UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
-
-
-def visible(text: str) -> str:
-    """A text without control characters: what a terminal would obey is written as an escape."""
-    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return UNSEEN.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _plain(value: Any) -> Any:

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from lmdb_reid.cli.output import print_json, visible
+from lmdb_reid._visible import visible
+from lmdb_reid.cli.output import print_json
 from lmdb_reid.errors import UsageError
 from lmdb_reid.progress import say
 from lmdb_reid.schema import Rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import numpy as np
 
@@ -11,9 +10,9 @@ from lmdb_reid.augment import Draws, draw, place, resolve
 from lmdb_reid.cli.output import print_json, print_lines
 from lmdb_reid.crops import StoreCrops
 from lmdb_reid.errors import UsageError
-from lmdb_reid.pictures import contact_sheet
+from lmdb_reid.pictures import Picture, contact_sheet
 from lmdb_reid.schema import Pixels
-from lmdb_reid.store import Store
+from lmdb_reid.store import MOST_ON_SHEET, SHEET, Samples, Store, draw_persons
 
 _TIMES = 12  # draws of a recipe that are shown
 
@@ -22,7 +21,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("store", metavar="STORE", help="the store's directory")
     parser.add_argument(
-        "ids", metavar="ID", nargs="*", help="show these samples (default: a random choice)"
+        "ids", metavar="ID", nargs="*", help="show these samples (default: persons at random)"
     )
     parser.add_argument(
         "-o",
@@ -37,7 +36,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help='choose among the samples that match, such as "label == 3 and kind == 0"',
     )
     parser.add_argument(
-        "--count", type=int, default=48, metavar="N", help="choose this many (default: 48)"
+        "--count",
+        type=int,
+        metavar="N",
+        help=f"choose this many (default: {SHEET}; with --augment: 1)",
+    )
+    parser.add_argument(
+        "--by",
+        metavar="NAME",
+        default="auto",
+        help="group by this column or role, such as label, kind or camera; none: keep the order of"
+        " the store (default: by label if labels have several samples each)",
     )
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="random seed for the choice (default: 0)"
@@ -58,32 +67,60 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw it."""
-    if args.count < 1 or (args.columns is not None and args.columns < 1):
-        raise UsageError(
-            f"--{'count' if args.count < 1 else 'columns'} must be at least 1, got"
-            f" {args.count if args.count < 1 else args.columns}"
-        )
-    if args.ids and args.query:
-        raise UsageError("ID and --query exclude each other")
+    _check(args)
     with Store(args.store) as store:
+        samples = _chosen(store, args)
         if args.augment:
-            return _draw_recipe(store, args)
-        chosen: list[str] | list[int] = args.ids or _chosen(store, args)
-        file = store.sheet(chosen, columns=args.columns).save(args.output)
-        ids = [one if isinstance(one, str) else store.ids[one] for one in chosen]
-    _print(args, file, ids, f"{len(chosen)} samples on {file}")
+            picture, what = _recipe(store, samples, args), f"{_TIMES} draws of each, "
+        else:
+            by = None if args.by == "none" else args.by
+            picture, what = samples.sheet(columns=args.columns, by=by), ""
+        file = picture.save(args.output)
+        ids = samples.ids
+    if args.json:
+        print_json({"store": args.store, "samples": len(ids), "output": file, "ids": ids})
+    else:
+        count = f"{len(ids):,} samples" if len(ids) != 1 else "1 sample"
+        print_lines([f"{count}, {what}on {file}" if what else f"{count} on {file}"])
     return 0
 
 
-def _draw_recipe(store: Store, args: argparse.Namespace) -> int:
-    """Some samples, each as it is and then as a recipe makes it."""
+def _check(args: argparse.Namespace) -> None:
+    """Refuse wrong use before the store is opened."""
+    most = MOST_ON_SHEET // (_TIMES + 1) if args.augment else MOST_ON_SHEET
+    if args.count is not None and not 1 <= args.count <= most:
+        raise UsageError(f"--count must be 1 to {most:,}, got {args.count:,}")
+    if len(args.ids) > most:
+        raise UsageError(f"ID must name at most {most:,} samples, got {len(args.ids):,}")
+    if args.columns is not None and args.columns < 1:
+        raise UsageError(f"--columns must be at least 1, got {args.columns}")
+    if args.ids and args.query is not None:
+        raise UsageError("ID and --query exclude each other")
+
+
+def _chosen(store: Store, args: argparse.Namespace) -> Samples:
+    """The samples of the ids, or a random choice: of those that match, or of the persons."""
+    if args.ids:
+        named: Samples = store[args.ids]
+        return named
+    count = args.count or (1 if args.augment else SHEET)
+    if args.query is None:
+        return draw_persons(store, count, args.seed)
+    samples = store.sample(count, args.seed, args.query)
+    if not len(samples):
+        raise UsageError(f"no sample matches {args.query!r}, so there is nothing to show")
+    return samples
+
+
+def _recipe(store: Store, samples: Samples, args: argparse.Namespace) -> Picture:
+    """Each as it is, and then as a recipe makes it, twelve times."""
     recipe = resolve(args.augment)
     assert recipe is not None
-    args.count = 1
-    rows = [store.row(sample_id) for sample_id in args.ids] or _chosen(store, args)
-    crops = StoreCrops(store, np.array(rows))
-    images, captions = [], []
-    for position, name in enumerate(crops.names(np.arange(len(rows)))):
+    crops = StoreCrops(store, samples.rows)
+    images, captions, groups = [], [], []
+    for position, (sample_id, caption) in enumerate(
+        zip(samples.ids, samples.captions(), strict=True)
+    ):
         pixels = np.empty((_TIMES, *crops.size, 3), np.uint8)
         crops.read(np.full(_TIMES, position), pixels)
         places = np.arange(_TIMES) + position * _TIMES
@@ -91,19 +128,15 @@ def _draw_recipe(store: Store, args: argparse.Namespace) -> int:
         images.append(pixels[0].copy())
         place(pixels, draws)
         images += list(_coloured(pixels, draws))
-        captions += [name.rpartition("#")[2][-8:], *(f"draw {number}" for number in places)]
-    picture = contact_sheet(images, captions, columns=args.columns or _TIMES + 1)
-    file = picture.save(args.output)
-    ids = [store.ids[row] for row in rows]
-    _print(args, file, ids, f"{len(rows)} samples, {_TIMES} draws of each, on {file}")
-    return 0
-
-
-def _print(args: argparse.Namespace, file: Path, ids: list[str], line: str) -> None:
-    if args.json:
-        print_json({"store": args.store, "samples": len(ids), "output": file, "ids": ids})
-    else:
-        print_lines([line])
+        captions += ["as stored", *(f"draw {number}" for number in places)]
+        groups += [f"{caption} · {sample_id}"] * (_TIMES + 1)
+    return contact_sheet(
+        images,
+        captions,
+        columns=args.columns or _TIMES + 1,
+        title=f"{store.path.name} · recipe {args.augment} · seed {args.seed}",
+        groups=groups,
+    )
 
 
 def _coloured(pixels: Pixels, draws: Draws) -> Pixels:
@@ -118,11 +151,3 @@ def _coloured(pixels: Pixels, draws: Draws) -> Pixels:
     finish(floats, draws)
     coloured: Pixels = floats.mul_(255).round_().byte().permute(0, 2, 3, 1).numpy()
     return coloured
-
-
-def _chosen(store: Store, args: argparse.Namespace) -> list[int]:
-    rows = store.query(args.query) if args.query else np.arange(len(store))
-    if not len(rows):
-        raise UsageError(f"no sample matches {args.query!r}")
-    some = np.random.default_rng(args.seed).choice(rows, min(args.count, len(rows)), replace=False)
-    return sorted(some.tolist())

@@ -89,10 +89,12 @@ class Batch(_Parts):
 
         Raises:
             UsageError: the images are not one tensor [B, 3, H, W].
-            MissingExtraError: what draws it is not installed.
+            MissingExtraError: Pillow is not installed.
         """
         captions = [f"label {label}" for label in self.labels.tolist()]
-        return contact_sheet(_pixels(self.images), captions, columns=columns)
+        return contact_sheet(
+            _pixels(self.images), captions, columns=columns, title=f"batch of {len(captions):,}"
+        )
 
     def show(self) -> None:
         """Show `sheet()`: in a notebook below the cell, else in the system's viewer."""

@@ -27,7 +27,7 @@ from lmdb_reid.store._prepared import NewSample
 from lmdb_reid.store._reading import Reading
 from lmdb_reid.store._rows import resolve_rows, rows_of
 from lmdb_reid.store._sample import Sample
-from lmdb_reid.store._samples import Samples
+from lmdb_reid.store._samples import MOST_ON_SHEET, SHEET, Samples, draw_persons
 from lmdb_reid.store._specs import ColumnSpec, PartSpec
 from lmdb_reid.store._store import Store
 from lmdb_reid.store._verify import Verification
@@ -40,6 +40,8 @@ __all__ = [
     "EXPORT_ORDER",
     "FIELD_PREFIX",
     "LAYOUTS",
+    "MOST_ON_SHEET",
+    "SHEET",
     "ColumnSpec",
     "Columns",
     "Description",
@@ -60,6 +62,7 @@ __all__ = [
     "cell_text",
     "cell_value",
     "copy_whole",
+    "draw_persons",
     "export",
     "export_roles",
     "merge",

@@ -10,8 +10,9 @@ import numpy as np
 from lmdb_reid._arguments import known_arguments
 from lmdb_reid._names import Guesses, guessed
 from lmdb_reid.errors import MissingExtraError, UsageError
-from lmdb_reid.schema import NO_LABEL, Kind, Roles, Rows
+from lmdb_reid.schema import Kind, Roles, Rows
 from lmdb_reid.store._columns import Columns
+from lmdb_reid.store._description import images_of_each
 
 _BARS = 60  # identities with a bar and a name each; more are drawn as one outline
 _LANES = 40  # identities of a timeline
@@ -160,8 +161,7 @@ class Plots:
 
     def _counts(self) -> tuple[Rows, Rows]:
         """(labels, images of each)."""
-        labels = self._store.columns["label"]
-        known, counts = np.unique(labels[labels > NO_LABEL], return_counts=True)
+        known, counts = images_of_each(self._store.columns["label"])
         if not len(known):
             raise UsageError(f"{self._store.path} has no identities: no label is 0 or more.")
         return known, counts

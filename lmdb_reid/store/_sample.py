@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from lmdb_reid import _disk, codec, pictures
 from lmdb_reid._names import Guesses, did_you_mean, guessed
 from lmdb_reid.errors import CorruptSampleError, ImageError, UnknownColumnError, UsageError
 from lmdb_reid.schema import Box, Kind, Pixels, Size
-from lmdb_reid.store._notebook import image_tag
+from lmdb_reid.store._captions import COLOURS
+from lmdb_reid.store._notebook import image_tag, text_html
 
 _OWN = ("id", "row", "label", "kind")
 
@@ -151,14 +151,13 @@ class Sample:
         facts = {"label": self.label, "kind": self.kind.title}
         facts |= {name: value for name, value in self.record.items() if name not in facts}
         rows = "".join(
-            f"<tr><th>{html.escape(k)}</th><td>{html.escape(str(v))}</td></tr>"
+            f'<tr><th style="text-align:left">{text_html(k)}</th><td>{text_html(v)}</td></tr>'
             for k, v in facts.items()
         )
-        title = html.escape(self.id)
         return (
             '<div style="display:flex;gap:1em;align-items:flex-start">'
-            f"{image_tag(self.jpeg, self.id, 192)}"
-            f"<table><caption><b>{title}</b></caption>{rows}</table></div>"
+            f"{image_tag(self.jpeg, self.id, 192, COLOURS[self.kind])}"
+            f"<table><caption><b>{text_html(self.id)}</b></caption>{rows}</table></div>"
         )
 
     if not TYPE_CHECKING:  # or type checkers would take every name

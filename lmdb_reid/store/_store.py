@@ -184,7 +184,8 @@ class Store(Lookup, metaclass=_Suggesting):
             seed: of the choice.
             query: choose among these, such as "kind == 'person'".
         """
-        return _samples.draw(self, n, seed, None if query is None else self.query(query))
+        rows = None if query is None else self.query(query)
+        return _samples.draw(self, n, seed, rows, query or "")
 
     # -- tables and pictures
 
@@ -211,18 +212,28 @@ class Store(Lookup, metaclass=_Suggesting):
         return _query.query(self.ids, self.columns, expression, equal)
 
     @known_arguments(works=ROW_OF_SHEET)
-    def sheet(self, samples: Any = None, *, columns: int | None = None) -> pictures.Picture:
-        """A contact sheet of samples: each with its label (or kind) and the end of its id.
+    def sheet(
+        self,
+        samples: Any = None,
+        *,
+        columns: int | None = None,
+        by: str | None = "auto",
+        title: str | None = None,
+    ) -> pictures.Picture:
+        """A contact sheet of samples: each with what is known of it, in the colour of its kind.
 
         Args:
             samples: how many persons to draw at random (48 unless given), a query, an id, rows or
                 ids, a mask, a DataFrame of samples, or `Samples`.
             columns: pictures in a row; chosen by their number unless given.
+            by: the column or role whose values are groups; see `Samples.sheet`.
+            title: the first line; the store, the query and the number of samples unless given.
 
         Raises:
             UsageError: no sample, or more than 1,000.
+            MissingExtraError: Pillow is not installed.
         """
-        return _samples.chosen_for_sheet(self, samples).sheet(columns=columns)
+        return _samples.chosen_for_sheet(self, samples).sheet(columns=columns, by=by, title=title)
 
     def describe(self) -> Description:
         """Counts, sizes, columns and roles; prints as a few lines."""

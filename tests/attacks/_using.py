@@ -18,8 +18,8 @@ from typing import Any
 import numpy as np
 
 from lmdb_reid import Store, StoreWriter, codec
+from lmdb_reid._visible import visible
 from lmdb_reid.cli import get, info, verify
-from lmdb_reid.cli.output import visible
 from lmdb_reid.crops import StoreCrops
 from lmdb_reid.errors import LmdbReidError
 from lmdb_reid.store import _format, _prepared

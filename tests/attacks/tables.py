@@ -12,7 +12,7 @@ from _using import check_printed, picture
 from manifests import ESCAPE
 
 from builders import AtmaCup, Coco, ColumnRoles, Csv, plan
-from lmdb_reid.cli.output import visible
+from lmdb_reid._visible import visible
 
 HEAD = "quarter,angle,session,frame,x,y,w,h,label_id"
 ROW = "Q1-000,side,1,1,2,2,8,20,3"

@@ -64,7 +64,7 @@ def run(args: argparse.Namespace) -> int:
     _tell(*report.lines())
     with Store(folder / "demo.lmdb") as store:
         step("looking into it (lmdb-reid info)")
-        _tell(*info.lines(info.gather(store)))
+        _tell(*info.lines(store))
         step("reading it, and the same pictures in other ways")
         if find_spec("torch") is None:
             _tell("left out: torch is not installed, which loaders need (pip install torch)")

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lmdb_reid.cli.output import print_json
+from lmdb_reid.cli.output import print_json, print_lines
 from lmdb_reid.errors import FeaturesError, UsageError
 from lmdb_reid.store import Store
 from training.commands.embed import add_reading, check_file, embed_store, read_checkpoint
@@ -96,13 +96,13 @@ def run(args: argparse.Namespace) -> int:
             reranked=args.rerank,
         )
         if args.strips:
-            _draw(store, found, args.strips, args.count)
+            _draw(store, features, found, args.strips, args.count)
         if args.ranking:
             _write_ranking(store, found, args.ranking)
     if args.json:
         print_json(_summary(args, features, found))
     else:
-        print("\n".join(_lines(args, features, found)))
+        print_lines(_lines(args, features, found))
     return 0
 
 
@@ -139,7 +139,7 @@ def _split(store: Store, path: str | None) -> Split:
     return Split(parts={word: rows for word, rows in parts.items() if len(rows)}, labels=[])
 
 
-def _draw(store: Store, found: Evaluation, path: str, count: int) -> None:
+def _draw(store: Store, features: Features, found: Evaluation, path: str, count: int) -> None:
     from training.ranking import draw_strips
 
     labels = store.columns[store.roles.identity]
@@ -148,8 +148,8 @@ def _draw(store: Store, found: Evaluation, path: str, count: int) -> None:
         precision = found.scores.average_precision[one.query]
         entries = zip(found.gallery_rows[one.rows], one.distances, strict=True)
         return [
-            f"{labels[found.query_rows[one.query]]}: AP {precision:.0%}",
-            *(f"{labels[row]}: {distance:.3f}" for row, distance in entries),
+            f"label {labels[found.query_rows[one.query]]} · AP {precision:.0%}",
+            *(f"label {labels[row]} · {distance:.3f}" for row, distance in entries),
         ]
 
     best, worst = found.extremes(count)
@@ -158,6 +158,8 @@ def _draw(store: Store, found: Evaluation, path: str, count: int) -> None:
         lambda row: store.at(int(found.query_rows[row])).image,
         lambda row: store.at(int(found.gallery_rows[row])).image,
         captions=captions,
+        title=f"{store.path.name} · {features.name} · mAP {found.scores.mAP:.1%}",
+        groups=["the best rank lists"] * len(best) + ["the worst rank lists"] * len(worst),
     )
     picture.save(path)
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
-
 from lmdb_reid.errors import UsageError
-from lmdb_reid.pictures import Picture, contact_sheet
+from lmdb_reid.pictures import Colour, Picture, contact_sheet
 from lmdb_reid.schema import Pixels, Size
 from training.ranking.lists import RankList
 
-_RIGHT, _WRONG, _QUERY, _PAPER = (70, 190, 90), (215, 70, 60), (225, 225, 225), (24, 24, 24)
+_RIGHT, _WRONG, _QUERY = (70, 190, 90), (215, 70, 60), (225, 225, 225)
+_LEGEND = {"query": _QUERY, "right": _RIGHT, "wrong": _WRONG}
 
 
 def draw_strips(
@@ -21,6 +20,8 @@ def draw_strips(
     *,
     captions: Callable[[RankList], Sequence[str]] | None = None,
     cell: Size = (160, 88),
+    title: str = "",
+    groups: Sequence[str] = (),
 ) -> Picture:
     """One strip below another: a query, then what it found, right in green and wrong in red.
 
@@ -31,36 +32,40 @@ def draw_strips(
         captions: of a list: one for its query, then one for each entry; rows and distances, unless
             given.
         cell: (height, width) of the space for each picture, in pixels.
+        title: a line above all.
+        groups: a heading for each strip; strips that follow each other with the same one share it.
 
     Raises:
-        UsageError: no lists.
-        MissingExtraError: OpenCV is not installed.
+        UsageError: no lists, or not as many groups.
+        MissingExtraError: Pillow is not installed.
     """
     if not lists:
         raise UsageError("lists must be one or more, got none")
+    if groups and len(groups) != len(lists):
+        raise UsageError(f"groups must be one for each of {len(lists)} lists, got {len(groups)}.")
     columns = 1 + max(len(one.rows) for one in lists)
-    images: list[Pixels] = []
+    images: list[Pixels | None] = []
+    edges: list[Colour | None] = []
     words: list[str] = []
     for one in lists:
-        images.append(_framed(query_image(one.query), _QUERY, cell))
-        for row, is_right in zip(one.rows.tolist(), one.is_right.tolist(), strict=True):
-            images.append(_framed(gallery_image(row), _RIGHT if is_right else _WRONG, cell))
-        words += (captions or _rows_and_distances)(one)
-        for _ in range(columns - 1 - len(one.rows)):
-            images.append(np.full((1, 1, 3), _PAPER, np.uint8))
-            words.append("")
-    return contact_sheet(images, words, columns=columns, cell=cell)
+        empty = columns - 1 - len(one.rows)
+        images += [query_image(one.query), *map(gallery_image, one.rows.tolist())]
+        images += [None] * empty
+        edges += [_QUERY, *(_RIGHT if right else _WRONG for right in one.is_right.tolist())]
+        edges += [None] * empty
+        words += [*(captions or _rows_and_distances)(one), *[""] * empty]
+    return contact_sheet(
+        images,
+        words,
+        columns=columns,
+        cell=cell,
+        title=title,
+        groups=[name for name in groups for _ in range(columns)],
+        edges=edges,
+        legend=_LEGEND,
+    )
 
 
 def _rows_and_distances(one: RankList) -> list[str]:
     found = zip(one.rows.tolist(), one.distances.tolist(), strict=True)
     return [f"query {one.query}", *(f"{row}: {distance:.3f}" for row, distance in found)]
-
-
-def _framed(image: Pixels, colour: tuple[int, int, int], cell: Size) -> Pixels:
-    """The image in a frame that is 4 pixels wide once it is fitted into the cell."""
-    height, width = image.shape[:2]
-    side = max(1, round(4 * max(height / cell[0], width / cell[1])))
-    framed = np.full((height + 2 * side, width + 2 * side, 3), colour, np.uint8)
-    framed[side:-side, side:-side] = image
-    return framed

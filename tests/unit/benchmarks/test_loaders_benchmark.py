@@ -28,6 +28,10 @@ from lmdb_reid.codec import decode, encode
 from lmdb_reid.errors import UsageError
 
 SVG = "{http://www.w3.org/2000/svg}"
+ROOT = Path(__file__).parents[3]
+IMAGES = ROOT / "docs" / "img"
+RESULT = json.loads((ROOT / "benchmarks/results/2026-11-25-loaders.json").read_text())
+KEPT = RESULT["engines"]
 OURS = Entry(module="ours", variant="threads", title="lmdb_reid, threads", group="ours")
 CEILING = Entry(module="ceiling", variant="accurate", title="decode ceiling", group="ceiling")
 TIER = Entry(module="ours", variant="tier", title="tier", group="ours", warm=True)
@@ -213,12 +217,14 @@ class TestMain:
         self, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
         assert loaders.main(["--store", "s.lmdb", "--json"]) == 0
-        kept, drawn = sorted((tmp_path / "results").iterdir())
+        dark, kept, drawn = sorted((tmp_path / "results").iterdir())
         assert (kept.suffix, drawn.suffix, kept.stem) == (".json", ".svg", drawn.stem)
+        assert dark.name == f"{kept.stem}-dark.svg"
         found = json.loads(kept.read_text())
         assert set(found["passport"]) >= {"cpu", "cores", "versions"}
         assert set(json.loads(capsys.readouterr().out)) == set(found)
         assert drawn.read_text() == chart.drawn(found)
+        assert dark.read_text() == chart.drawn(found, chart.DARK)
 
     def test_a_small_run_keeps_nothing(self, tmp_path: Path) -> None:
         assert loaders.main(["--store", "s.lmdb", "--small"]) == 0
@@ -232,21 +238,64 @@ class TestMain:
         assert "ours-processes: run ended with 1" in capsys.readouterr().err
 
 
+def contrast(one: str, other: str) -> float:
+    """Of two colours, as WCAG 2.1 defines it."""
+
+    def luminance(colour: str) -> float:
+        parts = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
+        linear = [p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+        return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+    dark, light = sorted((luminance(one), luminance(other)))
+    return (light + 0.05) / (dark + 0.05)
+
+
 class TestChart:
     def test_it_is_well_formed_and_shows_every_engine(self, result: dict[str, Any]) -> None:
         root = ElementTree.fromstring(chart.drawn(result))
         texts = {element.text for element in root.iter(f"{SVG}text")}
         assert root.tag == f"{SVG}svg"
         assert {"lmdb_reid, threads", "<files> & PIL", "tier", "decode ceiling"} <= texts
-        assert "124 (85%)" in texts
+        assert "124 (78%)" in texts
 
     def test_bars_of_a_panel_are_as_long_as_their_medians(self, result: dict[str, Any]) -> None:
         root = ElementTree.fromstring(chart.drawn(result))
         bars = [float(bar.get("width", "")) for bar in root.iter(f"{SVG}rect") if bar.get("x")]
-        ceiling, ours, files, tier = bars[len(chart._LEGEND) :]
+        ceiling, ours, files, tier = bars[: -len(chart._LEGEND)]
         assert ours / ceiling == pytest.approx(124.5 / 160, abs=0.01)
         assert files / ceiling == pytest.approx(25.5 / 160, abs=0.01)
         assert tier > ours  # a scale of its own
+
+    def test_a_percentage_is_a_bar_over_its_ceilings(self) -> None:
+        for file in ("loaders.svg", "loaders-short.svg"):
+            root = ElementTree.parse(IMAGES / file).getroot()
+            bars = [float(b.get("width", "")) for b in root.iter(f"{SVG}rect") if b.get("x")]
+            texts = list(root.iter(f"{SVG}text"))
+            titles = [text.text or "" for text in texts if text.get("text-anchor") == "end"]
+            shown = [
+                text.text or "" for text in texts if re.match(r"[\d,]+( \(|$)", text.text or "")
+            ]
+            assert len(titles) == len(shown) == len(bars) - len(chart._LEGEND)
+            accurate = bars[titles.index("decode ceiling, accurate DCT")]
+            found = 0
+            for title, width, text in zip(titles, bars, shown, strict=False):
+                if title.endswith(("threads", "processes", "on the CPU")):
+                    (percent,) = re.findall(r"\((\d+)%\)", text)
+                    assert abs(100 * width / accurate - int(percent)) < 0.6
+                    found += 1
+            assert found == 3
+
+    def test_the_pictures_of_the_pages_are_drawn_from_the_kept_result(self) -> None:
+        for name, keys in (("loaders", None), ("loaders-short", chart.SHORT)):
+            for end, colours in (("", chart.LIGHT), ("-dark", chart.DARK)):
+                drawn = (IMAGES / f"{name}{end}.svg").read_text()
+                assert drawn == chart.drawn({**RESULT, "engines": KEPT}, colours, keys)
+        assert set(chart.SHORT) <= set(KEPT)
+
+    def test_texts_can_be_read_on_their_paper(self) -> None:
+        for colours in (chart.LIGHT, chart.DARK):
+            for text in (colours.ink, colours.quiet):
+                assert contrast(text, colours.paper) >= 4.5  # WCAG 2.1, AA
 
     def test_all_of_it_lies_inside(self, result: dict[str, Any]) -> None:
         root = ElementTree.fromstring(chart.drawn(result))

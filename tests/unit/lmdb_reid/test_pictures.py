@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,8 +9,10 @@ import numpy as np
 import PIL.Image
 import pytest
 
-from lmdb_reid.errors import UsageError
-from lmdb_reid.pictures import Picture, contact_sheet
+from lmdb_reid._visible import visible
+from lmdb_reid.errors import UsageError, WriteError
+from lmdb_reid.pictures import Picture, _letters, contact_sheet
+from lmdb_reid.pictures._letters import Letters
 
 RED, BLUE = (250, 0, 0), (0, 0, 250)
 
@@ -55,21 +58,128 @@ def test_more_columns_than_images_leave_no_empty_ones() -> None:
 
 def test_captions_are_written_below_and_stay_in_their_cell() -> None:
     images = [plain(RED, 10, 10)] * 2
-    bare = contact_sheet(images, ["", ""], columns=2, cell=(20, 40)).image
-    written = contact_sheet(images, ["7" * 100, ""], columns=2, cell=(20, 40)).image
+    bare = contact_sheet(images, ["", "x"], columns=2, cell=(20, 40)).image
+    written = contact_sheet(images, ["7" * 100, "x"], columns=2, cell=(20, 40)).image
     rows, columns = np.nonzero((bare != written).any(axis=2))
     assert rows.min() >= 20
     assert columns.max() < 4 + 40
 
 
+def captioned(text: str) -> np.ndarray:
+    return contact_sheet([plain(RED, 4, 4)], [text], cell=(20, 200)).image
+
+
 def test_captions_may_hold_any_text() -> None:
-    bare = contact_sheet([plain(RED, 4, 4)], [""], cell=(20, 200)).image
-    odd = contact_sheet([plain(RED, 4, 4)], ["Łukasz 李\n\0"], cell=(20, 200)).image
-    rows, _ = np.nonzero((bare != odd).any(axis=2))
-    assert len(rows), "the caption is not there"
-    ascii_alone = contact_sheet([plain(RED, 4, 4)], ["?ukasz ?\n\0"], cell=(20, 200)).image
-    assert np.array_equal(odd, ascii_alone)
-    assert rows.min() >= 20
+    drawn = {
+        text: captioned(text) for text in ("Łukasz", "Lukasz", "?ukasz", "李", "שלום", "e\u0301")
+    }
+    for one, other in itertools.combinations(drawn.values(), 2):
+        assert not np.array_equal(one, other)
+
+
+@pytest.mark.parametrize("text", ["a\nb", "\x1b[31mred", "\u202egpj.exe", "\0", "\ud800"])
+def test_control_characters_are_drawn_as_escapes(text: str) -> None:
+    assert np.array_equal(captioned(text), captioned(visible(text)))
+    assert visible(text).isprintable()
+
+
+def test_a_character_comes_from_a_font_that_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A font with one Chinese character, a filled square, beside one that is damaged."""
+    builder = pytest.importorskip("fontTools.fontBuilder").FontBuilder(1000, isTTF=True)
+    pen = pytest.importorskip("fontTools.pens.ttGlyphPen").TTGlyphPen(None)
+    for at, place in enumerate([(0, 0), (0, 800), (900, 800), (900, 0)]):
+        (pen.lineTo if at else pen.moveTo)(place)
+    pen.closePath()
+    square, empty = pen.glyph(), type(pen)(None).glyph()
+    builder.setupGlyphOrder([".notdef", "han"])
+    builder.setupCharacterMap({ord("李"): "han"})
+    builder.setupGlyf({".notdef": empty, "han": square})
+    builder.setupHorizontalMetrics({".notdef": (1000, 0), "han": (1000, 0)})
+    builder.setupHorizontalHeader(ascent=800, descent=-200)
+    builder.setupNameTable({"familyName": "Square", "styleName": "Regular"})
+    builder.setupOS2()
+    builder.setupPost()
+    (tmp_path / "damaged.ttf").write_bytes(b"no font")
+    builder.save(tmp_path / "square.ttf")
+    before = captioned("李")
+    _letters._files.cache_clear()
+    _letters._file_with.cache_clear()
+    monkeypatch.setattr(_letters, "_folders", lambda: [tmp_path])
+    try:
+        with_font = captioned("李")
+        assert _letters._file_with("李") == tmp_path / "square.ttf"
+        assert _letters._file_with("a") is None, "Latin letters are Pillow's"
+        assert _letters._file_with("背") is None, "no font has it"
+    finally:
+        _letters._files.cache_clear()
+        _letters._file_with.cache_clear()
+    ink = (with_font[26:] > 200).all(2)
+    assert ink.sum() > 60, "the square is filled"
+    assert not np.array_equal(before, with_font)
+
+
+def test_a_machine_without_fonts_draws_boxes(monkeypatch: pytest.MonkeyPatch) -> None:
+    _letters._files.cache_clear()
+    _letters._file_with.cache_clear()
+    monkeypatch.setattr(_letters, "_folders", list)
+    try:
+        assert np.array_equal(captioned("李"), captioned("背")), "both a box"
+        assert not np.array_equal(captioned("李"), captioned(" "))
+    finally:
+        _letters._files.cache_clear()
+        _letters._file_with.cache_clear()
+
+
+def test_a_long_caption_is_broken_between_its_parts_and_then_cut() -> None:
+    letters = Letters(12)
+    assert letters.lines(["label 3", "Q1-000", "f12"], 90, 2) == ["label 3 · Q1-000", "f12"]
+    (one, two) = letters.lines(["label 3", "Q1-000", "side" * 30], 90, 2)
+    assert one == "label 3 · Q1-000"
+    assert two.startswith("side") and two.endswith("…")
+    assert letters.width(two) <= 90
+    assert letters.fitted("abc", 1) == ""
+
+
+def test_a_title_groups_edges_and_what_they_mean() -> None:
+    images = [plain(RED, 16, 16)] * 5
+    sheet = contact_sheet(
+        images,
+        [""] * 5,
+        columns=3,
+        cell=(22, 22),
+        title="a title",
+        groups=["one"] * 3 + ["two"] * 2,
+        edges=[BLUE, None, BLUE, None, None],
+        legend={"blue": BLUE},
+    ).image
+    assert sheet.shape[1] >= 300, "the title has its space"
+    red, blue = ((sheet == colour).all(2) for colour in (RED, BLUE))
+    lines = np.flatnonzero(np.diff(red.any(1).astype(int)) == 1)
+    assert len(lines) == 2, "each group is a line of its own"
+    cells = blue[lines[0] - 5 :]
+    assert cells.sum() == 2 * (22 * 22 - 16 * 16), "a line around two of them"
+    assert blue[: lines[0] - 5].sum() == 100, "and a square in the legend"
+    assert (sheet[: lines[0] - 5] > 200).all(2).sum() > 50, "letters stand above"
+
+
+def test_small_groups_stand_beside_each_other() -> None:
+    tall = contact_sheet([plain(RED, 8, 8)] * 4, [""] * 4, columns=4, groups=list("aabb")).image
+    flat = contact_sheet([plain(RED, 8, 8)] * 4, [""] * 4, columns=2, groups=list("aabb")).image
+    assert tall.shape[0] < flat.shape[0]
+
+
+def test_an_empty_cell() -> None:
+    sheet = contact_sheet([None, plain(RED, 8, 8)], ["", ""], columns=2, cell=(8, 8))
+    assert not (sheet.image[:, :14] != 24).any()
+    assert share(sheet, RED) == 64
+
+
+@pytest.mark.parametrize("name", ["groups", "edges"])
+def test_as_many_groups_and_edges_as_images(name: str) -> None:
+    with pytest.raises(UsageError, match=f"{name} must be one for each of 2 images, got 1"):
+        contact_sheet([plain(RED, 4, 4)] * 2, ["", ""], **{name: [RED]})  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("images", "captions"), [(0, 0), (2, 1), (1, 2)])
@@ -97,6 +207,13 @@ def test_another_suffix_is_refused(name: str, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"\.jpg or \.png"):
         Picture(plain(RED, 4, 4)).save(tmp_path / name)
     assert not list(tmp_path.iterdir())
+
+
+def test_a_picture_that_cannot_be_written_leaves_what_was_there(tmp_path: Path) -> None:
+    (tmp_path / "a.png").mkdir()
+    with pytest.raises(WriteError, match="not a regular file"):
+        Picture(plain(RED, 4, 4)).save(tmp_path / "a.png")
+    assert (tmp_path / "a.png").is_dir()
 
 
 def test_shows_itself_in_a_notebook() -> None:

@@ -144,7 +144,7 @@ def test_a_store_is_read_with_the_base_packages_alone(
         ("pandas", "notebook", "lmdb_reid.Store(sys.argv[1]).to_pandas()"),
         ("pandas", "notebook", "lmdb_reid.Store(sys.argv[1]).query('label == 1')"),
         ("cv2", "resize", "lmdb_reid.codec.resize(pixels, (4, 4))"),
-        ("cv2", "notebook", "lmdb_reid.Store(sys.argv[1]).sheet([0])"),
+        ("PIL", "notebook", "lmdb_reid.Store(sys.argv[1]).sheet([0])"),
         ("PIL", "build", "lmdb_reid.codec.probe(b'BM' + bytes(60))"),
     ],
 )

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import sys
@@ -19,12 +20,12 @@ from lmdb_reid import CroppedBBoxDataset, ReIDDataset, Store, make_loader
 from lmdb_reid.bench import loading, pages, transforms
 from lmdb_reid.bench.advice import Findings, advise, break_even_ms
 from lmdb_reid.bench.loading import Cold, Reading, Setup
-from lmdb_reid.bench.timeline import _STAGES, timeline
+from lmdb_reid.bench.timeline import _STAGES, _STEP, _WAIT, timeline
 from lmdb_reid.bench.transforms import Pipeline, PipelineCost, StageCost, load_pipeline
 from lmdb_reid.cli import _bench, bench
 from lmdb_reid.cli.main import main
 from lmdb_reid.codec import encode
-from lmdb_reid.errors import StoreNotFoundError, UsageError
+from lmdb_reid.errors import MissingExtraError, StoreNotFoundError, UsageError
 from lmdb_reid.loaders import Moment, Timings
 from lmdb_reid.loaders._config import EngineName
 from lmdb_reid.machine import available_cores
@@ -556,25 +557,79 @@ def test_a_timeline_is_drawn(store: Path, tmp_path: Path, engine: str) -> None:
         "5",
     ]
     assert bench.run(parsed(store, *words, "--engine", engine, "--plot", out)) == 0
-    drawn = np.asarray(Image.open(out))
-    colours = {tuple(colour) for colour in np.unique(drawn.reshape(-1, 3), axis=0).tolist()}
-    waiting, step, decode = (214, 69, 65), (190, 205, 220), (26, 127, 90)
-    assert {waiting, step, decode} <= colours
-    # Once in the legend, and on its own lane.
-    assert (drawn == decode).all(2).any(1).sum() > 20
+    drawn = np.asarray(Image.open(out).convert("RGB"))
+    waiting, step, decode = (to_rgb(c) for c in (_WAIT, _STEP, _STAGES["decode"]))
+    for colour in (waiting, step, decode):
+        # Once in the legend, and in its own chart.
+        assert (drawn == colour).all(2).any(1).sum() > 20
+
+
+def to_rgb(colour: str) -> tuple[int, ...]:
+    return tuple(bytes.fromhex(colour[1:]))
+
+
+@pytest.mark.parametrize(
+    ("name", "head"), [("a.svg", b"<?xml"), ("a.pdf", b"%PDF"), ("a.JPG", b"\xff\xd8")]
+)
+def test_a_timeline_in_other_formats(
+    store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, head: bytes
+) -> None:
+    moments = [Moment(asked=0.0, got=0.5, samples=8, ready=1, timings=Timings(decode=0.02))]
+    monkeypatch.setattr(loading, "watched_epoch", lambda *_, **__: moments)
+    found = replace(DECODING_IS_THE_LIMIT, warm=(reading(),))
+    setup, args = Setup(store=store), parsed(store, "--plot", tmp_path / name)
+    _bench._plot(setup, found, args)
+    assert (tmp_path / name).read_bytes().startswith(head)
+
+
+def epoch(ready: int | None = 1, step: float = 0.5) -> list[Moment]:
+    """Three batches of 8, half a second of waiting for each."""
+    timings = [Timings(gather=0.01), Timings(decode=0.02), Timings(transform=0.03)]
+    return [
+        Moment(
+            asked=at * (0.5 + step), got=at * (0.5 + step) + 0.5, samples=8, ready=ready, timings=of
+        )
+        for at, of in enumerate(timings)
+    ]
 
 
 def test_a_timeline_shows_who_took_what() -> None:
-    timings = [Timings(gather=0.01), Timings(decode=0.02), Timings(transform=0.03)]
-    moments = [
-        Moment(asked=at, got=at + 0.5, samples=8, ready=at, timings=of)
-        for at, of in enumerate(timings)
-    ]
-    image = timeline(moments, "three batches").image
-    lane = image[300:350]  # the lower part of the last lane
-    found = [np.flatnonzero((lane == colour).all(2).any(0)) for colour in _STAGES.values()]
-    assert all(len(columns) for columns in found)
-    assert found[0].max() < found[1].min() and found[1].max() < found[2].min()
+    figure = timeline(epoch(), "three $\\frac{$ batches\u202e")
+    consumer, ready, workers = figure.axes
+    assert consumer.get_title("left") == "10 samples/s, waiting 60%"
+    heights = {bars.get_label(): [bar.get_height() for bar in bars] for bars in workers.containers}
+    assert heights == {
+        "gather": pytest.approx([10, 0, 0]),
+        "decode": pytest.approx([0, 20, 0]),
+        "transform": pytest.approx([0, 0, 30]),
+    }
+    assert ready.patches[0].get_data().values.tolist() == [1, 1, 1]
+    names = {text.get_text() for text in consumer.get_legend().get_texts()}
+    assert names == {"waiting", "step"}
+    assert "\u202e" not in figure.get_suptitle()
+    figure.savefig(io.BytesIO(), format="png")  # no formula is read in the title
+
+
+def test_a_consumer_that_only_reads_alarms_nobody() -> None:
+    consumer, ready, _ = timeline(epoch(ready=None, step=0.0), "reading alone").axes
+    (text,) = consumer.get_legend().get_texts()
+    assert text.get_text() == "waiting (its step does nothing)"
+    assert to_rgb(_WAIT) not in {
+        tuple(int(255 * c) for c in bars.get_facecolor()[0][:3]) for bars in consumer.collections
+    }
+    assert [text.get_text() for text in ready.texts] == ["not known with this engine"]
+
+
+def test_a_timeline_without_matplotlib_is_refused_before_anything_is_measured(
+    store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    monkeypatch.setattr(_bench, "_measured", lambda *_: pytest.fail("it measured"))
+    with pytest.raises(MissingExtraError, match=r"--plot needs matplotlib.*lmdb_reid\[plot\]"):
+        bench.run(parsed(store, "--plot", "epoch.png"))
+    with pytest.raises(MissingExtraError, match=r"lmdb_reid\[plot\]"):
+        timeline(epoch(), "three batches")
 
 
 def test_no_timeline_of_nothing() -> None:

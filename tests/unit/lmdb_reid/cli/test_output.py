@@ -6,7 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from lmdb_reid.cli.output import as_json, print_json, visible
+from lmdb_reid._visible import visible
+from lmdb_reid.cli.output import as_json, print_json
 
 
 def test_json_is_indented_by_two_and_keeps_letters(capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,7 +21,7 @@ def test_a_recipe_is_shown_on_a_sample(
     first, again, other = tmp_path / "a.png", tmp_path / "b.png", tmp_path / "c.png"
     arguments = ["sheet", str(store_path), "f000#001", "--augment", "bot"]
     assert main([*arguments, "--seed", "3", "-o", str(first)]) == 0
-    assert "1 samples, 12 draws of each" in capsys.readouterr().out
+    assert "1 sample, 12 draws of each" in capsys.readouterr().out
     assert main([*arguments, "--seed", "3", "-o", str(again)]) == 0
     assert main([*arguments, "--seed", "4", "-o", str(other)]) == 0
     assert np.array_equal(shown(first), shown(again))

@@ -18,7 +18,7 @@ def test_a_strip_is_a_query_and_its_list_framed_by_right_and_wrong() -> None:
         RankList(3, np.array([7, 1]), np.array([0.1, 0.25]), np.array([True, False])),
         RankList(0, np.array([5]), np.array([0.5]), np.array([False])),
     ]
-    picture = draw_strips(lists, grey, grey, cell=(80, 40)).image
+    picture = draw_strips(lists, grey, grey, cell=(80, 120)).image[30:]  # below the legend
     green = (picture == (70, 190, 90)).all(2)
     red = (picture == (215, 70, 60)).all(2)
     middle = picture.shape[0] // 2
