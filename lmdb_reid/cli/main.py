@@ -213,8 +213,6 @@ def _plain_warnings(prog: str) -> Iterator[None]:
     def line(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> str:
         if category is not UserWarning:  # of Python and of other packages, for whoever writes code
             return before(message, category, *place, **more)
-        from lmdb_reid.cli.output import visible
-
         name, what = _colour.bold(prog, sys.stderr), _colour.yellow("warning", sys.stderr)
         return f"{name}: {what}: {visible(str(message))}\n"
 
