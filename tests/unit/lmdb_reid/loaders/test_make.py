@@ -380,7 +380,6 @@ class Stream(IterableDataset[Any]):
         (lambda d: None, "a builtins NoneType"),
         (lambda d: ReIDDataset, "make_loader needs an object, got the class ReIDDataset"),
     ],
-    ids=str,
 )
 def test_what_cannot_be_read_gets_one_sentence_that_says_what_to_do(
     dataset_of: Callable[[ReIDDataset], Any], said: str, dataset: ReIDDataset

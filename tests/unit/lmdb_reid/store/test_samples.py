@@ -96,7 +96,6 @@ def test_identity_and_hash_are_the_objects(store_path: Path) -> None:
         ({"f000#001": 1}.keys(), [1]),
         ([], []),
     ],
-    ids=repr,
 )
 def test_samples_of_a_store(chosen: Any, rows: list[int], store: Store) -> None:
     samples = store[chosen]

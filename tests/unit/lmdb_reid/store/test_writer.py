@@ -231,7 +231,6 @@ def test_images_that_are_no_jpeg(image: bytes, tmp_path: Path) -> None:
         {"": 1},
         {7: 1},
     ],
-    ids=str,
 )
 def test_records_that_cannot_be(record: Mapping[str, Any], tmp_path: Path, jpeg: Jpegs) -> None:
     with StoreWriter(tmp_path / "a.lmdb") as writer:
