@@ -34,6 +34,48 @@ def fill_box(out: Pixels, slot: int, box: tuple[int, int, int, int], colour: Col
     np.ndarray((bottom - top,), row.dtype, out, start, (line,))[...] = row
 
 
+class Borders:
+    """Black borders of shifted pictures. What is used for one picture after the other is made once.
+
+    Args:
+        out: uint8 [N, H, W, 3], C-contiguous.
+    """
+
+    def __init__(self, out: Pixels) -> None:
+        _, self._height, self._width, _ = out.shape
+        self._out = out
+        self._bytes = out.reshape(-1).data
+        self._black = _zeros(self._height * self._width * 3)
+        self._columns: dict[int, tuple[npt.NDArray[np.void], Line]] = {}
+
+    def blacken(self, slot: int, down: int, right: int) -> None:
+        """Fill what a shift of so many pixels left free in a picture."""
+        height, width = self._height, self._width
+        start = slot * height * width
+        if right:
+            places, line = self._columns.get(abs(right)) or self._made(abs(right))
+            places[start if right > 0 else start + max(width + right, 0)] = line
+        if down:  # a slice of a memoryview: whole lines, copied under the lock
+            size = abs(down) * width * 3
+            start = start * 3 if down > 0 else (start + (height + down) * width) * 3
+            self._bytes[start : start + size] = self._black[:size]
+
+    def _made(self, wide: int) -> tuple[npt.NDArray[np.void], Line]:
+        """(columns of so many pixels, over the whole height, from wherever they begin; black)."""
+        line = _line((0, 0, 0), wide)
+        pixels, row = self._height * self._width, self._width * 3
+        count = len(self._out) * pixels - (self._height - 1) * self._width - wide + 1
+        shape = count, self._height
+        places = np.ndarray(shape, line.dtype, self._out, 0, (3, row))
+        self._columns[wide] = places, line
+        return places, line
+
+
+@functools.lru_cache(maxsize=4)
+def _zeros(size: int) -> memoryview:
+    return memoryview(bytes(size))
+
+
 @functools.lru_cache(maxsize=1024)
 def _line(colour: Colour, width: int) -> Line:
     """A line of `width` pixels of one colour."""

@@ -2,7 +2,7 @@
 
 Fast where the pixels are still in a cache: decode a span of pictures where `landing` says, which
 shifts three of four on the way, then `place` them there, in place. Pixels that lie in memory
-already are copied to where they belong (`pixels=`). Between two decodings only mirroring hands
+already are gathered (`gather`), which shifts all. Between two calls of either only mirroring hands
 over the interpreter's lock, and neighbours that are both mirrored are one call of OpenCV's.
 """
 
@@ -16,8 +16,9 @@ import numpy.typing as npt
 
 from lmdb_reid.augment._draws import Draws
 from lmdb_reid.augment._erase import erase_bytes
-from lmdb_reid.augment._fill import fill_box
-from lmdb_reid.errors import MissingExtraError, UsageError
+from lmdb_reid.augment._fill import Borders, fill_box
+from lmdb_reid.errors import MissingExtraError, UnknownRowError, UsageError
+from lmdb_reid.schema import Rows
 
 try:
     import cv2
@@ -31,6 +32,11 @@ CHUNK = 128
 """Pictures to decode and then place, at most. After a decoding Python runs out of cold caches and
 takes six to nine times as long, so few calls for many pictures gain more than pictures that lie in
 a nearer cache: of 256x128 these are 13 MB, in the last one."""
+
+
+GATHER_CHUNK = 32
+"""Pictures to gather and then place, at most: of 256x128 these are 3 MB, which stay in a near cache
+until they are mirrored."""
 
 
 class Landing(NamedTuple):
@@ -62,7 +68,7 @@ def landing(out: Pixels, draws: Draws, first: int = 0) -> Landing:
     Raises:
         UsageError: as `place`.
     """
-    _check(None, out, draws, first)
+    _check(out, draws, first)
     count, (height, width) = len(out), draws.size
     if not count:
         return Landing([], [], [])
@@ -78,12 +84,57 @@ def landing(out: Pixels, draws: Draws, first: int = 0) -> Landing:
         group = slot
     slots += range(count - 1, group - 1, -1)
     starts[-1] = min(starts[-1], 0)  # nor behind it
-    # All places where a picture may begin: to index that takes a third of making a view.
-    line, pixels = width * 3, height * width
-    shape = (count - 1) * pixels + 1, height, width, 3
-    views = np.ndarray(shape, np.uint8, out.data, 0, (3, line, 3, 1))
+    pixels, views = height * width, _everywhere(out)
     outs = [views[slot * pixels + starts[slot]] for slot in slots]
     return Landing(slots, outs, [start != 0 for start in starts])
+
+
+def gather(pictures: Pixels, rows: Rows, out: Pixels, draws: Draws, first: int = 0) -> list[bool]:
+    """Copy pictures that lie in memory, each from so many bytes before its beginning that it comes
+    shifted, by one call that holds no lock.
+
+    Args:
+        pictures: uint8 [K, H, W, 3], C-contiguous.
+        rows: which of them, int64 [N].
+        out: as `place` takes it.
+        draws: of a whole batch.
+        first: place in `draws` of the first picture.
+
+    Returns:
+        Of each picture, whether it is shifted: `place` does the rest.
+
+    Raises:
+        UsageError: arrays that do not fit each other or the draws.
+        UnknownRowError: a row outside 0..K-1.
+    """
+    _check(out, draws, first)
+    if pictures.shape[1:] != out.shape[1:] or pictures.dtype != np.uint8:
+        raise UsageError(
+            f"pictures must be uint8 [K, {draws.size[0]}, {draws.size[1]}, 3], got {pictures.dtype}"
+            f" {pictures.shape}."
+        )
+    if not pictures.flags.c_contiguous:
+        raise UsageError("pictures must be C-contiguous.")
+    if len(rows) != len(out):
+        raise UsageError(f"rows must be {len(out)}, got {len(rows)}.")
+    if not len(out):
+        return []
+    if rows.min() < 0 or rows.max() >= len(pictures):
+        raise UnknownRowError(f"rows must be 0 to {len(pictures) - 1}.")
+    starts = draws.starts[first : first + len(out)]
+    pixels = draws.size[0] * draws.size[1]
+    begins = rows * pixels - starts
+    inside = (begins >= 0) & (begins <= (len(pictures) - 1) * pixels)
+    begins = np.where(inside, begins, rows * pixels)
+    views = _everywhere(pictures)
+    sources = [views[begin] for begin in begins.tolist()]
+    together, vconcat = out.reshape(-1, *out.shape[2:]), getattr(cv2, "vconcat", None)
+    if vconcat is None:
+        np.concatenate(sources, out=together)
+    else:
+        vconcat(sources, together)
+    is_shifted: list[bool] = (inside & (starts != 0)).tolist()
+    return is_shifted
 
 
 def place(
@@ -91,7 +142,6 @@ def place(
     draws: Draws,
     first: int = 0,
     *,
-    pixels: Pixels | Sequence[Pixels] | None = None,
     is_shifted: Sequence[bool] | None = None,
     erase: bool | None = None,
 ) -> None:
@@ -104,9 +154,7 @@ def place(
         out: where they go, uint8 [N, H, W, 3], C-contiguous.
         draws: of a whole batch.
         first: place in `draws` of the first picture.
-        pixels: where they come from: uint8 [N, H, W, 3], or N arrays [H, W, 3], C-contiguous,
-            that share no memory with `out`. None treats them where they are, in `out`.
-        is_shifted: of each picture, whether it was written where `landing` said; none unless given.
+        is_shifted: of each picture, whether `landing` or `gather` shifted it; none unless given.
         erase: whether to erase; None does unless the recipe has colour steps, which come before
             and leave that to `finish`.
 
@@ -114,7 +162,7 @@ def place(
         UsageError: arrays that do not fit each other or the draws.
         MissingExtraError: OpenCV is not installed, and a picture is mirrored or warped.
     """
-    _check(pixels, out, draws, first)
+    _check(out, draws, first)
     if not len(out):
         return
     span = slice(first, first + len(out))
@@ -123,50 +171,49 @@ def place(
     warped = [False] * len(out) if draws.warped is None else draws.warped[span].tolist()
     erases = not draws.erases_late if erase is None else erase
     boxes = draws.erased[span].tolist() if erases and draws.fill is not None else None
-    for run in _runs([flip and not bent for flip, bent in zip(flips, warped, strict=True)]):
-        # All that is done to a picture is done while it lies in the cache.
-        for slot in run:
-            if warped[slot]:
-                _warp(pixels, out, slot, draws, first + slot)
-            elif pixels is not None:
-                _copy(pixels[slot], out[slot], starts[slot] * 3)
-            elif starts[slot] and not (is_shifted and is_shifted[slot]):
-                _shift(out[slot], starts[slot] * 3)
-        if flips[run[0]] and not warped[run[0]]:
-            _mirror(out[run[0] : run[-1] + 1])
-        for slot in run:
-            if not warped[slot]:
-                _blacken(out, slot, *shifts[slot])
-            if boxes is not None and boxes[slot][2]:
-                fill_box(out, slot, boxes[slot], draws.fill or _BLACK)
+    mirrored = [flip and not bent for flip, bent in zip(flips, warped, strict=True)]
+    for slot, start in enumerate(starts):
+        if warped[slot]:
+            _warp(out, slot, draws, first + slot)
+        elif start and not (is_shifted and is_shifted[slot]):
+            _shift(out[slot], start * 3)
+    for run in _runs(mirrored):
+        _mirror(out[run.start : run.stop])
+    # What keeps the lock comes last and together: each time that OpenCV lets go of it, another
+    # thread may take it, and to get it back then takes longer than a fill.
+    borders = Borders(out)
+    for slot, (down, right) in enumerate(shifts):
+        if not warped[slot]:
+            borders.blacken(slot, down, right)
+        if boxes is not None and boxes[slot][2]:
+            fill_box(out, slot, boxes[slot], draws.fill or _BLACK)
     if erases and boxes is None:
         erase_bytes(out, draws, first)
 
 
-def _runs(flips: Sequence[bool]) -> Iterator[range]:
-    """Neighbours that are all mirrored, or of which none is."""
+def _everywhere(pictures: Pixels) -> Pixels:
+    """The pictures that begin at each pixel of [K, H, W, 3], as [places, H, W, 3]: to index that
+    takes a third of making a view.
+    """
+    count, height, width, _ = pictures.shape
+    shape = (count - 1) * height * width + 1, height, width, 3
+    return np.ndarray(shape, np.uint8, pictures.data, 0, (3, width * 3, 3, 1))
+
+
+def _runs(mirrored: Sequence[bool]) -> Iterator[range]:
+    """Neighbours that are all mirrored."""
     start = 0
-    for slot in range(1, len(flips) + 1):
-        if slot == len(flips) or flips[slot] != flips[start]:
-            yield range(start, slot)
-            start = slot
+    for slot, is_mirrored in enumerate([*mirrored, False]):
+        if not is_mirrored:
+            if start < slot:
+                yield range(start, slot)
+            start = slot + 1
 
 
 def _mirror(pictures: Pixels) -> None:
     """Mirror neighbours, left to right, as one tall picture."""
     lines = pictures.reshape(-1, pictures.shape[2], 3)
     cv2.flip(lines, 1, lines)
-
-
-def _copy(source: Pixels, picture: Pixels, by: int) -> None:
-    """Copy a picture to its slot, so many bytes further on in flat memory; see `_shift`."""
-    to, pixels = picture.reshape(-1), source.reshape(-1)
-    if by > 0:
-        to[by:] = pixels[:-by]
-    elif by < 0:
-        to[:by] = pixels[-by:]
-    else:
-        to[:] = pixels
 
 
 def _shift(picture: Pixels, by: int) -> None:
@@ -181,24 +228,11 @@ def _shift(picture: Pixels, by: int) -> None:
         lines[:by] = lines[-by:]
 
 
-def _blacken(out: Pixels, slot: int, down: int, right: int) -> None:
-    """The borders that a shifted picture left."""
-    _, height, width, _ = out.shape
-    if right:
-        left = max(width + right, 0) if right < 0 else 0
-        fill_box(out, slot, (0, left, height, left + abs(right)), _BLACK)
-    if down:
-        top = height + down if down < 0 else 0
-        fill_box(out, slot, (top, 0, top + abs(down), width), _BLACK)
-
-
-def _warp(
-    pixels: Pixels | Sequence[Pixels] | None, out: Pixels, slot: int, draws: Draws, at: int
-) -> None:
-    """Interpolate one picture into its slot."""
+def _warp(out: Pixels, slot: int, draws: Draws, at: int) -> None:
+    """Interpolate one picture in its slot."""
     if draws.inverse is None:
         return
-    source = out[slot].copy() if pixels is None else pixels[slot]
+    source = out[slot].copy()
     inverse = draws.inverse[at]
     size = (out.shape[2], out.shape[1])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
@@ -208,7 +242,7 @@ def _warp(
         cv2.warpPerspective(source, inverse, size, dst=out[slot], flags=flags)
 
 
-def _check(pixels: Pixels | Sequence[Pixels] | None, out: Pixels, draws: Draws, first: int) -> None:
+def _check(out: Pixels, draws: Draws, first: int) -> None:
     wanted = (len(out), *draws.size, 3)
     if out.shape != wanted or out.dtype != np.uint8 or not out.flags.c_contiguous:
         raise UsageError(
@@ -221,10 +255,3 @@ def _check(pixels: Pixels | Sequence[Pixels] | None, out: Pixels, draws: Draws, 
         )
     if (draws.warped is not None or draws.flip.any()) and cv2 is None:
         raise MissingExtraError.of("OpenCV", "resize", "augmenting pictures")
-    if pixels is None:
-        return
-    if len(pixels) != len(out) or any(
-        part.shape != wanted[1:] or part.dtype != np.uint8 or not part.flags.c_contiguous
-        for part in pixels
-    ):
-        raise UsageError(f"pixels must be C-contiguous uint8 of the same shape as out, {wanted}.")

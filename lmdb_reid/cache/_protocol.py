@@ -35,6 +35,8 @@ class PixelCache(Protocol):
 class ViewedCache(Protocol):
     """A cache whose pixels can be read where they lie."""
 
-    def views(self, source: str, rows: Rows, size: Size) -> list[Pixels] | None:
-        """The pixels of each row, read-only uint8 [H, W, 3]; None unless all are there."""
+    def views(self, source: str, rows: Rows, size: Size) -> Pixels | None:
+        """The pictures of all rows, read-only uint8 [K, H, W, 3], C-contiguous; None unless those
+        of `rows` are there.
+        """
         ...

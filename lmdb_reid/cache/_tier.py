@@ -70,8 +70,8 @@ class DecodedTier:
         self._count(served=len(rows) - len(missing), missed=len(missing), damaged=damaged)
         return np.array(missing, np.int64)
 
-    def views(self, source: str, rows: Rows, size: Size) -> list[Pixels] | None:
-        """See `ViewedCache`: of the memory map, once this process has compared all of them.
+    def views(self, source: str, rows: Rows, size: Size) -> Pixels | None:
+        """See `ViewedCache`: the memory map, once this process has compared all of `rows`.
 
         Raises:
             UsageError, WriteError: as `fill`.
@@ -79,9 +79,8 @@ class DecodedTier:
         files = self._files_of(source, size)
         if not files.checked[rows].all():
             return None
-        pictures = files.pixels.reshape(-1, *size, 3)
         self._count(served=len(rows))
-        return [pictures[row] for row in rows.tolist()]
+        return files.pixels.reshape(-1, *size, 3)
 
     def keep(self, source: str, rows: Rows, pixels: Pixels) -> None:
         """See `PixelCache`; nothing where the tier can only be read.

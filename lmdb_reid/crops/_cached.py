@@ -74,7 +74,7 @@ class Cached:
             damaged += missing[bad].tolist()
         self._keep(groups, np.delete(missing, bad) if bad else missing, out)
 
-    def views(self, positions: Rows) -> list[Pixels] | None:
+    def views(self, positions: Rows) -> tuple[Pixels, Rows] | None:
         """See `Viewed`: of a cache that gives views, such as a `DecodedTier`."""
         if not isinstance(self.cache, ViewedCache):
             return None
@@ -82,7 +82,9 @@ class Cached:
         groups = self.crops.keys(positions)
         if len(groups) != 1:
             return None
-        return self.cache.views(groups[0].source, groups[0].rows, self.size)
+        source, _, rows = groups[0]
+        pictures = self.cache.views(source, rows, self.size)
+        return None if pictures is None else (pictures, rows)
 
     def names(self, positions: Rows) -> list[str]:
         """See `Crops`."""

@@ -122,9 +122,9 @@ class Scattered(Protocol):
 class Viewed(Protocol):
     """Crops whose pixels may lie in memory already."""
 
-    def views(self, positions: Rows) -> list[Pixels] | None:
-        """The pictures of `positions` where they lie, read-only uint8 [H, W, 3] each, C-contiguous;
-        None unless all are there.
+    def views(self, positions: Rows) -> tuple[Pixels, Rows] | None:
+        """Where the pictures of `positions` lie: (pictures, read-only uint8 [K, H, W, 3],
+        C-contiguous; which of them, int64 [B]). None unless all are there.
         """
         ...
 

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from lmdb_reid._memory import pixel_memory
-from lmdb_reid.augment import CHUNK, Draws, ReIDAugment, draw, landing, place
+from lmdb_reid.augment import CHUNK, GATHER_CHUNK, Draws, ReIDAugment, draw, gather, landing, place
 from lmdb_reid.crops import Crops, Scattered, Viewed, agrees_with_read, gathered
 from lmdb_reid.dataset import SampleTransform
 from lmdb_reid.errors import UsageError
@@ -91,8 +91,11 @@ class Job:
         positions = task.positions[first : first + len(pixels)]
         views = self._views(positions)
         if views is not None:
-            began = time.perf_counter()
-            place(pixels, draws, first, pixels=views, erase=erases)
+            began, (pictures, rows) = time.perf_counter(), views
+            for start in range(0, len(positions), GATHER_CHUNK):
+                few, some = pixels[start : start + GATHER_CHUNK], rows[start : start + GATHER_CHUNK]
+                is_shifted = gather(pictures, some, few, draws, first + start)
+                place(few, draws, first + start, is_shifted=is_shifted, erase=erases)
             gathered.samples += len(positions)
             gathered.seconds += time.perf_counter() - began
             return
@@ -113,7 +116,7 @@ class Job:
             if damaged is not None:
                 damaged += [start + slot for slot in bad or ()]
 
-    def _views(self, positions: Rows) -> list[Pixels] | None:
+    def _views(self, positions: Rows) -> tuple[Pixels, Rows] | None:
         if isinstance(self.crops, Viewed) and agrees_with_read(self.crops, "views"):
             return self.crops.views(positions)
         return None

@@ -129,7 +129,17 @@ def _span(batch: int, prefetch: int, num_workers: int) -> int:
 class _Making:
     """One batch while it is made."""
 
-    __slots__ = ("damaged", "error", "images", "left", "next", "pixels", "task", "timings")
+    __slots__ = (
+        "damaged",
+        "drawing",
+        "error",
+        "images",
+        "left",
+        "next",
+        "pixels",
+        "task",
+        "timings",
+    )
 
     def __init__(self, task: Task, pixels: Pixels, *, transformed: bool) -> None:
         self.task = task
@@ -140,6 +150,7 @@ class _Making:
         self.damaged: list[Damaged] = []
         self.error: BaseException | None = None
         self.timings = Timings()
+        self.drawing = threading.Lock()
 
 
 class _Pass:
@@ -188,6 +199,9 @@ class _Pass:
     def decode(self, batch: _Making, start: int, stop: int) -> Timings:
         """Fill samples start..stop of a batch."""
         task, pixels = batch.task, batch.pixels[start:stop]
+        if self._job.augment is not None:
+            with batch.drawing:  # by one thread: the others find them made
+                self._job.draws(task)
         damaged, timings = self._job.read(task, pixels, start)
         batch.damaged += damaged
         if batch.images is None:

@@ -182,7 +182,10 @@ class CropsContract:
         self._assert_right(crops, np.array([3, 1]))  # they may be there from now on
         views = crops.views(np.array([1, 3, 1]))
         if views is not None:
-            assert all(self._is_right(view, at) for view, at in zip(views, (1, 3, 1), strict=True))
+            pictures, rows = views
+            assert all(
+                self._is_right(pictures[row], at) for row, at in zip(rows, (1, 3, 1), strict=True)
+            )
 
     def _is_right(self, image: Pixels, position: int) -> bool:
         wanted = self.pixels(position)

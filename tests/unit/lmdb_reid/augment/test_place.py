@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lmdb_reid.augment import Draws, ReIDAugment, draw, landing, place
+from lmdb_reid.augment import Draws, ReIDAugment, draw, gather, landing, place
 from lmdb_reid.augment import _place as module
 from lmdb_reid.augment._erase import noise_table
-from lmdb_reid.errors import MissingExtraError, UsageError
+from lmdb_reid.errors import MissingExtraError, UnknownRowError, UsageError
 
 Pixels = npt.NDArray[np.uint8]
 SIZE = (24, 13)
@@ -70,7 +70,8 @@ def test_pictures_are_what_a_loop_over_their_pixels_gives(recipe: ReIDAugment) -
     images, draws = pictures(40), drawn(recipe, 40)
     wanted = reference(images, draws)
     elsewhere = np.full_like(images, 77)
-    place(elsewhere, draws, pixels=images)
+    is_shifted = gather(images, np.arange(40), elsewhere, draws)
+    place(elsewhere, draws, is_shifted=is_shifted)
     assert np.array_equal(elsewhere, wanted)
     assert np.array_equal(images, pictures(40))  # the source is left alone
     place(images, draws)
@@ -139,12 +140,26 @@ def test_warped_pictures_land_in_their_slots() -> None:
     assert landing(np.empty((0, *SIZE, 3), np.uint8), draws) == ([], [], [])
 
 
-def test_pictures_may_be_a_list_of_arrays_that_cannot_be_written() -> None:
-    images, draws = pictures(6), drawn(ReIDAugment(pad=4), 6)
+@pytest.mark.parametrize("recipe", RECIPES, ids=repr)
+def test_pictures_are_gathered_from_any_row_of_what_cannot_be_written(recipe: ReIDAugment) -> None:
+    images, rows = pictures(6), np.array([5, 0, 3, 3, 0, 5, 1, 2])
+    draws = drawn(recipe, 11)
     images.flags.writeable = False
+    out = np.full((8, *SIZE, 3), 77, np.uint8)
+    is_shifted = gather(images, rows, out, draws, 3)
+    place(out, draws, 3, is_shifted=is_shifted)
+    wanted = reference(images[rows], draws.take(np.arange(3, 11)))
+    assert np.array_equal(out, wanted)
+
+
+def test_all_but_those_at_the_ends_are_gathered_shifted() -> None:
+    images, draws = pictures(50), drawn(ReIDAugment(flip=0, pad=(3, 3)), 50)
     out = np.empty_like(images)
-    place(out, draws, pixels=[images[number] for number in range(6)])
-    assert np.array_equal(out, reference(images, draws))
+    is_shifted = gather(images, np.arange(50), out, draws)
+    assert is_shifted[1:-1] == (draws.starts != 0).tolist()[1:-1]
+    assert is_shifted[0] == (draws.starts[0] < 0)
+    assert is_shifted[-1] == (draws.starts[-1] > 0)
+    assert gather(images, np.arange(0), out[:0], draws) == []
 
 
 def test_pixels_are_pinned() -> None:
@@ -211,7 +226,7 @@ def test_warped_pictures_are_close_to_exact_interpolation(recipe: ReIDAugment) -
     assert draws.inverse is not None
     out, elsewhere = images.copy(), np.empty_like(images)
     place(out, draws)
-    place(elsewhere, draws, pixels=images)
+    place(elsewhere, draws, is_shifted=gather(images, np.arange(12), elsewhere, draws))
     assert np.array_equal(out, elsewhere)
     wanted = np.stack([interpolated(*each) for each in zip(images, draws.inverse, strict=True)])
     off = np.abs(out - wanted)
@@ -266,15 +281,36 @@ def test_an_enlarged_window_is_cut_at_whole_pixels_and_has_no_border() -> None:
         ({"out": np.zeros((2, 24, 26, 3), np.uint8)[:, :, ::2]}, "out must be C-contiguous"),
         ({"first": 3}, "first must leave 2 pictures within the 4 drawn, got 3"),
         ({"first": -1}, "first must leave"),
-        ({"pixels": np.zeros((3, 24, 13, 3), np.uint8)}, "pixels must be C-contiguous uint8"),
-        ({"pixels": np.zeros((2, 24, 12, 3), np.uint8)}, "pixels must be"),
-        ({"pixels": [np.zeros((24, 13, 3), np.int8)] * 2}, "pixels must be"),
     ],
 )
 def test_arrays_that_do_not_fit_are_refused(arguments: Any, message: str) -> None:
     given_ = {"out": np.zeros((2, *SIZE, 3), np.uint8)} | arguments
     with pytest.raises(UsageError, match=message):
         place(draws=drawn(ReIDAugment(pad=1), 4), **given_)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "kind", "message"),
+    [
+        ({"out": np.zeros((2, 13, 24, 3), np.uint8)}, UsageError, "out must be C-contiguous"),
+        ({"pictures": np.zeros((3, 13, 24, 3), np.uint8)}, UsageError, "pictures must be uint8"),
+        ({"pictures": np.zeros((3, 24, 13, 3), np.int8)}, UsageError, "pictures must be uint8"),
+        ({"pictures": np.zeros((3, 48, 13, 3), np.uint8)[:, ::2]}, UsageError, "C-contiguous"),
+        ({"rows": np.arange(3)}, UsageError, "rows must be 2, got 3"),
+        ({"rows": np.array([0, 3])}, UnknownRowError, "rows must be 0 to 2"),
+        ({"rows": np.array([-1, 0])}, UnknownRowError, "rows must be 0 to 2"),
+    ],
+)
+def test_what_cannot_be_gathered_is_refused(
+    arguments: Any, kind: type[Exception], message: str
+) -> None:
+    given_ = {
+        "pictures": np.zeros((3, *SIZE, 3), np.uint8),
+        "rows": np.arange(2),
+        "out": np.zeros((2, *SIZE, 3), np.uint8),
+    } | arguments
+    with pytest.raises(kind, match=message):
+        gather(draws=drawn(ReIDAugment(pad=1), 4), **given_)
 
 
 def test_without_opencv_an_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -285,4 +321,7 @@ def test_without_opencv_an_error_names_the_extra(monkeypatch: pytest.MonkeyPatch
     unflipped = drawn(ReIDAugment(flip=0, pad=2), 8)
     out = images.copy()
     place(out, unflipped)  # needs none
+    assert np.array_equal(out, reference(images, unflipped))
+    is_shifted = gather(images, np.arange(8), out, unflipped)
+    place(out, unflipped, is_shifted=is_shifted)
     assert np.array_equal(out, reference(images, unflipped))
