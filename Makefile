@@ -33,7 +33,7 @@ test: $(VENV)/.with-dev
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-slow: $(VENV)/.with-dev
 	$(BIN)/python -m pytest -m "slow and not gpu and not bench"

@@ -91,8 +91,10 @@ def check(
         assert row["left"] == ["swept.lmdb"], row
 
 
-def test_killed_at_every_seventh_operation(room: Path, tiny: Game, stores: dict[str, Path]) -> None:
-    rows = sweep(room, tiny, step=7)
+def test_killed_at_every_nineteenth_operation(
+    room: Path, tiny: Game, stores: dict[str, Path]
+) -> None:
+    rows = sweep(room, tiny, step=19)
     check(rows, stores, frames=tiny.frames, before=None)
     opened = [row["opened"] for row in rows if row["found"] is None]
     assert opened == sorted(opened, reverse=True)  # the later it dies, the less is left to do
@@ -103,7 +105,7 @@ def test_killed_at_every_seventh_operation(room: Path, tiny: Game, stores: dict[
 def test_killed_while_an_older_store_is_replaced(
     room: Path, tiny: Game, stores: dict[str, Path]
 ) -> None:
-    rows = sweep(room, tiny, old=str(stores["old"]), last=40)
+    rows = sweep(room, tiny, old=str(stores["old"]), last=40, step=2)
     assert {row["found"] for row in rows} == {digest_of(stores[name]) for name in ("old", "new")}
     check(rows, stores, frames=tiny.frames, before=digest_of(stores["old"]))
 
