@@ -20,6 +20,8 @@ from lmdb_reid.schema import Pixels, Size
 
 Colour = tuple[int, int, int]
 """(red, green, blue), each 0 to 255."""
+CELL: Size = (176, 98)
+"""The space for an image, a little wider than a person, so that two lines say who and when."""
 
 _PAPER, _INK, _FAINT = (24, 24, 24), (225, 225, 225), (160, 160, 160)
 _GAP, _EDGE = 6, 3  # pixels
@@ -65,7 +67,7 @@ def contact_sheet(
     captions: Sequence[str],
     *,
     columns: int | None = None,
-    cell: Size = (160, 88),
+    cell: Size = CELL,
     title: str = "",
     groups: Sequence[str] = (),
     edges: Sequence[Colour | None] = (),

@@ -84,7 +84,7 @@ def samples_html(store: _Read, rows: Rows, most: int, title: str) -> str:
     first = f", the first {most} shown" if len(rows) > most else ""
     return (
         f"<b>{text_html(title)}{first}</b>"
-        '<div style="display:flex;flex-wrap:wrap;gap:4px;align-items:flex-end">'
+        '<div style="display:flex;flex-wrap:wrap;gap:4px;align-items:flex-start">'
         f"{''.join(_tiles(store, rows[:most], captioned=True))}</div>"
     )
 

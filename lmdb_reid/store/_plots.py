@@ -9,10 +9,11 @@ import numpy as np
 
 from lmdb_reid._arguments import known_arguments
 from lmdb_reid._names import Guesses, guessed
+from lmdb_reid._visible import visible
 from lmdb_reid.errors import MissingExtraError, UsageError
 from lmdb_reid.schema import Kind, Roles, Rows
 from lmdb_reid.store._columns import Columns
-from lmdb_reid.store._description import images_of_each
+from lmdb_reid.store._description import images_each, images_of_each
 
 _BARS = 60  # identities with a bar and a name each; more are drawn as one outline
 _LANES = 40  # identities of a timeline
@@ -70,13 +71,13 @@ class Plots:
             axes.fill_between(np.arange(len(counts)), counts, step="mid", color=_BLUE)
             axes.set_xlim(0, len(counts) - 1)
             axes.set_xlabel("identities, the one with the most images first")
-        middle = float(np.median(counts))
+        least, middle, most = images_each(counts) or (0, 0, 0)
         axes.axhline(middle, color=_GREY, linewidth=0.8, linestyle="--")
-        axes.set_ylim(0, counts.max() * 1.12)
+        axes.set_ylim(0, most * 1.12)
         axes.set_ylabel("images")
-        spread = f"{counts.min():,} to {counts.max():,} images each, median {middle:,.0f}"
-        if counts.min() == counts.max():
-            spread = f"{counts.min():,} images each"
+        spread = f"{least:,} to {most:,} images each, median {middle:,}"
+        if least == most:
+            spread = f"{least:,} images each"
         axes.set_title(f"{len(labels):,} identities: {spread}")
         return axes
 
@@ -132,7 +133,7 @@ class Plots:
         heights = np.array([lane_of[label] for label in columns["label"][rows].tolist()])
         axes = _axes(axes, "timeline", (9, 1.4 + 0.22 * max(4, len(lanes))))
         cameras = self._cameras(roles, rows)
-        for number, (name, members) in enumerate(cameras):
+        dots = [
             axes.scatter(
                 moments[members],
                 heights[members] + 0.7 * ((number + 0.5) / len(cameras) - 0.5),
@@ -140,8 +141,9 @@ class Plots:
                 marker="|",
                 linewidths=1.5,
                 color=_CAMERAS[number % len(_CAMERAS)],
-                label=name,
             )
+            for number, (_, members) in enumerate(cameras)
+        ]
         axes.set_yticks(np.arange(len(lanes)), [str(label) for label in lanes.tolist()])
         axes.tick_params(axis="y", labelsize=8 if len(lanes) <= 20 else 6)
         axes.set_ylim(len(lanes) - 0.4, -0.6)
@@ -150,13 +152,7 @@ class Plots:
         of = f" of {len(known):,}" if len(lanes) < len(known) else ""
         axes.set_title(f"when {len(lanes):,}{of} identities are seen")
         if roles.camera is not None:
-            axes.legend(
-                title=roles.camera,
-                loc="upper left",
-                bbox_to_anchor=(1.0, 1.0),
-                frameon=False,
-                markerscale=2,
-            )
+            _legend(axes, roles.camera, dots, [name for name, _ in cameras])
         return axes
 
     def _counts(self) -> tuple[Rows, Rows]:
@@ -209,6 +205,24 @@ _GUESSES = Guesses(
         "tracks": "Use store.plot.timeline().",
     },
 )
+
+
+def _legend(axes: Any, title: str, dots: list[Any], names: list[str]) -> None:
+    """Beside the chart. Names are a source's texts: no formula, whatever dollars they have, and
+    none is left out for its first character, as matplotlib does with "_".
+    """
+    legend = axes.legend(
+        dots,
+        [str(number) for number in range(len(dots))],
+        title=title,
+        loc="upper left",
+        bbox_to_anchor=(1.0, 1.0),
+        frameon=False,
+        markerscale=2,
+    )
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set_parse_math(False)
+        text.set_text(visible(name))
 
 
 def _axes(axes: Any, what: str, inches: tuple[float, float]) -> Any:

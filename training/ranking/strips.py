@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from lmdb_reid.errors import UsageError
-from lmdb_reid.pictures import Colour, Picture, contact_sheet
+from lmdb_reid.pictures import CELL, Colour, Picture, contact_sheet
 from lmdb_reid.schema import Pixels, Size
 from training.ranking.lists import RankList
 
@@ -19,7 +19,7 @@ def draw_strips(
     gallery_image: Callable[[int], Pixels],
     *,
     captions: Callable[[RankList], Sequence[str]] | None = None,
-    cell: Size = (160, 88),
+    cell: Size = CELL,
     title: str = "",
     groups: Sequence[str] = (),
 ) -> Picture:

@@ -114,3 +114,16 @@ def test_names_of_other_charts(store: Store) -> None:
         store.plot.hist()  # type: ignore[attr-defined]
     with pytest.raises(UnknownNameError, match="Did you mean 'timeline'"):
         store.plot.timelin()  # type: ignore[attr-defined]
+
+
+def test_names_of_cameras_are_texts_and_no_formulas(
+    pyplot: Any, tmp_path: Path, jpeg: Jpegs
+) -> None:
+    names = ["$\\frac{$", "_hidden", "a\u202eb", "side"]
+    with StoreWriter(tmp_path / "c.lmdb", roles=Roles(camera="cam")) as writer:
+        for at in range(8):
+            writer.put(f"f{at}", jpeg(0), {"label": 0, "cam": names[at % 4]})
+    axes = Store(tmp_path / "c.lmdb").plot.timeline()
+    axes.figure.canvas.draw()
+    shown = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert sorted(shown) == sorted(["$\\frac{$", "_hidden", "a\\u202eb", "side"])
