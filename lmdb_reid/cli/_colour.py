@@ -19,7 +19,7 @@ _chosen: ContextVar[str] = ContextVar("colour", default=AUTO)
 
 # Of a help text: its headings, and the names that begin a line of a list.
 _HEADING = re.compile(r"^(\S[^\n:]*:)(?=$| )", re.MULTILINE)
-_NAMES = re.compile(r"^(  )(-\S+(?:(?: [^\s-]\S*)?, -\S+)*|\w[\w-]*(?=  ))", re.MULTILINE)
+_NAMES = re.compile(r"^(  )(-[^\s,]+(?:(?: [^\s-]\S*)?, -[^\s,]+)*|\w[\w-]*(?=  ))", re.MULTILINE)
 
 
 def choose(when: str) -> None:

@@ -9,11 +9,16 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
+import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from lmdb_reid._visible import UNSEEN, visible
+
+_NAME = re.compile(r"( *)(?:\S+(?: \S+)*  +)?")  # what stands before the value of a line
 
 
 def print_json(facts: Mapping[str, Any]) -> None:
@@ -26,8 +31,37 @@ def print_json(facts: Mapping[str, Any]) -> None:
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Print lines for people on standard output, each as one line: see `visible`."""
-    sys.stdout.write("".join(visible(line) + "\n" for line in lines))
+    """Print lines for people on standard output: see `visible`. On a terminal a line that is too
+    long continues below its value; elsewhere each is one line.
+    """
+    width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
+    shown = map(visible, lines)
+    if width is not None:
+        shown = (part for line in shown for part in _fitted(line, width))
+    sys.stdout.write("".join(line + "\n" for line in shown))
+
+
+def _fitted(line: str, width: int) -> list[str]:
+    """A line in as many as it takes, broken between words; one with a word that is too long for
+    that, such as a digest, stays as it is.
+    """
+    if len(line) <= width:
+        return [line]
+    name = _NAME.match(line)
+    assert name is not None  # it matches anything
+    below = " " * (len(name[0]) if len(name[0]) <= width // 2 else len(name[1]) + 2)
+    return (
+        textwrap.wrap(
+            line,
+            width,
+            subsequent_indent=below,
+            break_long_words=False,
+            break_on_hyphens=False,
+            replace_whitespace=False,
+        )
+        if max(map(len, line.split())) <= width - len(below)
+        else [line]
+    )
 
 
 def as_json(facts: Mapping[str, Any]) -> str:

@@ -114,6 +114,7 @@ def test_names_are_bold_in_help_and_nothing_else_changes(
         bold = capsys.readouterr().out
         assert "\x1b[1moptions:\x1b[0m" in bold
         assert "\x1b[1m--color\x1b[0m WHEN" in bold
+        assert "\x1b[1m-h, --help\x1b[0m" in bold
         assert re.sub(r"\x1b\[[\d;]*m", "", bold) == plain_text
     assert "\x1b[1minfo\x1b[0m" in bold
 
