@@ -35,7 +35,7 @@ def print_lines(lines: Iterable[str]) -> None:
     long continues below its value; elsewhere each is one line.
     """
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
-    shown = map(visible, lines)
+    shown: Iterable[str] = map(visible, lines)
     if width is not None:
         shown = (part for line in shown for part in _fitted(line, width))
     sys.stdout.write("".join(line + "\n" for line in shown))

@@ -54,7 +54,7 @@ def captions(
     """
     roles = store.roles
     parts = [whos(store, rows) if with_who else []]
-    parts += [values(store, name, rows) for name in roles.group if name in store.columns]
+    parts += [values(store, name, rows) for name in roles.group]
     if roles.camera is not None:
         parts.append(values(store, roles.camera, rows))
     if roles.time:
