@@ -97,7 +97,7 @@ class FrameCutter:
         Args:
             frame: what to cut.
             picture: its pixels, or the bytes of its file.
-            nearby: negatives of its neighbours and its own; drawn for it alone unless given.
+            nearby: negatives of its neighbours and its own (default: drawn for it alone).
 
         Raises:
             SourceReadError: the picture cannot be read now.

@@ -80,7 +80,7 @@ def job_of(
 
     Args:
         source: frames and their boxes.
-        settings: what to cut; the defaults unless given.
+        settings: what to cut (default: the defaults).
         negatives: a csv to take the negatives from; they are drawn as the settings say unless
             given.
         derive: names of numbers to compute from each crop; see `builders.derived`.

@@ -61,10 +61,10 @@ def build(
     Args:
         source: frames and their boxes.
         out: the store's directory, which gets its name by one rename when all is done.
-        settings: what to cut; the defaults unless given.
-        num_workers: threads that decode and encode; as many as there are cores unless given. The
+        settings: what to cut (default: the defaults).
+        num_workers: threads that decode and encode (default: as many as there are cores). The
             content does not depend on it.
-        resume: go on with an unfinished build of the same settings and inputs.
+        resume: continue an unfinished build with the same settings and inputs.
         overwrite: replace a store that is there, once this one is finished.
         strict: a row that cannot be used is an error.
         max_skipped: so is a larger share of such rows.

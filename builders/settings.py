@@ -20,7 +20,7 @@ class BuildSettings:
     """What of a build's settings decides the content of the store.
 
     Raises:
-        UsageError: a value that cannot be meant.
+        UsageError: an invalid value.
     """
 
     size: Size | None = DEFAULT_SIZE

@@ -53,7 +53,7 @@ def write_whole(
     Args:
         path: the file; what had this name before keeps it until the new one is whole.
         data: all of it.
-        draft: the name it has until then, on the same file system; beside `path` unless given.
+        draft: the name it has until then, on the same file system (default: beside `path`).
         sync_folder: bring the name to the disk, too. False where the caller calls `sync` on the
             folder after many files.
         mode: who may do what, less what the process's umask takes away.
@@ -266,7 +266,7 @@ def write_at(descriptor: int, data: bytes | memoryview, at: int) -> None:
 
 
 class _Raw(io.FileIO):
-    """A file whose writes are told to `watch`."""
+    """A file whose writes are reported to `watch`."""
 
     def write(self, data: Any) -> int:
         _tell("write", self.fileno())

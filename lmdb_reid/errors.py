@@ -1,7 +1,7 @@
 """Every error the project raises, each also the builtin that a caller would guess.
 
     LmdbReidError
-    ├── UsageError (ValueError)              an argument that cannot be meant
+    ├── UsageError (ValueError)              an invalid argument
     │   ├── UnknownArgumentError (TypeError)        no argument of that name; says the nearest
     │   └── UnsupportedError (TypeError)            what an object cannot do; says what it can
     ├── UnknownNameError (AttributeError)    no attribute of that name; says the nearest
@@ -86,7 +86,7 @@ class LmdbReidError(Exception):
 
 
 class UsageError(LmdbReidError, ValueError):
-    """An argument that cannot be meant."""
+    """An invalid argument."""
 
 
 class UnknownArgumentError(UsageError, TypeError):

@@ -70,7 +70,7 @@ def load_checkpoint(
 
     Args:
         path: the file.
-        size: (height, width) of images; as the checkpoint says unless given.
+        size: (height, width) of images (default: as the checkpoint says).
         normalize: "imagenet" or (mean, std); likewise. Only checkpoints of `lmdb-reid train` say.
 
     Raises:
@@ -124,8 +124,8 @@ def embed(
         dataset: of images of the checkpoint's size.
         checkpoint: of `load_checkpoint`.
         batch_size: samples that the model is given at a time.
-        num_workers: threads that decode; as many as cores unless given.
-        device: where the model computes; a GPU where there is one, unless given.
+        num_workers: threads that decode (default: as many as cores).
+        device: where the model computes (default: a GPU where there is one).
         progress: called as the work goes on.
 
     Raises:

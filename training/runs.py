@@ -187,7 +187,7 @@ def _told_briefly() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _plain_output() -> Iterator[None]:
-    """Lightning says what is wrong and no more; of ours, what takes long is told on stderr."""
+    """Lightning says what is wrong and no more; what of ours takes long is printed on stderr."""
     quiet = [logging.getLogger(name) for name in _LOGGERS]
     levels = [log.level for log in quiet]
     ours, handler = logging.getLogger("builders"), logging.StreamHandler(sys.stderr)

@@ -26,7 +26,7 @@ def add_format(parser: argparse.ArgumentParser, *, default: str | None = None) -
         required=default is None,
         default=default,
         metavar="FORMAT",
-        help=f"read this layout: {', '.join(source_names())}; or {AUTO}: recognise --root{end}",
+        help=f"read this layout: {', '.join(source_names())}; or {AUTO}: recognise it{end}",
     )
     parser.set_defaults(found_format=None)
 

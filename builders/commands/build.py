@@ -110,7 +110,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     again = parser.add_mutually_exclusive_group()
     again.add_argument(
-        "--resume", action="store_true", help="continue an unfinished build of the same settings"
+        "--resume", action="store_true", help="continue an unfinished build with the same settings"
     )
     again.add_argument(
         "--overwrite", action="store_true", help="replace a store once the new one is finished"

@@ -58,7 +58,7 @@ def draw_game(
         overwrite: replace an earlier game's pictures and csv; files of other names stay.
 
     Raises:
-        UsageError: an argument that cannot be meant.
+        UsageError: an invalid argument.
         WriteError: `out` holds a train_meta.csv already, or cannot be written.
     """
     _check(quarters, frames, size, quality, angles)

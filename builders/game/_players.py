@@ -65,7 +65,7 @@ def deal_player(seed: int, label: int) -> Player:
 
 
 def poses_at(key: str, frame: int) -> list[Pose]:
-    """Where the ten are: each wanders about a home of its own, dealt anew for every `key`."""
+    """Where the ten are: each wanders about a home of its own, dealt again for every `key`."""
     rng = random.Random(f"{key}/homes")
     homes = sorted(range(PLAYERS), key=lambda _: rng.random())
     holder = int(random.Random(f"{key}/ball{frame // 6}").random() * PLAYERS)

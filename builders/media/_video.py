@@ -33,7 +33,7 @@ MAX_FRAME = 10**8
 order.
 """
 SEEK = 64
-"""Frames from which on a key frame is gone to instead of decoding up to it: opening a video anew
+"""Frames from which on a key frame is gone to instead of decoding up to it: opening a video again
 takes as long as some ten to fifty frames.
 """
 _DELAY = 16  # frames that H.264 puts in order at a time, at most

@@ -77,7 +77,7 @@ def load_negatives_from_csv(
 
     Raises:
         SourceNotFoundError: no such file; the message has the command that makes it.
-        SourceError: it cannot be read, lacks a column or has a cell that cannot be meant.
+        SourceError: it cannot be read, lacks a column or has an invalid cell.
     """
     path = Path(neg_csv_path)
     try:

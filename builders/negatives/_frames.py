@@ -188,7 +188,7 @@ def list_negatives(
     Args:
         listing: frames and their boxes.
         negatives: which of each frame.
-        num_workers: threads that read image headers; as many as there are cores unless given.
+        num_workers: threads that read image headers (default: as many as there are cores).
         progress: called with (frames done, frames in all, negatives so far) after each frame.
         by_id: of any layout; see `samples_of`.
 

@@ -46,7 +46,7 @@ class Coco:
         annotations: the json; a relative path is also looked for below `root`.
         identity: the name of the identity, in an annotation or in its `attributes`; `track_id`
             where there is any, unless it is given. Within a video where images have a `video_id`.
-        classes: names or numbers of categories; `person` where there is one, unless given.
+        classes: names or numbers of categories (default: `person` where there is one).
     """
 
     name = "coco"

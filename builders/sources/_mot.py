@@ -88,14 +88,14 @@ class MOT:
         add(
             "--frames-present",
             action="store_true",
-            help="leave out boxes of frames whose images are not there",
+            help="leave out boxes of frames whose images do not exist",
         )
         add(
             "--frame-offset",
             type=int,
             default=0,
             metavar="N",
-            help="an image's number less its frame's in gt.txt (default: 0)",
+            help="add N to a frame's number in gt.txt to get its image's number (default: 0)",
         )
         add(
             "--img-root",

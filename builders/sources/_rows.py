@@ -74,7 +74,7 @@ class RowTable:
         Args:
             kept: [N]: rows to cut.
             known: [N]: rows whose box is known, cut or not.
-            boxes: [N, 4]: these boxes; `box` unless given.
+            boxes: [N, 4]: these boxes (default: `box`).
             listed: [N]: rows whose frames are listed, if nothing is cut from them too; `kept`
                 unless given.
         """

@@ -154,7 +154,7 @@ def place(
         out: where they go, uint8 [N, H, W, 3], C-contiguous.
         draws: of a whole batch.
         first: place in `draws` of the first picture.
-        is_shifted: of each picture, whether `landing` or `gather` shifted it; none unless given.
+        is_shifted: of each picture, whether `landing` or `gather` shifted it (default: none).
         erase: whether to erase; None does unless the recipe has colour steps, which come before
             and leave that to `finish`.
 

@@ -57,8 +57,8 @@ class ReIDAugment:
         perspective: how far the corners move inwards at most, as a share of half a side.
         perspective_p: probability of that.
         brightness: a factor is drawn from 1 - this (at least 0) to 1 + this.
-        contrast: likewise.
-        saturation: likewise.
+        contrast: the same of contrast.
+        saturation: the same of saturation.
         hue: the hue turns by up to this share of a full circle, at most 0.5.
         jitter_p: probability of the four above, which come in this order.
         grayscale: probability that a picture loses its colour.

@@ -29,7 +29,7 @@ class DecodedTier:
     size is reserved before the first byte, so that a full disk is an error here and not a crash
     later. Each row has a checksum, which a process compares when it first reads the row: what is
     damaged is decoded and written again. Files written before a restart of the machine and never
-    synced are begun anew, and so are those that a group or everybody may write. What was made from
+    synced are begun again, and so are those that a group or everybody may write. What was made from
     another store, at another size or by another decoder has another folder and is never read.
 
     Args:

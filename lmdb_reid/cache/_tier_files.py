@@ -111,7 +111,7 @@ def open_files(path: Path, name: str, count: int, nbytes: int) -> TierFiles:
     """The files of `count` pictures of `nbytes` each in the folder `name` of `path`.
 
     They are made where there are none, and where what is there is of another version, was not
-    synced before the machine started anew, or could have been written by a group or by everybody.
+    synced before the machine started again, or could have been written by a group or by everybody.
 
     Raises:
         UntrustedError: `path` or what lies in it belongs to another user, root excepted.

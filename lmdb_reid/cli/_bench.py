@@ -26,7 +26,7 @@ def find_out(args: argparse.Namespace) -> Findings:
     """Measure what the command's arguments ask for; draw the timeline if they ask for one.
 
     Raises:
-        UsageError: the pipeline cannot be used, or an argument cannot be meant.
+        UsageError: the pipeline cannot be used, or an argument is invalid.
     """
     pipeline = Pipeline(load_pipeline(args.transform), pil=args.pil) if args.transform else None
     setup = Setup(

@@ -64,7 +64,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="S",
         help="measure for at most this long (default: %(default)g)",
     )
-    add("--no-cold", action="store_true", help="leave the store in the page cache")
+    add(
+        "--no-cold",
+        action="store_true",
+        help="skip the cold epoch: leave the store in the page cache",
+    )
     add(
         "--plot",
         metavar="FILE",
@@ -75,8 +79,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
   lmdb-reid bench games.lmdb --num-workers 1,2,4 --step-ms 80 --transform my.pipeline:train
 
 Before the cold epoch the store's files are dropped from the page cache (posix_fadvise
-DONTNEED), so no other process should be training on it. The step is a pause, as a GPU's step
-is for the CPU; a step on the CPU takes cores from the loader too."""
+DONTNEED), so no other process should be training on it. The training step is a pause,
+as if a GPU computed it; a step on the CPU would take cores from the loader, too."""
 
 
 def run(args: argparse.Namespace) -> int:

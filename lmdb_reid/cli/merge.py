@@ -39,7 +39,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="treat equal labels as one person (default: keep the stores' labels apart)",
     )
     add("--copy", action="store_true", help="copy the pictures into one file")
-    add("--absolute", action="store_true", help="note absolute paths of the stores")
+    add(
+        "--absolute",
+        action="store_true",
+        help="save absolute paths of the stores (default: relative ones)",
+    )
     add("--overwrite", action="store_true", help="replace a store at --out")
     add("--json", action="store_true", help="print the new store as JSON")
     parser.epilog = (

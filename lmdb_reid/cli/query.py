@@ -45,7 +45,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="NAMES",
         help="print these columns too, as csv with a header; names separated by commas",
     )
-    add("--limit", type=int, metavar="N", help="print the first N alone (default: all)")
+    add("--limit", type=int, metavar="N", help="print only the first N (default: all)")
     add("--json", action="store_true", help="print the rows, ids and columns as JSON")
     parser.epilog = """examples:
   lmdb-reid query games.lmdb "label == 3 and quarter == 'Q1-000'"

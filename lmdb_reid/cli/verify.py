@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--expect-digest",
         metavar="D",
-        help="look deep, and compare the content digest with this one, such as that of info",
+        help="check --deep, and compare the content digest with D, as lmdb-reid info prints it",
     )
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     parser.epilog = (

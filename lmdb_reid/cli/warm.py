@@ -53,17 +53,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add(
         "--decoded",
         action="store_true",
-        help="decode every image into a tier that all workers, ranks and runs then read",
+        help="decode every image once, into a file that all workers, ranks and runs read",
     )
     add("--size", metavar="HxW", help="decode to this size (default: the store's own)")
     add("--dir", metavar="DIR", help="keep the decoded images here (default: STORE.decoded)")
-    add("--num-workers", type=int, metavar="N", help="decode in N threads (default: the cores)")
+    add(
+        "--num-workers",
+        type=int,
+        metavar="N",
+        help="decode in N threads (default: one for each core)",
+    )
     add("--json", action="store_true", help="print the result as JSON")
     parser.epilog = """example:
   lmdb-reid warm games.lmdb
   lmdb-reid warm games.lmdb --decoded --dir /dev/shm/games.decoded
 
---size, --dir and --num-workers belong to --decoded.
+--size, --dir and --num-workers need --decoded.
 Exits with 1 if the store does not stay in memory."""
 
 

@@ -113,7 +113,7 @@ def decode(
         limits: refuse what `check_limits` does, before memory is taken; False where it was asked.
 
     Raises:
-        ImageError: the bytes are damaged (also where the decoder could go on with a warning), or
+        ImageError: the bytes are damaged (also where the decoder could continue with a warning), or
             `out` does not fit.
         ImageTooLargeError: as `check_limits`.
     """
@@ -146,7 +146,7 @@ def decode_cmyk(data: Buffer) -> npt.NDArray[np.uint8]:
     """What a JPEG of four inks holds, uint8 [H, W, 4].
 
     Raises:
-        ImageError: the bytes are damaged, also where the decoder could go on with a warning.
+        ImageError: the bytes are damaged, also where the decoder could continue with a warning.
     """
     try:
         return _codec.decode_cmyk(data)

@@ -118,7 +118,7 @@ def read_source(
             page faults of a new frame-sized array).
 
     Raises:
-        ImageError: as `probe`, and for damaged image data, also where a decoder could go on with a
+        ImageError: as `probe`, and for damaged image data, also if a decoder could continue with a
             warning, and whatever other code has set in Pillow.
     """
     info = info or probe(data)

@@ -116,7 +116,7 @@ class DataLoaderEngine:
         return self._loader
 
     def footprint(self, batch_size: int) -> Footprint:
-        """See `Engine`: torch makes each batch anew."""
+        """See `Engine`: torch makes each batch again."""
         shape, dtype, _ = self._job.batch_layout(batch_size)
         copies = [] if self._job.transform is None else ["stack the transformed images"]
         if self._settings["num_workers"]:
@@ -130,7 +130,7 @@ class DataLoaderEngine:
         return None
 
     def buffers(self) -> None:
-        """See `Engine`: torch makes each batch anew."""
+        """See `Engine`: torch makes each batch again."""
         return None
 
     def close(self) -> None:
@@ -170,5 +170,5 @@ class _Batches(Dataset[BatchResult | LmdbReidError]):
         in_worker = torch.utils.data.get_worker_info() is not None
         try:
             return self._job.batch(task, own_process=in_worker)
-        except LmdbReidError as error:  # torch would make it anew from its message alone
+        except LmdbReidError as error:  # torch would make it again from its message alone
             return error

@@ -41,7 +41,7 @@ def _calling_loop() -> Any:
 
 def _wants_the_same_rows(loop: Any) -> bool:
     """Whether the trainer overfits: Lightning turns the shuffling of torch's DataLoader off by
-    making it anew; to any other loader, overfit_batches looks like limit_train_batches.
+    making it again; to any other loader, overfit_batches looks like limit_train_batches.
     """
     return bool(getattr(getattr(loop, "trainer", None), "overfit_batches", 0))
 

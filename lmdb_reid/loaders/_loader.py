@@ -78,7 +78,7 @@ class Loader(LoaderGuesses):
     @property
     def batch_sampler(self) -> BatchSampler:
         """Whose `sampler.set_epoch` Lightning calls with its own epoch before each pass."""
-        # Not `sampler` itself: Lightning's overfit_batches makes loaders that have one anew.
+        # Not `sampler` itself: Lightning's overfit_batches makes loaders that have one again.
         return BatchSampler(self)
 
     def __len__(self) -> int:
@@ -177,7 +177,7 @@ class Loader(LoaderGuesses):
     def set_epoch(self, epoch: int) -> None:
         """Read this epoch next, from its first batch; from where it stopped, if a state of it was
         just loaded. A pass that reads this epoch already goes on, and the one after it, if it
-        begins before the next batch, begins this epoch anew.
+        begins before the next batch, begins this epoch again.
 
         Raises:
             UsageError: no whole number from 0 up.

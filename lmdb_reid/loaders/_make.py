@@ -87,16 +87,15 @@ def make_loader(
         dataset: what to read: a ReIDDataset, a CroppedBBoxDataset, torch's Subset of one or
             ConcatDataset of several, an object that keeps the protocol `lmdb_reid.crops.Crops`, or
             a Store (or the path of one), which stands for all its samples.
-        batch_size: samples in a batch; the sampler's own if it makes batches, else 256, unless
-            given.
+        batch_size: samples in a batch (default: the sampler's own if it makes batches, else 256).
         shuffle: draw a new order for each epoch.
         sampler: an object with `positions(epoch)` (see `lmdb_reid.sampling.Sampler`), or a torch
             sampler; instead of `shuffle`.
         engine: "threads" decodes in threads of this process; "processes" in processes, for any
             Python transform; "dataloader" is torch's DataLoader; "auto" takes threads where there
-            is no transform, else processes. `plan()` says what was taken, and why.
-        num_workers: threads, or processes, that decode; 0 decodes in the caller's thread; as many
-            as cores unless given, or "auto".
+            is no transform, else processes. `plan()` shows what was chosen, and why.
+        num_workers: threads, or processes, that decode; 0 decodes in the caller's thread; "auto",
+            the default, is one for each core.
         prefetch: batches made ahead, in total (processes have one more each in the making).
         augment: the training recipe, a ReIDAugment or the name of a preset ("bot", "transreid",
             "guide"); None for validation. Geometry is done by the workers, colour on the device,
@@ -105,25 +104,26 @@ def make_loader(
         batch_transform: called with the images of each batch, uint8 or floats in 0..1, on the
             device, and a torch.Generator seeded for it; returns as many images of the same dtype,
             and leaves its input as it is. It comes after colour, before erasing and normalising.
-        device: where batches go ("cuda"); they stay in host memory unless given.
+        device: where batches go ("cuda") (default: they stay in host memory).
         dtype: a floating dtype, or its name ("float16"), to convert images into, on the device:
             pixels in 0..1.
         normalize: "imagenet", or (mean, std) of three numbers each, of pixels in 0..1; float32
             unless `dtype` is given.
-        drop_last: leave out a last batch that is not full; where that leaves none, a warning says
-            so.
+        drop_last: leave out a last batch that is not full; if that leaves none, a warning is
+            shown.
         seed: of the order and of everything random about a sample.
         on_error: "raise" ends the pass at a damaged sample; "skip" leaves it out and counts it in
             `stats()`, until more than 1 % of the epoch (and more than 10) were.
         start_method: how the workers of engine="processes" begin: "forkserver", "spawn" or "fork".
-            But for the last, a script's own code must stand under `if __name__ == "__main__":`.
-        rank: this process among `world_size`; torch.distributed's when a pass begins, unless given.
-        world_size: likewise.
-        pin_memory: batches in page-locked memory; where there is a GPU, unless given.
+            With the first two, the main code of a script must be under
+            `if __name__ == "__main__":`.
+        rank: this process among `world_size`; torch.distributed's by default.
+        world_size: how many processes there are; torch.distributed's by default.
+        pin_memory: batches in page-locked memory (default: where there is a GPU).
         persistent_workers: torch's DataLoader keeps its processes from one epoch to the next;
             threads always stay.
         memory_format: of the images: torch.channels_last, which they are decoded in and keep unless
-            told otherwise, or torch.contiguous_format.
+            this says otherwise, or torch.contiguous_format.
         decode: "cuda" sends JPEG bytes to the GPU and decodes them there, by the decoder of
             torchcodec, nvImageCodec or torchvision, whichever works first; pixels differ a little
             from libjpeg-turbo's.

@@ -38,7 +38,7 @@ class Plan:
     rank: int
     world_size: int
     buffers: int
-    """Batch buffers that are reused; 0 where the engine makes each batch anew."""
+    """Batch buffers that are reused; 0 where the engine makes each batch again."""
     buffer_bytes: int
     """Of all buffers together."""
     copies: tuple[str, ...]

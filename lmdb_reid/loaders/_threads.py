@@ -95,7 +95,7 @@ class ThreadsEngine:
                 thread.join()
 
     def _started(self) -> _Board:
-        """The threads' board; they are started at the first pass, and anew in a forked child,
+        """The threads' board; they are started at the first pass, and again in a forked child,
         which has none.
         """
         if self._board is None or self._pid != os.getpid():

@@ -52,7 +52,7 @@ class PKSampler:
     """Batches of `p` identities with `k` images each, as metric learning wants them; a `Sampler`.
 
     In an epoch every image of an identity is read at least once: an identity's images are drawn
-    into groups of k (its last group is filled up by drawing anew), and a batch that would lack
+    into groups of k (its last group is filled up by drawing again), and a batch that would lack
     identities gets groups of others. No image stands twice in a batch, but of an identity with
     fewer than k. Samples of label -1 are left out, or are the negatives. `coverage()` counts.
 

@@ -32,7 +32,7 @@ class Sequential:
 
 @dataclass(frozen=True, slots=True)
 class Shuffled:
-    """Every sample once, in an order drawn anew for each epoch (NumPy's PCG64, seeded with seed
+    """Every sample once, in an order drawn again for each epoch (NumPy's PCG64, seeded with seed
     and epoch).
     """
 

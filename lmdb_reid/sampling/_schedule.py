@@ -37,7 +37,7 @@ class Schedule:
     world_size-th of them from the r-th on. Of an order that comes in batches, batch b goes to rank
     b % world_size. All ranks get equally many: what does not divide evenly is left out under
     `drop_last`, else the epoch's first samples are repeated. So the sequence of samples (of
-    batches) is the same for any number of ranks, and a run can go on with another number.
+    batches) is the same for any number of ranks, and a run can continue with another number.
 
     Raises:
         UsageError: no such rank, or no whole numbers.

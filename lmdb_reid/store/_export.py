@@ -72,7 +72,7 @@ def export(
     Args:
         store: read from.
         folder: made if it is not there; it must be empty.
-        rows: which samples; all unless given.
+        rows: which samples (default: all).
         to: "csv": files by their ids; "folder": a folder for each identity.
         progress: called after every few samples.
 

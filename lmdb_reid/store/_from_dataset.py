@@ -55,7 +55,7 @@ def from_dataset(
             unless given.
         records: what else is known of each, by position, or a function of the position: added to
             the item's own label or record, and stronger.
-        size: (height, width) of the stored pictures; as they are unless given.
+        size: (height, width) of the stored pictures (default: as they are).
         quality: of the JPEG, 1 to 100, where one is made.
 
     Returns:

@@ -61,7 +61,7 @@ def merge(
     Args:
         stores: paths of sealed stores; those of merged ones will do.
         out: where the new store will be.
-        names: of each store, in front of its ids (`name/key`); the folder's stem unless given. ""
+        names: of each store, in front of its ids (`name/key`) (default: the folder's stem). ""
             for all of them keeps the ids as they are, for shards of one build.
         same_identities: a label means the same person in all of them; otherwise those of each
             store are moved past those of the ones before.

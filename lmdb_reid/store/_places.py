@@ -89,7 +89,7 @@ def settled_manifest(path: Path) -> Manifest:
 
 @contextlib.contextmanager
 def claimed(path: Path, *, resume: bool, overwrite: bool) -> Iterator[tuple[bool, bool]]:
-    """Own `path`'s unfinished build: (it is one to go on with, it may replace a sealed store).
+    """Own `path`'s unfinished build: (it can be continued, it may replace a sealed store).
 
     Raises:
         StoreExistsError: something is there that neither `resume` nor `overwrite` allows to touch.

@@ -53,7 +53,7 @@ class Plots:
         """How many images each identity has, the most first.
 
         Args:
-            axes: matplotlib's Axes to draw on; new ones unless given.
+            axes: matplotlib's Axes to draw on (default: new ones).
 
         Raises:
             UsageError: the store has no identities.
@@ -87,7 +87,7 @@ class Plots:
         its images.
 
         Args:
-            axes: matplotlib's Axes to draw on; new ones unless given.
+            axes: matplotlib's Axes to draw on (default: new ones).
         """
         columns = self._store.columns
         name = "h" if "h" in columns and columns.categories("h") is None else "height"
@@ -114,8 +114,8 @@ class Plots:
         """When each identity is seen, in the order of time, with a colour for each camera.
 
         Args:
-            *labels: the identities to draw; those with the most images, 40 at most, unless given.
-            axes: matplotlib's Axes to draw on; new ones unless given.
+            *labels: the identities to draw (default: those with the most images, 40 at most).
+            axes: matplotlib's Axes to draw on (default: new ones).
 
         Raises:
             UsageError: a label that no sample has, or no identities at all.

@@ -65,7 +65,7 @@ def unpacked_mark(key: bytes, entry: bytes | memoryview) -> NotedMark:
 
 
 def check_settings(partial: Path, file: Path, settings: Mapping[str, Any]) -> bool:
-    """Refuse to go on with an unfinished build that has other settings than these.
+    """Refuse to continue an unfinished build that has other settings than these.
 
     Args:
         partial: its folder.
@@ -113,7 +113,7 @@ def check_structure(file: Path) -> None:
     """
     try:
         with opened(file) as (_, size):
-            if size < 2 * mmap.PAGESIZE:  # begun anew by `Growing`
+            if size < 2 * mmap.PAGESIZE:  # begun again by `Growing`
                 return
     except FileNotFoundError:
         return

@@ -42,7 +42,7 @@ class Gathered(NamedTuple):
 
 
 def write_columns(folder: Path, data: Growing, journal: Growing) -> Gathered | None:
-    """Write the column files anew, synced; None where there are no samples."""
+    """Write the column files again, synced; None where there are no samples."""
     builder, digest = ColumnsBuilder(), _format.ContentDigest()
     for key, record, facts in _with_facts(data, journal):
         builder.add(key, _format.unpack_record(key, record), facts)

@@ -223,11 +223,11 @@ class Store(Lookup, metaclass=_Suggesting):
         """A contact sheet of samples: each with what is known of it, in the colour of its kind.
 
         Args:
-            samples: how many persons to draw at random (48 unless given), a query, an id, rows or
+            samples: how many persons to draw at random (default: 48), a query, an id, rows or
                 ids, a mask, a DataFrame of samples, or `Samples`.
-            columns: pictures in a row; chosen by their number unless given.
+            columns: pictures in a row (default: chosen by their number).
             by: the column or role whose values are groups; see `Samples.sheet`.
-            title: the first line; the store, the query and the number of samples unless given.
+            title: the first line (default: the store, the query and the number of samples).
 
         Raises:
             UsageError: no sample, or more than 1,000.

@@ -143,7 +143,7 @@ class Unfinished:
         """A map is full: give up both transactions, double the maps, put again what they held.
 
         What `data` committed before the journal's map was full is found there again, so replaying
-        overwrites nothing: it is put anew only where it is missing.
+        overwrites nothing: it is put again only where it is missing.
         """
         while True:
             for env in (self.data, self.journal):

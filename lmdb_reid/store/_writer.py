@@ -64,7 +64,7 @@ class StoreWriter:
             compared.
         roles: which columns say who, where and when; not compared either. Each has to be there
             when the store is sealed.
-        resume: go on with an unfinished build, if there is one.
+        resume: continue an unfinished build, if there is one.
         overwrite: replace a store at `path` when sealed (it stays as it is until then), and
             discard an unfinished build.
 
@@ -153,8 +153,8 @@ class StoreWriter:
         Args:
             sample_id: utf-8, 1 to 511 bytes, no control characters.
             image: a JPEG, stored byte for byte.
-            record: what is known of it, msgpack values; `label` (int, -1 unless given) and `kind`
-                (0..4, person unless given) are understood, every other scalar becomes a column.
+            record: what is known of it, msgpack values; `label` (int, default: -1) and `kind`
+                (0..4, default: person) are understood, every other scalar becomes a column.
             src_order: where it stands in its source's own order, -1 where it stands nowhere in it;
                 unless given, it is the order of putting.
             derived: numbers computed from its picture, by the name of their column.

@@ -30,7 +30,7 @@ class CropsContract:
     """What one crop may add to the pickled bytes: of a path or an id, its length."""
 
     def crops(self) -> Crops:
-        """The crops under test, made anew."""
+        """The crops under test, made again."""
         raise NotImplementedError
 
     def pixels(self, position: int) -> Pixels:

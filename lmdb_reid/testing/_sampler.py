@@ -19,7 +19,7 @@ class SamplerContract:
     """Items of the dataset that the sampler is for."""
 
     def sampler(self) -> Sampler:
-        """The sampler under test, made anew with the same arguments."""
+        """The sampler under test, made again with the same arguments."""
         raise NotImplementedError
 
     def test_it_keeps_the_protocol(self) -> None:

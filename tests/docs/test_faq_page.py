@@ -1,4 +1,4 @@
-"""The commands and the Python of docs/faq.md run as they stand; its table of names is the code's."""
+"""The commands and Python of docs/faq.md run as they are; its table of names is the code's."""
 
 from __future__ import annotations
 

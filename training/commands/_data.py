@@ -43,7 +43,7 @@ class TrainData(PlayerReIDDataModuleCV):
         angle: the camera; None is all of them.
         prefetch_factor: batches made ahead.
         persistent_workers: of torch's DataLoader.
-        pin_memory: batches in page-locked memory; where there is a GPU, unless given.
+        pin_memory: batches in page-locked memory (default: where there is a GPU).
         engine: auto, threads, processes or dataloader.
         seed: of the order of training samples.
         drop_last: leave out a last training batch that is not full.

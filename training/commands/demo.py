@@ -35,8 +35,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help=f"write into a new or empty folder (default: {_DEFAULT}, _2, ...)",
     )
     add("--overwrite", action="store_true", help="replace what an earlier demo left in --out")
-    add("--quarters", type=_count, default=4, metavar="N", help="quarters to draw (default: 4)")
-    add("--frames", type=_count, default=12, metavar="N", help="frames per quarter (default: 12)")
+    add("--quarters", type=_count, default=4, metavar="N", help="draw N quarters (default: 4)")
+    add(
+        "--frames",
+        type=_count,
+        default=12,
+        metavar="N",
+        help="draw N frames of each quarter (default: 12)",
+    )
     parser.epilog = "example:\n  lmdb-reid demo --out demo"
 
 

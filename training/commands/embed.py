@@ -28,14 +28,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="NAME",
-        help="keep the features under this name (default: the checkpoint's)",
+        help="save the features under this name (default: the checkpoint's)",
     )
-    add("--query", metavar="EXPR", help='embed the samples that match alone, such as "kind == 0"')
-    add("--half", action="store_true", help="keep them as float16, in half the space")
+    add("--query", metavar="EXPR", help='embed only the samples that match, such as "kind == 0"')
+    add("--half", action="store_true", help="save the features as float16, in half the space")
     add_reading(parser)
     add("--json", action="store_true", help="print the result as JSON")
     parser.epilog = """Features are saved in STORE.features/NAME.npy, a row for each sample. They
-belong to the store: those of another one are refused.
+belong to the store: features of another store are refused.
 
 example:
   lmdb-reid embed games.lmdb --ckpt runs/fold0/checkpoints/best.ckpt -o fold0"""
@@ -48,11 +48,16 @@ def add_reading(parser: argparse.ArgumentParser) -> None:
     add(
         "--normalize",
         metavar="MOMENTS",
-        help="normalise so, if the checkpoint does not say: imagenet, or three means and three"
+        help="use these moments if the checkpoint does not say: imagenet, or three means and three"
         " deviations of pixels in 0..1, such as .5,.5,.5,.25,.25,.25",
     )
     add("--batch-size", type=int, default=256, metavar="N", help="images in a batch (default: 256)")
-    add("--num-workers", type=int, metavar="N", help="decode in N threads (default: the cores)")
+    add(
+        "--num-workers",
+        type=int,
+        metavar="N",
+        help="decode in N threads (default: one for each core)",
+    )
     add("--device", metavar="DEVICE", help="run on cpu or cuda (default: a GPU, if there is one)")
 
 

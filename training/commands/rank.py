@@ -47,12 +47,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar=("QUERY", "GALLERY"),
         help="rank these parts of the split (default: query and gallery, or val and train)",
     )
-    add("--metric", choices=_METRICS, help="distance (default: the features' own, or euclidean)")
+    add(
+        "--metric",
+        choices=_METRICS,
+        help="use this distance (default: that of the features, or euclidean)",
+    )
     add(
         "--rules",
         choices=_RULES,
         default="market1501",
-        help="protocol to rank by (default: market1501): docs/ranking.md",
+        help="rank by this protocol, see docs/ranking.md (default: market1501)",
     )
     add("--rerank", action="store_true", help="re-rank by k-reciprocal neighbours")
     add("--strips", metavar="FILE", help="draw the best and the worst rank lists, .jpg or .png")
@@ -61,7 +65,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="write SoccerNet-ReID's ranking json, of the column bbox (needs --rules soccernet)",
     )
-    add("--count", type=int, default=6, metavar="N", help="draw N of each (default: 6)")
+    add(
+        "--count",
+        type=int,
+        default=6,
+        metavar="N",
+        help="draw N best and N worst lists (default: 6)",
+    )
     add_reading(parser)
     add("--json", action="store_true", help="print the scores as JSON")
     parser.epilog = """examples:

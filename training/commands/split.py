@@ -52,18 +52,18 @@ _RULES: dict[str, tuple[Any, dict[str, str]]] = {
 }
 _EPILOG = """\
 rules:
-  identity    some identities to train on; of the others queries, and a gallery to search in
-  group       folds that keep whole games, quarters or actions on one side
-  stratified  of every identity a share to train on, the rest to validate on
-  given       the parts that the source itself says
-  open-set    some identities stay unknown, of the others a share is held back
+  identity    train on some identities; the others become query and gallery
+  group       folds of whole games, quarters or actions
+  stratified  train on a share of each identity's samples, validate on the rest
+  given       the parts that the source names
+  open-set    some identities stay unknown; a share of the others is held out
 
 examples:
   lmdb-reid split games.lmdb --rule identity -o split.json
   lmdb-reid split games.lmdb --rule group --folds 5 --fold 0 --fix -o split.json
   lmdb-reid split games.lmdb --check split.json --hash
 
-Exits with 1 if --check finds that parts share what they should not."""
+Exits with 1 if --check finds a leak."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -82,10 +82,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="hold out this share of identities (default: 0.5)",
     )
     add("--queries", type=int, metavar="N", help="queries of each identity and camera (default: 1)")
-    add("--camera", metavar="COLUMN", help="column of cameras (default: the role's)")
-    add("--group", metavar="COLUMN,...", help="columns of groups (default: the role's)")
+    add("--camera", metavar="COLUMN", help="read cameras from this column (default: by its role)")
+    add(
+        "--group",
+        metavar="COLUMN,...",
+        help="read groups from these columns (default: by their role)",
+    )
     add("--folds", type=int, metavar="N", help="split into this many folds (default: 5)")
-    add("--fold", type=int, metavar="I", help="hold this fold back, counted from 0 (default: 0)")
+    add("--fold", type=int, metavar="I", help="hold out this fold, counted from 0 (default: 0)")
     add(
         "--unknown-per-fold",
         type=int,
@@ -98,7 +102,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="R",
         help="train on this share of samples (default: 0.8)",
     )
-    add("--column", help="column that names parts (default: the role's)")
+    add("--column", help="read the parts from this column (default: by its role)")
     add(
         "--name",
         metavar="VALUE=PART",

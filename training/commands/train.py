@@ -69,10 +69,18 @@ _SETTINGS = {
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add = parser.add_argument
-    add("--store", metavar="STORE", help="train on this store; or, instead:")
-    add("--train-meta", metavar="CSV", help="a csv of boxes, whose store is built on first use")
-    add("--img-root", metavar="FRAMES", help="the folder of its frames")
-    add("--split", metavar="FILE", help="train on this split of lmdb-reid split, no fold")
+    add("--store", metavar="STORE", help="train on this store")
+    add(
+        "--train-meta",
+        metavar="CSV",
+        help="train on the boxes of this csv; its store is built on first use",
+    )
+    add("--img-root", metavar="FRAMES", help="folder of the frames of that csv")
+    add(
+        "--split",
+        metavar="FILE",
+        help="train on this split, made by lmdb-reid split, not on a fold",
+    )
     add("--folds", type=int, metavar="N", help="split into this many folds (default: 5)")
     add("--fold", type=int, metavar="I", help="train this fold, counted from 0 (default: 0)")
     add("--max-epochs", type=int, metavar="N", help="train this many epochs (default: 20)")

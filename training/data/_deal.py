@@ -24,7 +24,7 @@ def deal(samples: Samples, rule: Rule, rows: Chosen | None = None) -> Split:
     Args:
         samples: all of them.
         rule: deals them out.
-        rows: those that it deals out: rows, a mask, ids or a query; all but junk unless given.
+        rows: those that it deals out: rows, a mask, ids or a query (default: all but junk).
 
     Returns:
         A split of rows of `samples`.

@@ -33,7 +33,7 @@ class StoreSamples(StoreTable):
         size: (height, width) of the images, or one number for both; None is the store's own.
         columns: names of columns that batches carry.
         cache: keeps decoded pixels.
-        order: all rows in the source's own order; as the store says, unless given.
+        order: all rows in the source's own order (default: as the store says).
     """
 
     def __init__(

@@ -36,7 +36,7 @@ class PlayerReIDDataModuleCV(GuideData):
     """A fold of an open set: a few identities are held out.
 
     Fed by a csv and its frames, or by a store. Of the former a store is built once, beside the csv,
-    and built anew when the csv or these settings changed; a folder of the guide's cached crops is
+    and built again when the csv or these settings changed; a folder of the guide's cached crops is
     read as it is. Batches are `(images, classes)`: images float32 [B, 3, H, W], RGB, 0..1, or what
     a transform makes of them; classes int64 [B], places in `classes`. Validation reads the samples
     of known identities that are held back. A trainer's run keeps the split in its folder, as
@@ -60,17 +60,17 @@ class PlayerReIDDataModuleCV(GuideData):
         fold_idx: which of them, from 0.
         unknown_per_fold: identities that each holds out.
         cv_seed: of the folds; the same for all of a run.
-        logger: is told what was split.
+        logger: is called with what was split.
         use_crop_cache: False builds no store, and cuts every box from its frame at run time.
         cache_dir: where the store is built, instead of beside the csv.
         expand_ratio: boxes of players are grown by this.
-        fold_meta_dir: where the guide's csv files go; "outputs/fold_metadata" unless given.
+        fold_meta_dir: where the guide's csv files go (default: "outputs/fold_metadata").
         store: a store, or its path, instead of a csv and frames. How its boxes were cleaned and
             grown was settled when it was built.
         angle: the camera; None is all of them. A store without angles is taken whole.
         prefetch_factor: batches made ahead (of torch's DataLoader: for each worker).
         persistent_workers: of torch's DataLoader; other engines' workers always persist.
-        pin_memory: batches in page-locked memory; where there is a GPU, unless given.
+        pin_memory: batches in page-locked memory (default: where there is a GPU).
         engine: "auto", "threads", "processes" or "dataloader", see `make_loader`.
         transform: called with each training image, a PIL image in RGB; or override
             `_build_transforms(is_train)`.

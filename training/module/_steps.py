@@ -67,7 +67,7 @@ class Steps(LightningModule):
     rule about the query's own camera is off, and `ranking` says so.
 
     Args:
-        classes: the labels to tell apart, as the csv has them; the data module's unless given.
+        classes: the labels to tell apart, as the csv has them (default: the data module's).
         embedding: length of an embedding.
         width: channels of the backbone's first stage.
         scale: of ArcFace.

@@ -45,7 +45,7 @@ class Distances(Protocol):
 
         Args:
             queries: int64 [B], rows of the query side.
-            gallery: int64 [M], rows of the gallery; all unless given.
+            gallery: int64 [M], rows of the gallery (default: all).
 
         Returns:
             float32 or float64 [B, M].
@@ -212,7 +212,7 @@ def check_finite(values: Block, name: str, rows: Rows | None = None) -> None:
     Args:
         values: the features.
         name: of one of them, for the message.
-        rows: int64 [N], what the message calls them; 0 to N-1 unless given.
+        rows: int64 [N], what the message calls them (default: 0 to N-1).
 
     Raises:
         UsageError: NaN or infinity; the message has `name` and the rows.

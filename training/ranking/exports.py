@@ -37,7 +37,7 @@ def write_soccernet(
         distances: of Q queries and G gallery entries.
         query_groups: int [Q], the action of each query.
         gallery_groups: int [G], the action of each gallery entry.
-        query_ids: int [Q], their bbox_idx; the rows unless given, as sn-reid numbers them.
+        query_ids: int [Q], their bbox_idx (default: the rows), as sn-reid numbers them.
         gallery_ids: int [G], likewise.
 
     Raises:

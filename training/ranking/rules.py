@@ -23,7 +23,7 @@ class Entries:
     groups: npt.ArrayLike | None = None
     """Identities hold within a group only: the action in SoccerNet-ReID."""
     kinds: npt.ArrayLike | None = None
-    """`lmdb_reid.schema.Kind`; all are people unless given."""
+    """`lmdb_reid.schema.Kind` (default: all are people)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -139,7 +139,7 @@ def split_samples(
 
     Args:
         candidates: all samples.
-        known: the identities; all unless given. The rows of others are in neither part.
+        known: the identities (default: all). The rows of others are in neither part.
         train_ratio: above 0, at most 1.
         seed: of the shuffling; None does not shuffle.
 

@@ -40,7 +40,7 @@ def by_identity(
         candidates: all samples; a Store, or the path of one, stands for all its rows but junk.
         test_ratio: the share of identities to hold out; above 0, below 1.
         queries: how many of each identity and camera.
-        camera: the column that tells cameras apart; that of the role, or "camera", unless given.
+        camera: the column that tells cameras apart (default: that of the role, or "camera").
             Where there is none, all samples are of one camera.
         seed: of all draws.
 
@@ -103,7 +103,7 @@ def by_group(
 
     Args:
         candidates: all samples; a Store, or the path of one, stands for all its rows but junk.
-        group: the column, or columns, whose values make a group; those of the role unless given.
+        group: the column, or columns, whose values make a group (default: those of the role).
         n_folds: 2 or more, at most as many as there are groups.
         fold: which part is held back, 0 to n_folds - 1.
         seed: the same for all folds of a run.
@@ -186,7 +186,7 @@ def given(
 
     Args:
         candidates: all samples; a Store, or the path of one, stands for all its rows but junk.
-        column: whose values name parts; that of the role, or "split", unless given. Samples with
+        column: whose values name parts (default: that of the role, or "split"). Samples with
             an empty value are in none.
         names: what values are called here, such as {"bounding_box_test": "gallery"}; unchanged
             unless given.

@@ -53,7 +53,7 @@ class StoreTable:
 
     Args:
         store: the store.
-        order: all rows in the source's own order; as the store says, unless given.
+        order: all rows in the source's own order (default: as the store says).
     """
 
     def __init__(self, store: Store, order: Rows | None = None) -> None:
