@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from benchmarks.peers._field import FFCV, Entry
+from benchmarks.peers._field import DALI, FFCV, Entry
 from benchmarks.peers._install import Environment
 
 TORCHVISION = Environment(
     name="torchvision",
     requires=("torchvision==0.28.0", "pillow", "lmdb", "simplejpeg==1.9.0"),
+)
+SPDL = Environment(
+    name="spdl-torchvision",
+    requires=("spdl-core==0.8.0", "torchvision==0.28.0", "simplejpeg==1.9.0"),
 )
 
 
@@ -70,6 +74,20 @@ RECIPE_ENTRIES = (
         title="LMDB + DataLoader + torchvision v2, float32",
         output="bot",
         environment=TORCHVISION,
+    ),
+    Entry(
+        module="spdl",
+        variant="bot",
+        title="SPDL + torchvision v2, float32",
+        output="bot",
+        environment=SPDL,
+    ),
+    Entry(
+        module="dali",
+        variant="bot",
+        title="DALI on the CPU, its flip, slice and erase",
+        output="bot",
+        environment=DALI,
     ),
     _ours("threads-guide-float32", "preset guide, float32", "guide"),
     Entry(

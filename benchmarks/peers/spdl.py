@@ -1,4 +1,8 @@
-"""SPDL: its pipeline of threads, with the decoder that we use."""
+"""SPDL: its pipeline of threads, with the decoder that we use.
+
+It has no augmentation of its own. With the recipe, torchvision's v2 transforms on the uint8 tensor
+of each sample, giving normalised float32: `_torchvision.on_tensors` has the steps.
+"""
 
 from __future__ import annotations
 
@@ -14,16 +18,24 @@ from benchmarks.peers._runner import Epochs, Job, main
 
 
 def start(job: Job) -> Epochs:
-    """Variants: accurate, fast. A stage decodes whole batches, each thread one of its own."""
+    """Variants: accurate, fast, bot. A stage makes whole batches, each thread one of its own."""
     data = [file.read_bytes() for file in job.files()]
     fast = job.variant == "fast"
-    shape = job.pixels(job.variant).shape[1:]
+    shape = job.pixels("fast" if fast else "accurate").shape[1:]
+    transform = None
+    if job.output != "pixels":
+        from benchmarks.peers._torchvision import on_tensors
+
+        transform = on_tensors(shape[:2])
 
     def decode(rows: Any) -> tuple[Any, torch.Tensor]:
         images = np.empty((len(rows), *shape), np.uint8)
         for row, image in zip(rows.tolist(), images, strict=True):
             simplejpeg.decode_jpeg(data[row], "RGB", fastdct=fast, fastupsample=fast, buffer=image)
-        return rows, torch.from_numpy(images)
+        pixels = torch.from_numpy(images)
+        if transform is None:
+            return rows, pixels
+        return rows, torch.stack([transform(image) for image in pixels.permute(0, 3, 1, 2)])
 
     def epoch(number: int) -> Iterator[tuple[Any, Any]]:
         order = np.random.default_rng(number).permutation(job.count)
@@ -42,4 +54,4 @@ def start(job: Job) -> Epochs:
 
 
 if __name__ == "__main__":
-    main(start, packages=("spdl-core",))
+    main(start, packages=("spdl-core", "torchvision"))
