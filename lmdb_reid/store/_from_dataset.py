@@ -119,6 +119,11 @@ def _given(values: Any, at: int, what: str, default: Any) -> Any:
         return values(at)
     try:
         return values[at]
+    except TypeError:
+        raise UsageError(
+            f"{what} must be a list, or a function of the position, got {type(values).__name__}."
+            " Make a list of it"
+        ) from None
     except (IndexError, KeyError):
         raise UsageError(f"{what} must be as many as items, got none for item {at}") from None
 

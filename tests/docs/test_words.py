@@ -18,7 +18,10 @@ from lmdb_reid.cli.main import SUMMARIES, commands
 
 ROOT = Path(__file__).parents[2]
 PACKAGES = ("lmdb_reid", "builders", "training")
-PAGES = sorted(path for path in (ROOT / "docs").glob("*.md") if path.name != "design.md")
+PAGES = [
+    *sorted(path for path in (ROOT / "docs").glob("*.md") if path.name != "design.md"),
+    *(ROOT / name for name in ("CONTRIBUTING.md", "SECURITY.md", "data/README.md")),
+]
 """design.md is a log of decisions, for those who change the code."""
 
 EVERYWHERE = {
@@ -126,13 +129,17 @@ def test_summaries_of_commands_are_imperative_phrases() -> None:
     assert {name: bad for name, bad in texts.items() if bad} == {}
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *PAGES], ids=lambda page: str(page.relative_to(ROOT))
+)
 def test_pages_say_it_plainly(page: Path) -> None:
     wrong = {f"{at}: {line}": bad for at, line in prose(page) if (bad := refused(line, EVERYWHERE))}
     assert wrong == {}
 
 
-@pytest.mark.parametrize("page", [ROOT / "README.md", *PAGES], ids=lambda page: page.name)
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *PAGES], ids=lambda page: str(page.relative_to(ROOT))
+)
 def test_headings_are_nouns(page: Path) -> None:
     headings = [line.lstrip("# ") for _, line in prose(page) if line.startswith("#")]
     first = re.compile(r"^(what|how|where|why|look|that|to|from|if|when)\b", re.IGNORECASE)

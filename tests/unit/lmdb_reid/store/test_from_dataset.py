@@ -166,6 +166,11 @@ def test_ids_or_records_that_are_too_few(tmp_path: Path) -> None:
         put(tmp_path / "n", 3)
 
 
+def test_ids_that_are_gone_through_once(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"ids must be a list, or .*, got list_iterator\. Make a"):
+        put(tmp_path, [(JPEG, 0)], iter(["a"]))
+
+
 def test_an_id_twice(tmp_path: Path) -> None:
     with pytest.raises(DuplicateSampleError):
         put(tmp_path, [(JPEG, 0), (JPEG, 1)], ["a", "a"])
