@@ -170,8 +170,8 @@ class MOT:
         ]
         if without:
             warnings.warn(
-                f"{len(without):,} sequences of {self.root} have gt/gt.txt but no folder of images,"
-                f" and are left out: {some_of(without)}",
+                f"sequences of {self.root} that have gt/gt.txt but no folder of images are left out"
+                f" ({len(without):,}): {some_of(without)}",
                 stacklevel=3,
             )
 
