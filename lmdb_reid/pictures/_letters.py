@@ -71,7 +71,7 @@ class Letters:
         what does not fit is shortened.
         """
         lines: list[str] = []
-        for part in parts:
+        for part in (part[:_LONGEST] for part in parts):
             joined = f"{lines[-1]} · {part}" if lines else part
             if lines and (len(lines) == most or self.width(visible(joined)) <= width):
                 lines[-1] = joined

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from lmdb_reid import _disk, codec
 from lmdb_reid._names import Guesses, guessed
-from lmdb_reid.errors import MissingExtraError, UsageError
+from lmdb_reid.errors import MissingExtraError, UsageError, WriteError
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +60,11 @@ class Picture:
         """
         file = Path(path)
         data = self._encoded(file)
+        if not file.parent.is_dir():
+            raise WriteError(
+                f"{file} cannot be written: its folder does not exist. Create {file.parent} first.",
+                path=file,
+            )
         with _disk.whole_file(file) as out:
             out.write(data)
         return file

@@ -29,6 +29,7 @@ _STRIP = 12  # thumbnails of a store
 _HEIGHT = 96  # of a thumbnail, pixels
 _BARS = 80  # of a histogram, at most
 _CHART = 240, 48  # (width, height) of a histogram, pixels
+_LONGEST = 1000  # characters of a text
 _NUMBER = "text-align:right"
 _BLUE = "#4477aa"  # of bars; to be seen on white and on black
 _BREAKS = re.compile(r"(?<=[/#\\])|(?<=__)")  # where a long id may go to the next line
@@ -94,12 +95,17 @@ def image_tag(jpeg: bytes, title: str, height: int, edge: Colour | None = None) 
     data = base64.b64encode(jpeg).decode()
     source = f"data:image/jpeg;base64,{data}"
     line = "" if edge is None else f";border:2px solid {_css(edge)}"
-    return f'<img src="{source}" title="{text_html(title)}" style="height:{height}px{line}">'
+    size = f"height:{height}px;max-width:{2 * height}px;object-fit:contain"
+    return f'<img src="{source}" title="{text_html(title)}" style="{size}{line}">'
 
 
 def text_html(text: object) -> str:
-    """A text of a source as HTML that shows it: no markup, no control characters."""
-    return html.escape(visible(str(text)))
+    """A text of a source as HTML that shows it: no markup, no control characters, and of a very
+    long one its beginning.
+    """
+    shown = str(text)
+    shown = shown if len(shown) <= _LONGEST else f"{shown[:_LONGEST]}…"
+    return html.escape(visible(shown))
 
 
 def _css(colour: Colour) -> str:

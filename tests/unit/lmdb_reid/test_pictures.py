@@ -214,6 +214,9 @@ def test_a_picture_that_cannot_be_written_leaves_what_was_there(tmp_path: Path) 
     with pytest.raises(WriteError, match="not a regular file"):
         Picture(plain(RED, 4, 4)).save(tmp_path / "a.png")
     assert (tmp_path / "a.png").is_dir()
+    with pytest.raises(WriteError, match="its folder does not exist"):
+        Picture(plain(RED, 4, 4)).save(tmp_path / "b" / "a.png")
+    assert not (tmp_path / "b").exists()
 
 
 def test_shows_itself_in_a_notebook() -> None:

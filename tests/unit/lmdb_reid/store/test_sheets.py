@@ -200,6 +200,15 @@ def test_texts_have_the_colour_of_the_notebook(store: Store) -> None:
         assert "background:#" not in styles
 
 
+def test_a_very_long_text_is_cut(tmp_path: Path, jpeg: Jpegs) -> None:
+    with StoreWriter(tmp_path / "a.lmdb", roles=Roles(camera="cam")) as writer:
+        writer.put("a", jpeg(), {"label": 1, "cam": "x" * 200_000})
+    store = Store(tmp_path / "a.lmdb")
+    for shown in (store, store[:], store[0]):
+        assert len(shown._repr_html_()) < 8_000
+    assert store.sheet().image.shape[1] == 300
+
+
 def test_the_card_of_a_store_that_was_removed_says_so(store: Store) -> None:
     shutil.rmtree(store.path)
     card = Card(store._repr_html_())
