@@ -17,6 +17,7 @@ import pytest
 
 from lmdb_reid import Kind, Store, codec
 from lmdb_reid.cli.main import main
+from lmdb_reid.pictures import CELL
 
 CALL = [sys.executable, "-W", "error", "-m", "lmdb_reid.cli"]
 SMALL = ["--quarters", "1", "--frames", "2"]  # 4 frames, 40 boxes
@@ -116,11 +117,12 @@ def test_lines_fit_a_terminal(demo: Demo) -> None:
 def test_the_sheet_has_a_column_for_each_player(demo: Demo) -> None:
     assert demo.out.rstrip().endswith("lmdb_reid_demo/sheet.jpg")
     sheet = codec.decode((demo.cwd / "lmdb_reid_demo" / "sheet.jpg").read_bytes())
-    cell_height, cell_width = 160 + 15 + 4, 88 + 4
+    gap, caption, head = 6, 2 * 16 + 2, 50  # the head has a title and what the colours mean
     rows = 4 + 1 + 1  # frames of each player, partials, backgrounds
-    assert sheet.shape == (rows * cell_height + 4, 10 * cell_width + 4, 3)
-    corners = range(4, 10 * cell_width, cell_width)
-    shirts = np.array([sheet[55:85, x + 32 : x + 56].mean(axis=(0, 1)) for x in corners])
+    height, width = CELL[0] + caption + gap, CELL[1] + gap
+    assert sheet.shape == (head + rows * height, 10 * width + gap, 3)
+    corners = range(gap, 10 * width, width)
+    shirts = np.array([sheet[105:140, x + 37 : x + 61].mean(axis=(0, 1)) for x in corners])
     wears_red = shirts[:, 0] > shirts[:, 2]
     assert wears_red.tolist() == [True] * 5 + [False] * 5
 
