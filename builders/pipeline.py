@@ -59,25 +59,24 @@ def build(
     """Build the store `out` from a source.
 
     Args:
-        source: frames and their boxes.
-        out: the store's directory, which gets its name by one rename when all is done.
-        settings: what to cut (default: the defaults).
+        source: lists the frames and their boxes.
+        out: the store's directory, which appears under this name when the store is complete.
+        settings: what to cut, and how (default: `BuildSettings()`).
         num_workers: threads that decode and encode (default: as many as there are cores). The
             content does not depend on it.
         resume: continue an unfinished build with the same settings and inputs.
-        overwrite: replace a store that is there, once this one is finished.
-        strict: a row that cannot be used is an error.
-        max_skipped: so is a larger share of such rows.
-        negatives: a csv to take the negatives from; they are drawn as the settings say unless
-            given.
+        overwrite: replace a store at `out` once this one is finished.
+        strict: fail on any unusable row.
+        max_skipped: fail if a larger share of rows is unusable.
+        negatives: a csv to take the negatives from (default: generate them by the settings).
         derive: names of numbers to compute from each crop: "phash", "blur".
         progress: called after each frame.
 
     Raises:
-        SourceError: the source cannot be used, a row cannot under `strict`, or too many
-            (TooManySkippedError).
-        SourceReadError: a picture could not be read now; `resume` goes on.
-        ResumeError: the unfinished build has other settings, or an input changed since.
+        SourceError: the source cannot be used, a row is unusable and `strict` is set, or too many
+            rows are (TooManySkippedError).
+        SourceReadError: a picture could not be read this time; `resume` continues later.
+        ResumeError: the unfinished build has other settings, or an input has changed.
         StoreError: the store cannot be written; see `StoreWriter`.
     """
     return build_job(

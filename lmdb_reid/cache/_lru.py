@@ -17,17 +17,17 @@ from lmdb_reid.schema import Pixels, Rows, parse_bytes
 
 
 class LRUCache:
-    """The most recently used images, decoded, in this process's memory; one may serve several
-    datasets and all threads.
+    """The most recently used images, decoded, in the memory of this process. Several datasets and
+    all threads may share a cache.
 
-    Each process has its own: a pickled or forked one starts empty.
+    Each process has its own cache: a pickled or forked one starts empty.
 
     Args:
-        items: most images to keep; a text such as "1GB" means bytes.
-        bytes: most bytes of pixels to keep. Give one of the two, or both.
+        items: the greatest number of images to keep; a text such as "1GB" means bytes.
+        bytes: the greatest number of bytes to keep. Set one of the two, or both.
 
     Raises:
-        UsageError: neither, one that is below 1, or a text that is no size.
+        UsageError: neither is set, one is below 1, or a text is not a size.
     """
 
     @known_arguments(

@@ -20,25 +20,25 @@ from lmdb_reid.store import Store
 
 
 class DecodedTier:
-    """Every image of a store decoded once, beside the store or in a directory given (such as
-    /dev/shm).
+    """The decoded pixels of a store in memory-mapped files, for all processes and runs. The files
+    are beside the store, or in another directory such as /dev/shm.
 
-    Pixels are kept by part: stores that share parts, in whatever order, may share a directory.
+    Pixels are kept for each part of a store. So stores that share parts may share a directory.
 
-    It fills as rows are first decoded, or at once by `lmdb-reid warm STORE --decoded`. The whole
-    size is reserved before the first byte, so that a full disk is an error here and not a crash
-    later. Each row has a checksum, which a process compares when it first reads the row: what is
-    damaged is decoded and written again. Files written before a restart of the machine and never
-    synced are begun again, and so are those that a group or everybody may write. What was made from
-    another store, at another size or by another decoder has another folder and is never read.
+    A row is written when it is first decoded; `lmdb-reid warm STORE --decoded` writes all rows at
+    once. The whole size is reserved first, so that a full disk is an error now and not a crash
+    later. Each row has a checksum, which a process compares when it first reads the row. A damaged
+    row is decoded and written again. Files that were never synced before a restart of the machine
+    are written again, and so are files that a group or all users may write. Pixels of another
+    store, another size or another decoder are in another folder and are never read.
 
     Args:
-        store: the store whose pixels these are.
-        dir: where to; `STORE.decoded` beside the store unless given.
+        store: the store to decode.
+        dir: the directory (default: `STORE.decoded` beside the store).
 
     Its methods raise:
-        UntrustedError: the place, or what lies there, belongs to another user, root excepted: who
-            may write a tier decides its pixels.
+        UntrustedError: the directory, or a file in it, belongs to another user (except root), who
+            could have changed the pixels.
     """
 
     @known_arguments(answers=dict.fromkeys(("path", "directory", "folder"), "Use dir=."))

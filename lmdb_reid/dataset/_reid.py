@@ -35,35 +35,34 @@ Labels = Literal["stored", "relabel"] | Sequence[int] | Rows
 
 
 class ReIDDataset(Dataset[tuple[Any, int]]):
-    """Samples of a store, decoded as they are asked for.
+    """Samples of a store, each decoded when it is read.
 
     >>> ReIDDataset(store, "kind == 'person'", labels="relabel")  # doctest: +SKIP
 
-    `dataset[i]` is (image, label): the image a uint8 tensor [3, H, W], RGB (a view of [H, W, 3]
-    memory), or what `transform` makes of it. Pickles to under 1 kB plus the row selection; works
-    under fork, forkserver and spawn.
+    `dataset[i]` is (image, label). The image is a uint8 tensor [3, H, W], RGB (a view of [H, W, 3]
+    memory), or what `transform` returns. A pickle has under 1 kB plus the row selection, and works
+    with fork, forkserver and spawn.
 
     Args:
         store: a Store, or the path of one.
         rows: which samples, in which order: rows of the store, a boolean mask [len(store)], sample
-            ids, or a query such as "kind == 'person' and label >= 0"; None is every sample,
-            negatives too.
-        size: (height, width) of the images in pixels, or one number for both; None means the
-            store's own, or 256x128 for a store of differing sizes.
+            ids, or a query such as "kind == 'person' and label >= 0" (default: every sample,
+            negatives too).
+        size: (height, width) of the images in pixels, or one number for both (default: the
+            store's own, or 256x128 if its images have different sizes).
         transform: called with each image.
-        labels: "stored"; "relabel" maps the selection's labels from 0 up to 0..N-1 in sorted
-            order, -1 stays (two selections are numbered each for itself: give the second one the
-            first one's `classes`); or one int64 label for each selected row.
-        classes: with "relabel", the stored labels that stand for 0..N-1, as another dataset's
-            `classes` gives them; a label that is not among them becomes -1.
-        columns: names of the store's columns that batches carry, or of its roles ("camera"),
-            whatever the source calls them; strings as their codes.
-        cache: keeps decoded pixels, an `LRUCache` or a `DecodedTier`.
-        fast_dct: decode faster and slightly wrong.
+        labels: "stored" keeps the store's labels. "relabel" maps those of the selection that are
+            at least 0 to 0..N-1 in sorted order, and keeps -1. Two selections are numbered
+            separately, unless the second gets the first's `classes`. Or one int64 label a row.
+        classes: with "relabel", the stored labels that become 0..N-1, such as the `classes` of
+            another dataset. All other labels become -1.
+        columns: names of columns, or of roles ("camera"), that batches have too; strings as codes.
+        cache: keeps decoded pixels: an `LRUCache` or a `DecodedTier`.
+        fast_dct: decode faster, with slightly different pixels.
 
     Raises:
-        UsageError: rows, labels, classes or a size that do not fit the store.
-        UnknownColumnError: a name in `columns` that the store lacks.
+        UsageError: rows, labels, classes or the size do not fit the store.
+        UnknownColumnError: the store lacks a name in `columns`.
     """
 
     @known_arguments(works=RENAMED, answers=ARGUMENTS)

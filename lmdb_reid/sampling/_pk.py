@@ -21,7 +21,7 @@ class Labelled(Protocol):
 
     @property
     def labels(self) -> npt.NDArray[np.int64]:
-        """int64 [N], -1 for nobody."""
+        """int64 [N], -1 for an unknown identity or none."""
         ...
 
 
@@ -49,32 +49,33 @@ class Coverage:
 
 
 class PKSampler:
-    """Batches of `p` identities with `k` images each, as metric learning wants them; a `Sampler`.
+    """Batches of `p` identities with `k` images each, for metric learning; a `Sampler`.
 
-    In an epoch every image of an identity is read at least once: an identity's images are drawn
-    into groups of k (its last group is filled up by drawing again), and a batch that would lack
-    identities gets groups of others. No image stands twice in a batch, but of an identity with
-    fewer than k. Samples of label -1 are left out, or are the negatives. `coverage()` counts.
+    In an epoch every image of an identity is read at least once. The images of an identity are
+    drawn into groups of k; its last group is filled up with further draws. If a batch would have
+    fewer than p identities, it gets more groups of others. No image occurs twice in a batch, except
+    if its identity has fewer than k images. Samples with label -1 are left out, or are used as
+    negatives. `coverage()` counts what an epoch reads.
 
-    It also serves torch's own DataLoader: iterating it gives the positions of an epoch (for
-    `sampler=`), `batches()` lists of batch_size of them (for `batch_sampler=`); each pass draws the
-    next epoch, or the one that `set_epoch` names.
+    It also works with torch's own DataLoader: iterating it yields the positions of an epoch (for
+    `sampler=`), and `batches()` yields lists of batch_size positions (for `batch_sampler=`). Each
+    pass draws the next epoch, or the one that `set_epoch` sets.
 
     Args:
-        dataset: whose `labels` tell identities, such as a ReIDDataset; or the labels, int64 [N].
+        dataset: an object with `labels`, such as a ReIDDataset; or the labels, int64 [N].
         p: identities in a batch.
-        k: images of each.
-        seed: of all draws.
-        cameras: one whole number for each item, [N], or the name of one of the dataset's `columns`:
-            an identity's k images are then of as many different cameras as can be, in all groups
-            together. Images whose camera is not known (-1) are of one more camera.
-        negatives: the share of samples of label -1 in a batch, from 0 to under 1: they follow the
-            p * k, and make the batch larger. Each is read as often as any other, over epochs if
-            one is too short.
+        k: images of each identity.
+        seed: seed of all draws.
+        cameras: one whole number for each item, [N], or the name of one of the dataset's `columns`.
+            The k images of an identity then have as many different cameras as possible, over all
+            its groups. Images of an unknown camera (-1) count as one more camera.
+        negatives: the share of samples with label -1 in a batch, at least 0 and below 1. They
+            follow the p * k others and make the batch larger. All of them are read equally often,
+            if necessary over several epochs.
 
     Raises:
-        UsageError: p or k below 1, fewer than p identities, a dataset without labels, cameras that
-            do not fit it, or a share of negatives where there are none.
+        UsageError: p or k is below 1, there are fewer than p identities, the dataset has no labels,
+            cameras do not fit it, or a share of negatives is set and there are none.
     """
 
     @known_arguments(

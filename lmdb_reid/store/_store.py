@@ -46,22 +46,22 @@ class _Suggesting(type):
 class Store(Lookup, metaclass=_Suggesting):
     """A sealed store, read-only: a mapping of ids to samples, and columns by name.
 
-    `store[id]` and `store[3]` are a Sample; a slice, a list of rows or ids, or a mask gives
-    `Samples`. Identity and hash are the object's own.
+    `store[id]` and `store[3]` return a Sample. A slice, a list of rows or ids, or a mask returns
+    `Samples`. Two Store objects are never equal, also if they have the same path.
 
-    Opening reads the manifest and compares the sizes and pins of every file; LMDB itself is opened
-    at the first sample, once for each file and process, and is left behind by forks and pickles.
-    Threads may share a store.
+    Opening a store reads the manifest and compares it with the sizes and pins of every file. LMDB
+    itself is opened at the first sample, once for each file and process. A forked or unpickled
+    store opens it again. Threads may share a store.
 
     Args:
         path: the store's directory.
-        check: "pins" compares what the manifest pins; "structure" also walks all of LMDB's pages
-            first, in Python, which makes a file of unknown origin safe to open (about 6
-            microseconds a sample).
+        check: "pins" compares the files with the manifest. "structure" first checks all of LMDB's
+            pages in Python, so that a file of unknown origin is safe to open (about 6 microseconds
+            for each sample).
 
     Raises:
-        StoreNotFoundError: no sealed store there.
-        StoreVersionError: written in a format that this code does not know.
+        StoreNotFoundError: there is no sealed store at the path.
+        StoreVersionError: the store has a format that this code does not know.
         StoreDamagedError: a file was cut short, exchanged or damaged.
     """
 

@@ -48,32 +48,32 @@ _SETTINGS, _JOURNAL = "settings.json", "journal.mdb"
 
 
 class StoreWriter:
-    """Writes one store. Nobody sees it under its own name before it is sealed.
+    """Writes one store, which appears under its own name when it is sealed.
 
     >>> with StoreWriter("games.lmdb") as writer:  # doctest: +SKIP
     ...     writer.put("frame1#000", jpeg, {"label": 7})
 
     The end of a `with` block seals the store. After an exception, or after `close` inside the
-    block, what was committed stays as an unfinished build that `resume=True` continues.
+    block, what was committed stays as an unfinished build, which `resume=True` continues.
 
     Args:
-        path: where the store will be. `path` + ".partial" is used until then.
-        settings: what decides the content (JSON values); `resume` refuses an unfinished build made
-            with others.
-        source: where the content comes from (paths, dates, versions): kept in the manifest, not
-            compared.
-        roles: which columns say who, where and when; not compared either. Each has to be there
-            when the store is sealed.
+        path: the directory of the store. Until it is sealed, `path` + ".partial" is used.
+        settings: the settings that decide the content (JSON values). `resume` refuses an unfinished
+            build that was made with other settings.
+        source: where the content comes from (paths, dates, versions). This is kept in the manifest
+            and never compared.
+        roles: which columns are the camera, the group, the time and so on; never compared. Each of
+            these columns must exist when the store is sealed.
         resume: continue an unfinished build, if there is one.
-        overwrite: replace a store at `path` when sealed (it stays as it is until then), and
-            discard an unfinished build.
+        overwrite: replace a store at `path` when this one is sealed, and discard an unfinished
+            build. Until then the old store stays as it is.
 
     Raises:
-        StoreExistsError: a store, or an unfinished build, is there and neither `resume` nor
-            `overwrite` was given.
+        StoreExistsError: a store, or an unfinished build, exists at the path, and neither `resume`
+            nor `overwrite` is set.
         ResumeError: the unfinished build has other settings; the message names them.
-        StoreBusyError: another process is writing there.
-        StoreWriteError: the place cannot be written.
+        StoreBusyError: another process is writing the same store.
+        StoreWriteError: the directory cannot be written.
     """
 
     @known_arguments()

@@ -48,26 +48,26 @@ class StoreData(DataModule):
     """The parts of a split as loaders of `Batch(images, labels, rows)`; for the Trainers of
     `lightning` and of `pytorch_lightning`.
 
-    train is read in an order of its own each epoch; val, unknown and test as their rows stand.
-    Labels are places in `classes`, -1 for whoever is none of these. A split with query and gallery
-    has two loaders of validation and of tests, [query, gallery], whose labels are those of the
-    store: a module ranks the gallery for the queries (`has_search`, `entries`). Otherwise tests
-    read the part test, or what validation reads where there is none. Predictions read what
-    validation reads. A trainer's run keeps the split in its folder, as split.csv.
+    The part train is read in a new order in each epoch; val, unknown and test in the order of
+    their rows. Labels are indices into `classes`; -1 is any other person. If the split has query
+    and gallery, validation and tests have two loaders, [query, gallery], whose labels are those of
+    the store: a module ranks the gallery for the queries (`has_search`, `entries`). Otherwise tests
+    read the part test, or, without one, what validation reads. Predictions read what validation
+    reads. A training saves the split in its folder, as split.csv.
 
     Args:
         store: a Store, the path of one, or `Samples` of another kind.
-        rule: who is trained on: a rule (`functools.partial(open_set, fold=1)`), a Split of rows, or
-            the file of one that was saved.
+        rule: a rule that makes the split (`functools.partial(open_set, fold=1)`), a Split of rows,
+            or the file of a saved split.
         loading: how batches are read.
         sampler: makes the order of training: `lambda samples: PKSampler(samples, p=16, k=4)`.
-        rows: the rows that the rule deals out: rows, a mask, ids or a query; all but junk unless
-            given.
-        val: the parts that validation reads as one, where there are no query and gallery.
+        rows: the rows that the rule splits: rows, a mask, ids or a query (default: all except
+            junk).
+        val: the parts that validation reads together, if there are no query and gallery.
         size: (height, width) of images, or one number; None is the store's own.
         columns: names of columns that batches carry.
         transform: called with each training image, uint8 [3, H, W]; see `ReIDDataset`.
-        val_transform: likewise of all others.
+        val_transform: called with all other images.
     """
 
     @known_arguments()

@@ -92,27 +92,28 @@ def rank(
     right answer, not the trapezoids of Market-1501's Matlab code). INP: M. Ye et al., Deep Learning
     for Person Re-identification: A Survey and Outlook, TPAMI 2021, section 3.1.
 
-    Ties: of entries that are equally far away, wrong ones stand before right ones. So scores do
+    Ties: of entries that are equally far away, wrong ones come before right ones. So scores do
     not depend on the order of the gallery, and are the lowest that any order of equal entries
-    gives. torchreid sorts with numpy's argsort, which leaves the order of equal distances open:
-    its scores are these where no right answer ties with a wrong one (`tied` counts the queries
-    where one does), and otherwise these or higher ones.
+    could have. torchreid sorts with numpy's argsort, which leaves the order of equal distances
+    open. If no right answer ties with a wrong one, its scores equal these; otherwise they are equal
+    or higher (`tied` counts such queries).
 
-    With `rules.single_shot` the CMC is of one entry for each identity; mAP and mINP remain those
-    of the whole gallery, as in torchreid.
+    With `rules.single_shot` the CMC uses one entry for each identity; mAP and mINP are those of the
+    whole gallery, as in torchreid.
 
     Args:
-        distances: of Q queries and G gallery entries: `FeatureDistances`, `rerank(...)`, or a
+        distances: between Q queries and G gallery entries: `FeatureDistances`, `rerank(...)`, or a
             matrix [Q, G].
-        query: of the Q queries.
-        gallery: of the G gallery entries.
+        query: what is known of the Q queries.
+        gallery: what is known of the G gallery entries.
         rules: which entries are right, wrong or left out.
-        ranks: the k of CMC-k, ascending or not; 1, 5 and 10, as far as the gallery has so many,
-            unless given.
+        ranks: the k of CMC-k, in any order (default: 1, 5 and 10, as far as the gallery has so
+            many entries).
 
     Raises:
-        UsageError: columns that do not fit the distances or each other, a rank over the number of
-            gallery entries, one identity only, no query with a right answer; as `Distances`.
+        UsageError: columns do not fit the distances or each other, a rank is over the number of
+            gallery entries, there is only one identity, or no query has a right answer; also as
+            `Distances`.
     """
     source = as_distances(distances)
     left = columns_of(query, source.shape[0], "query", rules.ignored)

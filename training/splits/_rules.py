@@ -29,27 +29,28 @@ def by_identity(
     camera: str | None = None,
     seed: int = SEED,
 ) -> Split:
-    """The usual one of re-identification: some identities are trained on, others are searched for.
+    """The usual split of re-identification: some identities are trained on, others are searched.
 
     The identities are shuffled by `random.Random(seed)`, and the first int(n * test_ratio) of n,
-    at least 1, held out. Of each of them `queries` samples of every camera are searched for among
-    the rest of its samples: drawn by the same generator, identity after identity and camera after
-    camera, both sorted. An identity with too few samples to leave any has none searched for.
+    at least 1, are held out. From each camera of a held-out identity, `queries` samples become
+    queries; the rest of its samples are in the gallery. The same generator draws them, identity
+    after identity and camera after camera, both sorted. If an identity has too few samples to leave
+    any in the gallery, it has no query.
 
     Args:
         candidates: all samples; a Store, or the path of one, stands for all its rows but junk.
         test_ratio: the share of identities to hold out; above 0, below 1.
         queries: how many of each identity and camera.
         camera: the column that tells cameras apart (default: that of the role, or "camera").
-            Where there is none, all samples are of one camera.
-        seed: of all draws.
+            Without one, all samples count as one camera.
+        seed: seed of all draws.
 
     Returns:
-        Parts train, query and gallery; samples with a label below 0 are in the gallery, where they
-        distract.
+        Parts train, query and gallery; samples with a label below 0 are in the gallery, as wrong
+        answers.
 
     Raises:
-        UsageError: numbers out of range, or fewer than two identities.
+        UsageError: a number is out of range, or there are fewer than two identities.
         UnknownColumnError: no column of the given name.
     """
     identities = candidates.identities
