@@ -46,8 +46,7 @@ class ReIDDataset(Dataset[tuple[Any, int]]):
     Args:
         store: a Store, or the path of one.
         rows: which samples, in which order: rows of the store, a boolean mask [len(store)], sample
-            ids, or a query such as "kind == 'person' and label >= 0" (default: every sample,
-            negatives too).
+            ids, or a query such as "kind == 'person' and label >= 0" (default: all, negatives too).
         size: (height, width) of the images in pixels, or one number for both (default: the
             store's own, or 256x128 if its images have different sizes).
         transform: called with each image.

@@ -23,11 +23,11 @@ from lmdb_reid.loaders._guesses import LoaderGuesses
 from lmdb_reid.loaders._job import Job
 from lmdb_reid.loaders._pass import Pass, Turn
 from lmdb_reid.loaders._plan import Plan
+from lmdb_reid.loaders._state import VERSION, checked_state
 from lmdb_reid.loaders._stats import Clock, Moment
 from lmdb_reid.sampling import Order, Schedule, Task
 
 _SKIPPED_SHARE, _SKIPPED_LEAST = 0.01, 10  # most damaged samples of a pass that are left out
-_VERSION = 1  # of states
 
 
 class Loader(LoaderGuesses):
@@ -210,7 +210,7 @@ class Loader(LoaderGuesses):
         the next epoch's start.
         """
         epoch, samples = self._at
-        identity = {"version": _VERSION, "epoch": epoch, "samples": samples}
+        identity = {"version": VERSION, "epoch": epoch, "samples": samples}
         return identity | {"seed": self._config.seed} | self._order.state(epoch)
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -222,7 +222,7 @@ class Loader(LoaderGuesses):
             LoaderClosedError: the loader was closed.
         """
         self._open_engine()
-        epoch, samples = self._checked_state(state)
+        epoch, samples = checked_state(state, self._config.seed)
         self._order.restore(epoch, state)
         schedule, count = self._schedule(), self._order.count(epoch)
         if schedule.in_batches and samples % schedule.batch_size:
@@ -236,27 +236,6 @@ class Loader(LoaderGuesses):
         if running is None or running.has_begun:
             self._end_pass("a state was loaded")
         self._at = self._next = epoch, samples
-
-    def _checked_state(self, state: object) -> tuple[int, int]:
-        """(epoch, samples) of a state."""
-        if not isinstance(state, dict) or "version" not in state:
-            raise UsageError(f"the state must come from loader.state_dict(); {str(state)[:80]}")
-        if state["version"] != _VERSION or type(state["version"]) is not int:
-            raise UsageError(
-                f"this state has version {state['version']!r}; this code reads version {_VERSION}"
-            )
-        epoch, samples = state.get("epoch"), state.get("samples")
-        if not (type(epoch) is int and type(samples) is int and min(epoch, samples) >= 0):
-            raise UsageError(
-                f"the state must come from loader.state_dict(); epoch {epoch!r}, samples"
-                f" {samples!r}"
-            )
-        if state.get("seed") != self._config.seed:
-            raise UsageError(
-                f"this state belongs to another order: seed was {state.get('seed')}, is"
-                f" {self._config.seed}"
-            )
-        return epoch, samples
 
     def plan(self) -> Plan:
         """What an epoch takes: steps, batches, buffers and their bytes, engine and why, copies;
