@@ -84,9 +84,9 @@ class AtmaCup:
     def configure(cls, options: Options) -> None:
         """The csv, the folder of frames, and what becomes of outliers."""
         add = options.add_argument
-        add("--train-meta", metavar="CSV", help=",".join(_NEEDED))
-        add("--img-root", metavar="DIR", help="the folder of the frames or videos, or one video")
-        add_root(options, "instead of both: the folder of train_meta.csv and images")
+        add("--train-meta", metavar="CSV", help=f"read this csv of {','.join(_NEEDED)}")
+        add("--img-root", metavar="DIR", help="read frames or videos in this folder, or one video")
+        add_root(options, "read train_meta.csv and images in this folder, instead of the two above")
         add_first_frame(options)
         add("--bbox-mode", choices=BBOX_MODES, default="drop", help=BBOX_MODE_HELP)
 

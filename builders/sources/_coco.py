@@ -70,18 +70,18 @@ class Coco:
     def configure(cls, options: Options) -> None:
         """The json, the folder, and what the identity is called."""
         add = options.add_argument
-        add_root(options, "the folder that file names begin at")
-        add("--annotations", metavar="JSON", help="the json; looked for here, then below --root")
+        add_root(options, "find the images of the json below this folder")
+        add("--annotations", metavar="JSON", help="read this json; it may be below --root")
         add(
             "--identity",
             metavar="NAME",
-            help="of an annotation or its attributes (default: track_id, if there is any)",
+            help="take the identity from this field (default: track_id, if any has it)",
         )
         add(
             "--classes",
             metavar="NAMES",
             default="",
-            help="categories, by name or number (default: person if there is one, else all)",
+            help="take these categories, by name or number (default: person, else all)",
         )
 
     @classmethod

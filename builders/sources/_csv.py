@@ -93,8 +93,8 @@ class Csv:
     def configure(cls, options: Options) -> None:
         """The csv, the folder, and the columns' names."""
         add = options.add_argument
-        add_root(options, "the folder that image paths begin at, or one video")
-        add("--csv", metavar="CSV", help="the csv; looked for here, then below --root")
+        add_root(options, "find the csv's images below this folder; or one video")
+        add("--csv", metavar="CSV", help="read this csv; it may be below --root")
         add(
             "--columns",
             metavar="ROLE=NAME,...",
@@ -104,7 +104,7 @@ class Csv:
             "--boxes",
             choices=("pixels", "normalised"),
             default="pixels",
-            help="the unit of boxes; normalised: shares of the image's sides (default: pixels)",
+            help="unit of boxes; normalised: shares of the image's sides (default: pixels)",
         )
         add_first_frame(options)
         add_shared_identities(options)

@@ -73,17 +73,17 @@ class Folder:
     def configure(cls, options: Options) -> None:
         """The folder, and what the names say."""
         add = options.add_argument
-        add_root(options, "the folder of [SPLIT/]IDENTITY/IMAGE")
+        add_root(options, "read this folder of [SPLIT/]IDENTITY/IMAGE")
         add(
             "--names",
             metavar="REGEX",
-            help=r"columns from names: '(?P<camera>\d+)_(?P<frame>\d+)' (default: none)",
+            help=r"make columns from file names: '(?P<camera>\d+)_(?P<frame>\d+)' (default: none)",
         )
         add(
             "--leave-out",
             metavar="FOLDERS",
             default="",
-            help="folders below the root to leave out, separated by commas; * is any text",
+            help="leave out these folders below --root, separated by commas; * is any text",
         )
         add_shared_identities(options)
 

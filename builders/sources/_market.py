@@ -72,7 +72,7 @@ class Market1501:
     def configure(cls, options: Options) -> None:
         """The folder, and what pid 0 means."""
         add = options.add_argument
-        add_root(options, f"the folder of {', '.join(FOLDERS)}")
+        add_root(options, f"read this folder of {', '.join(FOLDERS)}")
         add(
             "--pid-zero",
             choices=("distractor", "person"),

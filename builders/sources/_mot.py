@@ -77,12 +77,12 @@ class MOT:
     def configure(cls, options: Options) -> None:
         """The folder, and which boxes are taken."""
         add = options.add_argument
-        add_root(options, "a sequence, or a folder of sequences")
+        add_root(options, "read this sequence, or folder of sequences")
         add(
             "--sequences",
             metavar="PATTERN",
             default="*",
-            help="sequences to take, * is any text: '*-FRCNN' (default: all)",
+            help="take only these sequences; * is any text: '*-FRCNN' (default: all)",
         )
         TrackFilter.configure(options)
         add(
@@ -100,7 +100,7 @@ class MOT:
         add(
             "--img-root",
             metavar="VIDEO",
-            help="a video, or a folder of videos called as their sequences, instead of images",
+            help="read a video, or a folder of videos named like the sequences, instead of images",
         )
         add_first_frame(options)
 

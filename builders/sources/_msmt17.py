@@ -46,7 +46,7 @@ class MSMT17:
     @classmethod
     def configure(cls, options: Options) -> None:
         """The folder."""
-        add_root(options, f"the folder of {_LISTS['train']}")
+        add_root(options, f"read this folder of {_LISTS['train']}")
 
     @classmethod
     def from_args(cls, args: argparse.Namespace) -> Self:

@@ -44,7 +44,7 @@ class SoccerNet:
     @classmethod
     def configure(cls, options: Options) -> None:
         """The folder."""
-        add_root(options, f"the folder of {', '.join(_SUBSETS)}, or one of these")
+        add_root(options, f"read this folder of {', '.join(_SUBSETS)}, or one of these")
 
     @classmethod
     def from_args(cls, args: argparse.Namespace) -> Self:

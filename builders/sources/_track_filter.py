@@ -60,35 +60,37 @@ class TrackFilter:
             "--classes",
             metavar="N,N",
             default="1,-1",
-            help="classes whose boxes have an identity; -1: none is named (default: %(default)s)",
+            help="label boxes of these classes; -1: the file has no classes (default: %(default)s)",
         )
         add(
             "--unlabelled-classes",
             metavar="N,N",
             default="",
-            help="classes of people whose label is -1 (default: none)",
+            help="take people of these classes too, with the label -1 (default: none)",
         )
         add(
             "--min-visibility",
             type=float,
             default=0.0,
             metavar="SHARE",
-            help=("skip persons visible by less than this share, if the file says it (default: 0)"),
+            help=(
+                "leave out people visible by less than this share, if the file says it (default: 0)"
+            ),
         )
         add(
             "--min-height",
             type=float,
             default=0.0,
             metavar="PIXELS",
-            help="least height of a box (default: 0)",
+            help="leave out boxes lower than this (default: 0)",
         )
         add(
             "--max-per-identity",
             type=int,
             metavar="N",
-            help="most boxes of one identity, spread over its track (default: all)",
+            help="take at most N boxes of an identity, spread over its track (default: all)",
         )
-        add("--every", type=int, default=1, metavar="N", help="every Nth frame (default: 1)")
+        add("--every", type=int, default=1, metavar="N", help="take every Nth frame (default: 1)")
 
     @classmethod
     def from_args(cls, args: argparse.Namespace) -> Self:
