@@ -137,6 +137,8 @@ def in_groups(store: Captioned, rows: Rows, by: str) -> tuple[Rows, list[str]]:
 
 def _columns_of(store: Captioned, by: str) -> list[str]:
     """The columns of a role, or the one of that name."""
+    if not isinstance(by, str):
+        raise UsageError(f"by must be the name of a column or role, got {by!r}.")
     if by in store.columns:
         return [by]
     roles = dataclasses.asdict(store.roles)

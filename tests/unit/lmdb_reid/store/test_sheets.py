@@ -132,11 +132,12 @@ def test_numbers_of_groups_are_in_order(tmp_path: Path, jpeg: Jpegs, drawn: Draw
     ("by", "error", "said"),
     [
         ("camra", UnknownColumnError, "Did you mean 'camera'"),
+        (3, UsageError, "by must be the name of a column or role, got 3"),
         ("track", UsageError, "by must be a role that a column of the store has, got 'track'"),
     ],
 )
 def test_groups_by_nothing_that_there_is(
-    by: str, error: type[Exception], said: str, store: Store
+    by: Any, error: type[Exception], said: str, store: Store
 ) -> None:
     with pytest.raises(error, match=said):
         store.sheet(by=by)
