@@ -31,7 +31,6 @@ _BROKEN = (
     LookupError,
     TypeError,
     RuntimeError,
-    pickle.UnpicklingError,
 )
 
 
@@ -80,18 +79,23 @@ def load_checkpoint(
     try:
         data = file.read_bytes()
         saved: Mapping[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-        settings, weights = saved["hyper_parameters"], saved["state_dict"]
+        settings, weights = saved["hyper_parameters"], dict(saved["state_dict"])
         model = Embedder(settings["embedding"], settings["width"])
         own = "backbone."
         model.load_state_dict(
-            {name.removeprefix(own): weights[name] for name in weights if name.startswith(own)}
+            {name.removeprefix(own): weights[name] for name in weights if str(name).startswith(own)}
         )
+        read = dict(saved.get(DATA, {}))
     except FileNotFoundError:
         raise UsageError(f"no checkpoint at {file}") from None
+    except pickle.UnpicklingError:  # torch's advice is to load what may run code
+        raise UsageError(
+            f"{file} is not a checkpoint of lmdb-reid train: it holds more than numbers and texts,"
+            " or is another file"
+        ) from None
     except _BROKEN as error:
         why = str(error).partition("\n")[0] or type(error).__name__
         raise UsageError(f"{file} is not a checkpoint of lmdb-reid train: {why}") from None
-    read = saved.get(DATA, {})
     size, normalize = size or read.get("size"), normalize or read.get("normalize")
     if size is None or normalize is None:
         raise UsageError(
@@ -100,6 +104,8 @@ def load_checkpoint(
         )
     moments = DeviceConfig(normalize=normalize).moments
     assert moments is not None
+    if not _is_size(size):
+        raise UsageError(f"{file} was trained on images of no size that can be: {size!r}")
     return Checkpoint(
         name=file.name,
         model=model.eval(),
@@ -137,18 +143,18 @@ def embed(
             f"images must be {checkpoint.size}, as {checkpoint.name} was trained, got"
             f" {dataset.size}: ReIDDataset(..., size={checkpoint.size})"
         )
-    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    model = checkpoint.model.to(where)
-    found = np.empty((len(dataset), model.project.out_features), np.float32)
-    done = 0
+    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
     loading = make_loader(
         dataset,
         batch_size,
         engine="threads",
         num_workers=num_workers,
-        device=None if where.type == "cpu" else where,
+        device=None if str(place) == "cpu" else place,  # refused here, if there is none
         normalize=checkpoint.normalize,
     )
+    model = checkpoint.model.to(torch.device(place))
+    found = np.empty((len(dataset), model.project.out_features), np.float32)
+    done = 0
     with loading as loader, torch.inference_mode():
         for images, _, rows in loader:
             found[done : done + len(rows)] = model(images).float().cpu().numpy()
@@ -156,3 +162,11 @@ def embed(
             if progress is not None:
                 progress(done, len(dataset), 0)
     return found
+
+
+def _is_size(size: object) -> bool:
+    return (
+        isinstance(size, list | tuple)
+        and len(size) == 2
+        and all(isinstance(side, int) and 0 < side < 1 << 16 for side in size)
+    )

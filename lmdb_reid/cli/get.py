@@ -10,6 +10,7 @@ from lmdb_reid.cli.output import print_json, print_lines
 from lmdb_reid.errors import StoreNotFoundError, UsageError
 from lmdb_reid.store import Store
 
+_OTHERS = (".png", ".gif", ".webp", ".bmp", ".tif", ".tiff")
 TIPS = {"ID": "lmdb-reid query STORE prints the ids"}
 
 
@@ -28,6 +29,10 @@ def run(args: argparse.Namespace) -> int:
     """Print what is known of the sample, or write its image."""
     if args.json and args.output == "-":
         raise UsageError("--json and -o - exclude each other: both write to standard output")
+    if Path(args.output or "").suffix.lower() in _OTHERS:
+        raise UsageError(
+            f"a sample is saved as the JPEG that it is: -o must end in .jpg, got {args.output}"
+        )
     with _opened(args) as store:
         sample = store[args.id]
     # Of a store of parts, labels are numbered over all of them; a record has its own part's.

@@ -39,7 +39,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check, and list what is wrong."""
-    wanted = args.expect_digest
+    wanted = None if args.expect_digest is None else args.expect_digest.strip().lower()
     if wanted is not None and not _DIGEST.fullmatch(wanted):
         raise UsageError(f"--expect-digest must be 64 hexadecimal digits, got {wanted!r}")
     began = time.perf_counter()

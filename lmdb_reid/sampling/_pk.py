@@ -141,7 +141,12 @@ class PKSampler:
     def positions(self, epoch: int) -> Rows:
         """Dataset positions, int64 [len]: for each batch `p * k`, an identity's k side by side,
         then the negatives.
+
+        Raises:
+            UsageError: an epoch that is no whole number from 0 up.
         """
+        if not isinstance(epoch, int | np.integer) or epoch < 0:
+            raise UsageError(f"epoch must be a whole number, at least 0, got {epoch!r}")
         draw = np.random.default_rng([self.seed, epoch])
         groups, first_group = self._drawn_groups(draw)
         batches: list[npt.NDArray[np.int64]] = []  # of each round, [n, p, k] in grouped order

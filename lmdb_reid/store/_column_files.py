@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lmdb_reid import _json
 from lmdb_reid._regular import mapped, read_limited
 from lmdb_reid.errors import StoreChangedError, StoreDamagedError, StoreError
 from lmdb_reid.schema import NO_LABEL, Kind
-from lmdb_reid.store import _json
 from lmdb_reid.store._format import COLUMNS, ID_COLUMN, ID_OFFSETS_COLUMN, MAX_SIDE
 from lmdb_reid.store._passing import passing
 from lmdb_reid.store._specs import ColumnSpec

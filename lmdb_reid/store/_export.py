@@ -21,12 +21,12 @@ import numpy as np
 
 from lmdb_reid import _disk
 from lmdb_reid._arguments import known_arguments
+from lmdb_reid._json import Fields
 from lmdb_reid.errors import InvalidSampleError, SourceError, UsageError, WriteError
 from lmdb_reid.progress import Progress
 from lmdb_reid.schema import Kind, Roles, Rows
 from lmdb_reid.store._cells import cell_text
 from lmdb_reid.store._format import Record, unpack_record
-from lmdb_reid.store._json import Fields
 from lmdb_reid.store._specs import plain_roles, roles_of
 
 if TYPE_CHECKING:

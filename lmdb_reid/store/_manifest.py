@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Never
 
+from lmdb_reid import _json
 from lmdb_reid._regular import read_limited
 from lmdb_reid.errors import (
     StoreDamagedError,
@@ -21,7 +22,6 @@ from lmdb_reid.errors import (
     UsageError,
 )
 from lmdb_reid.schema import MAX_ID_BYTES, Kind, Roles, Size
-from lmdb_reid.store import _json
 from lmdb_reid.store._format import (
     CORE_COLUMNS,
     DATA,

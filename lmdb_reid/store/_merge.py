@@ -76,10 +76,13 @@ def merge(
             names that do not ascend from store to store, labels that cannot be kept apart.
         StoreError: one cannot be read, or the new one cannot be written.
     """
-    path = Path(out).resolve()
-    for each in stores:
-        if Path(each).resolve() == path:
-            raise UsageError(f"{path} cannot be merged into itself. Choose another --out")
+    try:
+        path = Path(out).resolve()
+        is_own = any(Path(each).resolve() == path for each in stores)
+    except ValueError:
+        raise UsageError(f"paths must be without NUL, got {[*stores, out]}") from None
+    if is_own:
+        raise UsageError(f"{path} cannot be merged into itself. Choose another --out")
     with contextlib.ExitStack() as opened:
         found = [opened.enter_context(Store(each)) for each in stores]
         members = _members(found, _checked_names(found, names), same_identities=same_identities)

@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lmdb_reid import _disk, _mounts
+from lmdb_reid import _disk, _json, _mounts
 from lmdb_reid._regular import read_limited
 from lmdb_reid.errors import (
     StoreBusyError,
@@ -17,7 +17,6 @@ from lmdb_reid.errors import (
     StoreNotFoundError,
     StoreWriteError,
 )
-from lmdb_reid.store import _json
 from lmdb_reid.store._format import (
     FORMAT,
     MANIFEST,

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from lmdb_reid._json import Fields
 from lmdb_reid.schema import Roles
 from lmdb_reid.store._format import CORE_COLUMNS, FIELD_DTYPES, ID_COLUMN, ID_OFFSETS_COLUMN
-from lmdb_reid.store._json import Fields
 
 MOST = 1 << 48  # entries, bytes and transactions of anything that fits on a disk
 COLUMN_NAME = re.compile(r"[A-Za-z0-9_]{1,64}")

@@ -10,6 +10,7 @@ from typing import Any, Self, TypeAlias
 import numpy as np
 import torch
 
+from lmdb_reid._arguments import known_fields
 from lmdb_reid.augment import ReIDAugment
 from lmdb_reid.dataset import ReIDDataset, Selection
 from lmdb_reid.errors import UsageError
@@ -25,6 +26,7 @@ SamplerOf: TypeAlias = Callable[[Selection], Sampler | Iterable[int]]
 PARTS = ("train", "query", "gallery")
 
 
+@known_fields
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Reading:
     """How batches are read; the arguments are those of `make_loader`.
@@ -47,6 +49,13 @@ class Reading:
     drop_last: bool = True
     """Of training, as both toolboxes have it: batch normalisation fails on a batch of one."""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.sampler is not None and not callable(self.sampler):
+            raise UsageError(
+                "sampler must be a function that makes one from the samples, such as lambda"
+                f" samples: PKSampler(samples, p=16, k=4); got {self.sampler!r}"
+            )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -137,11 +146,17 @@ class Loaders:
 
 
 def _train_loader(dataset: ReIDDataset, reading: Reading) -> Loader:
-    order: dict[str, Any] = {"batch_size": reading.batch_size or 64, "shuffle": True}
+    size = 64 if reading.batch_size is None else reading.batch_size
+    order: dict[str, Any] = {"batch_size": size, "shuffle": True}
     if reading.sampler is not None:
         drawn = reading.sampler(dataset.selection())
+        if drawn is None:
+            raise UsageError(f"sampler must return a sampler, got None of {reading.sampler!r}")
         own = isinstance(drawn, Sampler) and drawn.batch_size is not None
-        order = {"batch_size": reading.batch_size or (None if own else 64), "sampler": drawn}
+        order = {
+            "batch_size": None if own and reading.batch_size is None else size,
+            "sampler": drawn,
+        }
     return make_loader(
         dataset,
         **order,
@@ -154,7 +169,8 @@ def _train_loader(dataset: ReIDDataset, reading: Reading) -> Loader:
 def _test_loader(people: People, rows: Rows, reading: Reading) -> Loader:
     labels = people.identities[rows]
     dataset = ReIDDataset(people.store, rows, size=reading.size, labels=labels)
-    return make_loader(dataset, reading.test_batch_size or 256, **_common(reading))
+    size = 256 if reading.test_batch_size is None else reading.test_batch_size
+    return make_loader(dataset, size, **_common(reading))
 
 
 def _common(reading: Reading) -> dict[str, Any]:

@@ -181,7 +181,13 @@ def _split(store: Store, args: argparse.Namespace) -> Split:
     rule = _rule(args)
     table = StoreTable(store)
     rows = usual_rows(table) if args.query is None else store.query(args.query)
-    return rule(candidates_of(table, rows, store.roles)).among(rows)
+    split = rule(candidates_of(table, rows, store.roles)).among(rows)
+    if args.rule == "identity" and not len(split["query"]):
+        raise UsageError(
+            "--rule identity found nobody to search for: of no identity held out would a sample be"
+            " left for the gallery. Use fewer --queries, or samples of more than one picture each"
+        )
+    return split
 
 
 def _rule(args: argparse.Namespace) -> Rule:

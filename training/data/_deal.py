@@ -30,11 +30,18 @@ def deal(samples: Samples, rule: Rule, rows: Chosen | None = None) -> Split:
         A split of rows of `samples`.
 
     Raises:
-        UsageError: the rule cannot deal these out.
+        UsageError: the rule cannot deal these out, is no function, or gives no Split.
     """
+    if not callable(rule):
+        raise UsageError(
+            f"a split must be a Split, a file of lmdb-reid split, or a rule; got {rule!r}"
+        )
     chosen = usual_rows(samples) if rows is None else _rows(samples, rows)
     roles = samples.store.roles if isinstance(samples, StoreSamples) else None
-    return rule(candidates_of(samples, chosen, roles)).among(chosen)
+    split = rule(candidates_of(samples, chosen, roles))
+    if not isinstance(split, Split):
+        raise UsageError(f"a rule must return a Split, got {split!r} of {rule!r}")
+    return split.among(chosen)
 
 
 def _rows(samples: Samples, rows: Chosen) -> Rows:

@@ -6,6 +6,7 @@ import difflib
 import json
 import os
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from lmdb_reid import _json
 from lmdb_reid._arguments import known_fields
 from lmdb_reid.dataset import ReIDDataset
 from lmdb_reid.errors import (
@@ -103,7 +105,7 @@ class Features:
         Raises:
             UsageError: it is none.
         """
-        if not _NAME.fullmatch(name) or name.endswith(SUFFIX):
+        if not isinstance(name, str) or not _NAME.fullmatch(name) or name.endswith(SUFFIX):
             raise UsageError(
                 "the name of features must be 1 to 100 letters, digits, '_', '.' or '-', begin with"
                 f" none of the last two, and not end in {SUFFIX}; got {name!r}"
@@ -139,7 +141,9 @@ class Features:
             raise FeaturesNotFoundError(_why_not_found(opened, path), path=path) from None
         except FeaturesError:
             raise
-        except (OSError, EOFError, ValueError, TypeError, KeyError) as error:
+        except UsageError:
+            raise
+        except (OSError, ValueError) as error:
             raise FeaturesError(f"{path} cannot be read as features: {error}", path=path) from None
         _check_array(path, found, opened)
         return cls(
@@ -147,22 +151,32 @@ class Features:
             path=path,
             array=found.array,
             rows=found.rows,
-            made_by={} if found.note is None else found.note["made_by"],
+            made_by={} if found.note is None else found.note.made_by,
         )
 
     def of(self, rows: Rows) -> Array:
         """The features of some rows of the store: float [B, D], a copy.
 
         Raises:
+            UsageError: rows that are no list of whole numbers.
             FeaturesError: a row has none.
         """
-        rows = np.asarray(rows)
+        given = rows
+        rows = np.asarray(given)
+        if rows.ndim != 1 or (rows.size and rows.dtype.kind not in "iu"):
+            raise UsageError(
+                f"rows must be a list of whole numbers, got {type(given).__name__}"
+                f" ({rows.dtype} {list(rows.shape)}). A query has rows by store.query, a mask by"
+                " np.flatnonzero"
+            )
+        rows = rows.astype(np.int64)
         if self.rows is None:
-            return np.array(self.array[rows])
-        order = np.argsort(self.rows, kind="stable")
-        places = np.searchsorted(self.rows, rows, sorter=order).clip(max=len(order) - 1)
-        found = order[places]
-        lacking = np.flatnonzero(self.rows[found] != rows)
+            found, lacking = rows, np.flatnonzero((rows < 0) | (rows >= len(self.array)))
+        else:
+            order = np.argsort(self.rows, kind="stable")
+            places = np.searchsorted(self.rows, rows, sorter=order).clip(max=len(order) - 1)
+            found = order[places]
+            lacking = np.flatnonzero(self.rows[found] != rows)
         if len(lacking):
             raise FeaturesError(
                 f"{len(lacking):,} of {len(rows):,} samples have no features in {self.path}, the"
@@ -178,6 +192,8 @@ class Features:
 
 
 def _is_path(name: Place) -> bool:
+    if not isinstance(name, str | os.PathLike):
+        raise UsageError(f"features are loaded by their name, or a path; got {name!r}")
     return not isinstance(name, str) or name.endswith(SUFFIX) or os.sep in name
 
 
@@ -209,18 +225,19 @@ def _distinct(rows: Rows) -> Rows:
 def _plain(made_by: Mapping[str, Any]) -> dict[str, Any]:
     """As JSON gives it back."""
     try:
-        text = json.dumps(dict(made_by), ensure_ascii=False, allow_nan=False)
-    except (TypeError, ValueError) as error:
-        raise UsageError(f"made_by must be what JSON takes, got {made_by!r}: {error}") from None
-    if len(text.encode()) > MOST_NOTE // 2:
-        raise UsageError(f"made_by must be under {MOST_NOTE // 2:,} bytes, got {len(text):,}")
-    found: dict[str, Any] = json.loads(text)
+        data = json.dumps(dict(made_by), ensure_ascii=False, allow_nan=False).encode()
+        found: dict[str, Any] = _json.parse(data)
+    except (TypeError, ValueError, RecursionError) as error:
+        got = reprlib.repr(made_by)
+        raise UsageError(f"made_by must be what JSON takes, got {got}: {error}") from None
+    if len(data) > MOST_NOTE // 2:
+        raise UsageError(f"made_by must be under {MOST_NOTE // 2:,} bytes, got {len(data):,}")
     return found
 
 
 def _check_note(path: Path, found: Found, store: Store, made_by: Mapping[str, Any] | None) -> None:
-    note = {"made_by": {}} if found.note is None else found.note
-    own, made_of = store.manifest.fingerprint, str(note.get("store", store.manifest.fingerprint))
+    own = store.manifest.fingerprint
+    made_of, maker = (own, {}) if found.note is None else (found.note.store, found.note.made_by)
     if made_of != own:
         is_ordered = made_of.partition("-")[0] == store.digest
         what = "the same samples in another order" if is_ordered else "another store"
@@ -229,10 +246,9 @@ def _check_note(path: Path, found: Found, store: Store, made_by: Mapping[str, An
             f" store's is {own[:16]}. Make the features again.",
             path=path,
         )
-    if made_by is not None and note["made_by"] != _plain(made_by):
+    if made_by is not None and maker != _plain(made_by):
         raise StaleFeaturesError(
-            f"{path} was made by {note['made_by']}, and not by {dict(made_by)}. Make the features"
-            " again.",
+            f"{path} was made by {maker}, and not by {dict(made_by)}. Make the features again.",
             path=path,
         )
 
@@ -243,7 +259,14 @@ def _check_array(path: Path, found: Found, store: Store) -> None:
         raise FeaturesError(
             f"{path} must hold floats [N, D], got {array.dtype} {list(array.shape)}", path=path
         )
-    if found.rows is None and len(array) != len(store):
+    rows = found.rows
+    if rows is not None and (
+        rows.min() < 0 or rows.max() >= len(store) or len(np.unique(rows)) < len(rows)
+    ):
+        raise FeaturesError(
+            f"{path} must be of rows 0..{len(store) - 1}, each once, got others", path=path
+        )
+    if rows is None and len(array) != len(store):
         raise FeaturesError(
             f"{path} must have a row for each of the {len(store):,} samples of {store.path}, got"
             f" {len(array):,}",

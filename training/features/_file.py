@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import io
 import json
-import os
+import math
+import re
 import struct
+import tokenize
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
@@ -23,7 +25,9 @@ from typing import Any, BinaryIO, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from lmdb_reid import _json
 from lmdb_reid._disk import whole_file
+from lmdb_reid._regular import opened
 from lmdb_reid.schema import Rows
 
 SUFFIX = ".npy"
@@ -32,7 +36,23 @@ MOST_NOTE = 1 << 20
 _VERSION = 1
 _MARK = b"reidfeat"
 _END = struct.Struct("<QI8s")
+_FINGERPRINT = re.compile(r"[0-9a-f]{64}(-[0-9a-f]{1,64})?")
+_HEADS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+_NO_HEAD = (ValueError, TypeError, SyntaxError, tokenize.TokenError, RecursionError, MemoryError)
+"""What numpy raises of a head that is none, depending on what stands there."""
 _CHUNK = 1 << 24  # bytes that are written, or summed up, in one go
+
+
+class Note(NamedTuple):
+    """What stands behind the array."""
+
+    store: str
+    """The fingerprint of the store that the array is of."""
+    made_by: Mapping[str, Any]
+    has_rows: bool
 
 
 class Found(NamedTuple):
@@ -40,7 +60,7 @@ class Found(NamedTuple):
 
     array: npt.NDArray[Any]
     """A read-only memory map."""
-    note: Mapping[str, Any] | None
+    note: Note | None
     """None where somebody else wrote the file: it is a .npy and no more."""
     rows: Rows | None
 
@@ -80,22 +100,49 @@ def read_features(path: Path) -> Found:
 
     Raises:
         FileNotFoundError: no such file.
-        OSError, ValueError, KeyError, TypeError: it cannot be read, or is damaged.
+        OSError, ValueError: it cannot be read, or is damaged.
     """
-    with path.open("rb") as file:
-        note, rows = _note(file)
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        if not os.path.samestat(os.fstat(file.fileno()), path.stat()):
-            raise ValueError("another file took its place while it was read: try again")
-    return Found(array, note, rows)
+    with opened(path) as (descriptor, size), open(descriptor, "rb", closefd=False) as file:
+        end, note = _note(file, size)
+        array = _array(file, end)
+        if note is None or not note.has_rows:
+            return Found(array, note, None)
+        file.seek(array.offset + array.nbytes)
+        rows = file.read(end - file.tell())
+    if array.ndim != 2 or len(rows) != 8 * len(array):
+        raise ValueError("it has not as many rows as its array")
+    return Found(array, note, np.frombuffer(rows, "<i8").astype(np.int64))
 
 
-def _note(file: BinaryIO) -> tuple[dict[str, Any] | None, Rows | None]:
-    size = file.seek(0, os.SEEK_END)
+def _array(file: BinaryIO, end: int) -> np.memmap[Any, np.dtype[Any]]:
+    """The array, which ends by `end`. `numpy.load` would also open archives, which this is not."""
+    file.seek(0)
+    try:
+        version = np.lib.format.read_magic(file)
+        read = _HEADS.get(version)
+        if read is None:
+            raise ValueError(f"it is a .npy of version {version}, which is none of {[*_HEADS]}")
+        shape, by_columns, dtype = read(file)
+    except _NO_HEAD as error:
+        why = str(error).partition("\n")[0][:200] or type(error).__name__
+        raise ValueError(f"it is no .npy: {why}") from None
+    start = file.tell()
+    if dtype.hasobject or any(isinstance(side, bool) or side < 0 for side in shape):
+        raise ValueError(f"it is no .npy of numbers: {dtype} {list(shape)}")
+    wanted = math.prod(shape) * dtype.itemsize
+    if start + wanted > end:
+        raise ValueError(f"it was cut: {dtype} {list(shape)} take {wanted:,} bytes")
+    if not wanted:
+        raise ValueError(f"it has no numbers: {dtype} {list(shape)}")
+    return np.memmap(file, dtype, "r", start, shape, "F" if by_columns else "C")
+
+
+def _note(file: BinaryIO, size: int) -> tuple[int, Note | None]:
+    """Where what stands before the note ends, and the note."""
     file.seek(max(0, size - _END.size))
     end = file.read()
     if len(end) < _END.size or not end.endswith(_MARK):
-        return None, None
+        return size, None
     length, crc, _ = _END.unpack(end)
     stop = size - _END.size - length
     if length > MOST_NOTE or stop < 0:
@@ -104,16 +151,16 @@ def _note(file: BinaryIO) -> tuple[dict[str, Any] | None, Rows | None]:
     if _crc(file, size - _END.size) != crc:
         raise ValueError("its bytes are not those that were written")
     file.seek(stop)
-    note: dict[str, Any] = json.loads(file.read(length))
-    if note["version"] != _VERSION:
-        raise ValueError(f"it is of version {note['version']}, this code reads {_VERSION}")
-    if not note["rows"]:
-        return note, None
-    file.seek(0)
-    np.lib.format.read_magic(file)
-    shape, _, dtype = np.lib.format.read_array_header_1_0(file)
-    file.seek(file.tell() + int(np.prod(shape)) * dtype.itemsize)
-    return note, np.frombuffer(file.read(8 * shape[0]), "<i8").astype(np.int64)
+    fields = _json.Fields(_json.parse(file.read(length)), "its note")
+    version = fields.integer("version", 1 << 31)
+    if version != _VERSION:
+        raise ValueError(f"it is of version {version}, this code reads {_VERSION}")
+    note = Note(
+        store=fields.text("store", _FINGERPRINT),
+        made_by=fields.inner("made_by").items(),
+        has_rows=fields.flag("rows"),
+    )
+    return stop, note
 
 
 def _crc(file: BinaryIO, left: int) -> int:

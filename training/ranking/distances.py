@@ -193,7 +193,10 @@ def as_array(features: Features, name: str) -> Block:
         # numpy has no bfloat16
         found = (features.float() if features.dtype == torch.bfloat16 else features).numpy()
     else:
-        found = np.asarray(features)
+        try:
+            found = np.asarray(features)
+        except ValueError as error:  # rows of different lengths
+            raise UsageError(f"{name} must be [rows, numbers]: {error}") from None
     if found.ndim != 2 or not found.size:
         raise UsageError(f"{name} must be [rows, numbers], at least one of each, got {found.shape}")
     if not np.issubdtype(found.dtype, np.floating):

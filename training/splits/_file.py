@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from lmdb_reid import _json
 from lmdb_reid._arguments import known_arguments
 from lmdb_reid._disk import whole_text
+from lmdb_reid._regular import MAX_TEXT, read_limited
 from lmdb_reid.errors import SourceError, SourceNotFoundError, UsageError
 from lmdb_reid.schema import NO_LABEL, Rows
 from training.splits._split import Split
@@ -21,6 +25,8 @@ from training.splits._split import Split
 _HEAD = ["id", "part", "label_id", "class"]
 _VERSION = 1
 _JSON, _CSV = ".json", ".csv"
+_LEAST, _MOST = -(1 << 63), (1 << 63) - 1  # labels are int64
+_ANY = re.compile(r"(?s:.*)")
 
 
 class _Listed(NamedTuple):
@@ -82,61 +88,72 @@ def load_split(path: str | os.PathLike[str], ids: Sequence[str]) -> Split:
     """
     suffix = _suffix(path)
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        data = read_limited(Path(path), MAX_TEXT).removeprefix(codecs.BOM_UTF8)
     except FileNotFoundError:
         raise SourceNotFoundError(f"no split at {os.fspath(path)}") from None
     except (OSError, ValueError) as error:
         raise SourceError(f"{os.fspath(path)} cannot be read as a split: {error}") from None
     try:
-        found = _of_json(text) if suffix == _JSON else _of_csv(text)
-    except (ValueError, TypeError, KeyError, csv.Error) as error:
+        found = _of_json(data) if suffix == _JSON else _of_csv(data.decode())
+    except (ValueError, csv.Error) as error:
         raise SourceError(f"{os.fspath(path)} is not a split: {error}") from None
     row_of = {sample_id: row for row, sample_id in enumerate(ids)}
     parts: dict[str, Rows] = {}
     for name, listed in found.parts.items():
         rows = [row_of.pop(sample_id, None) for sample_id in listed]
         if None in rows:
-            raise SourceError(
-                f"{os.fspath(path)}: {listed[rows.index(None)]!r} of part {name!r} is"
-                f" not among the {len(ids):,} samples, or occurs twice: the split is not of"
-                " these"
+            sample_id = listed[rows.index(None)]
+            why = (
+                "is in a part already: it occurs twice"
+                if sample_id in ids
+                else f"is not among the {len(ids):,} samples: the split is not of these"
             )
+            raise SourceError(f"{os.fspath(path)}: {sample_id!r} of part {name!r} {why}")
         parts[name] = np.array(rows, np.int64)
     return Split(parts=parts, labels=found.labels)
 
 
 def _suffix(path: str | os.PathLike[str]) -> str:
+    if not isinstance(path, str | os.PathLike):
+        raise UsageError(f"a split's file must be a path, got {path!r}")
     suffix = Path(path).suffix.lower()
     if suffix not in (_JSON, _CSV):
         raise UsageError(f"a split's file must end in .csv or .json; got {os.fspath(path)}")
     return suffix
 
 
-def _of_json(text: str) -> _Listed:
-    found: Any = json.loads(text)
-    if not isinstance(found, Mapping) or found.get("version") != _VERSION:
+def _of_json(data: bytes) -> _Listed:
+    found = _json.parse(data)
+    if not isinstance(found, dict) or found.get("version") != _VERSION:
         raise ValueError(f'it has no "version": {_VERSION}')
-    parts = {str(name): [str(each) for each in listed] for name, listed in found["parts"].items()}
-    return _Listed(parts, [int(label) for label in found["labels"]])
+    fields = _json.Fields(found, "")
+    labels = fields.integers("labels", _MOST, _LEAST)
+    listed = fields.inner("parts")
+    return _Listed({name: list(listed.texts(name, _ANY)) for name in listed.items()}, [*labels])
 
 
 def _of_csv(text: str) -> _Listed:
-    head, *lines = csv.reader(io.StringIO(text, newline=""))
+    head, *lines = [*csv.reader(io.StringIO(text, newline=""))] or [[]]
     if head != _HEAD:
-        raise ValueError(f"{','.join(_HEAD)} is wanted, it has {','.join(head)}")
+        raise ValueError(f"{','.join(_HEAD)} is wanted, it has {','.join(head) or 'no line'}")
     parts: dict[str, list[str]] = {}
     labels: dict[int, int] = {}
     for number, cells in enumerate(lines, 2):
         if len(cells) != len(_HEAD):
             raise ValueError(f"line {number} has {len(cells)} cells instead of {len(_HEAD)}")
-        sample_id, part, label, place = cells
+        sample_id, part, *numbers = cells
         try:
-            if int(place) > NO_LABEL:
-                labels[int(place)] = int(label)
-            int(label)
+            label, place = map(int, numbers)
         except ValueError:
             raise ValueError(
-                f"line {number}: {label!r} and {place!r} must be whole numbers"
+                f"line {number}: {numbers[0]!r} and {numbers[1]!r} must be whole numbers"
             ) from None
+        if not _LEAST <= label <= _MOST:
+            raise ValueError(f"line {number}: label_id must be in {_LEAST}..{_MOST}, got {label}")
+        if place > NO_LABEL and labels.setdefault(place, label) != label:
+            raise ValueError(
+                f"line {number}: class {place} must be of one label_id, got {labels[place]} and"
+                f" {label}"
+            )
         parts.setdefault(part, []).append(sample_id)
     return _Listed(parts, list(labels.values()))

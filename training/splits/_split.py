@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -24,7 +25,8 @@ class Split:
     is none of these; test; query and gallery. Others may stand beside them.
 
     Raises:
-        UsageError: a row stands in two parts, or twice in one, or is below 0.
+        UsageError: a row stands in two parts, or twice in one, or is below 0; parts that are no map
+            of rows, rows or labels that are no whole numbers.
     """
 
     parts: Mapping[str, Rows]
@@ -33,9 +35,11 @@ class Split:
     """The identities to tell apart, sorted: class k of a batch is `labels[k]`."""
 
     def __post_init__(self) -> None:
-        parts = {name: np.sort(np.asarray(rows, np.int64)) for name, rows in self.parts.items()}
+        if not isinstance(self.parts, Mapping):
+            raise UsageError(f"parts must be a map of names to rows, got {_short(self.parts)}")
+        parts = {name: np.sort(_rows(name, rows)) for name, rows in self.parts.items()}
         object.__setattr__(self, "parts", MappingProxyType(parts))
-        object.__setattr__(self, "labels", sorted(int(label) for label in self.labels))
+        object.__setattr__(self, "labels", _labels(self.labels))
         rows, counts = np.unique(np.concatenate([NOWHERE, *parts.values()]), return_counts=True)
         if len(rows) and rows[0] < 0:
             raise UsageError(f"a split's rows must be 0 or more, got {rows[0]}")
@@ -73,3 +77,28 @@ class Split:
     def __repr__(self) -> str:
         counts = ", ".join(f"{name} {len(rows):,}" for name, rows in self.parts.items())
         return f"Split({counts}; {len(self.labels)} labels)"
+
+
+def _rows(name: str, rows: object) -> Rows:
+    try:
+        found = np.asarray(rows)
+    except ValueError:  # lists of different lengths
+        found = np.empty((0, 0))
+    if found.ndim != 1 or (found.size and found.dtype.kind not in "iu"):
+        raise UsageError(
+            f"part {name!r} must be a list of rows, whole numbers; got {_short(rows)}. A mask has"
+            " rows by np.flatnonzero, a query by store.query"
+        )
+    return found.astype(np.int64)
+
+
+def _labels(labels: object) -> list[int]:
+    try:
+        return sorted(operator.index(label) for label in labels)  # type: ignore[attr-defined]
+    except TypeError:
+        raise UsageError(f"labels must be a list of whole numbers, got {_short(labels)}") from None
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) < 80 else text[:80] + "..."

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from builders.derived import PHash
 from lmdb_reid import _disk, codec
+from lmdb_reid._regular import read_limited
 from lmdb_reid.errors import WriteError
 from lmdb_reid.machine import available_cores
 from lmdb_reid.progress import Progress
@@ -31,8 +32,8 @@ def stored_hashes(store: Store) -> Hashes | None:
     if HASH_COLUMN in store.columns:
         return store.columns[HASH_COLUMN]
     try:
-        data = hashes_file(store).read_bytes()
-    except OSError:
+        data = read_limited(hashes_file(store), _BYTES * len(store) + 4)
+    except (OSError, ValueError):
         return None
     values, pin = data[: _BYTES * len(store)], data[_BYTES * len(store) :]
     if pin != zlib.crc32(values).to_bytes(4, "little"):

@@ -115,6 +115,33 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path, content: Any) -> None:
         load_checkpoint(tmp_path / "none.ckpt")
 
 
+@pytest.mark.parametrize("changed", [{"state_dict": {1: 2}}, {"state_dict": [1]}, {DATA: 5}])
+def test_a_checkpoint_of_other_types_is_refused(
+    checkpoint: Path, tmp_path: Path, changed: dict[str, Any]
+) -> None:
+    torch.save(torch.load(checkpoint, weights_only=True) | changed, tmp_path / "x.ckpt")
+    with pytest.raises(UsageError, match="is not a checkpoint of lmdb-reid train"):
+        load_checkpoint(tmp_path / "x.ckpt")
+
+
+@pytest.mark.parametrize("size", ["ab", [1], [-1, 5], [10**6, 10**6]])
+def test_a_checkpoint_of_a_size_that_cannot_be(
+    checkpoint: Path, tmp_path: Path, size: object
+) -> None:
+    read = {DATA: {"size": size, "normalize": "imagenet"}}
+    torch.save(torch.load(checkpoint, weights_only=True) | read, tmp_path / "x.ckpt")
+    with pytest.raises(UsageError, match="images of no size that can be"):
+        load_checkpoint(tmp_path / "x.ckpt")
+
+
+def test_a_device_that_there_is_not(checkpoint: Path, sealed: Path) -> None:
+    loaded = load_checkpoint(checkpoint)
+    with Store(sealed) as store:
+        dataset = ReIDDataset(store, size=loaded.size)
+        with pytest.raises(UsageError, match=r"device must be .* Did you mean 'cuda'"):
+            embed(dataset, loaded, device="gpu")
+
+
 def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:
     class Trap:
         def __reduce__(self) -> Any:

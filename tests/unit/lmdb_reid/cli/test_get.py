@@ -28,3 +28,17 @@ def test_a_sample_of_a_part_has_the_label_of_the_whole(
     assert f"label        {label}" in capsys.readouterr().out
     assert main(["get", str(both), "b/f1", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["record"]["label"] == label
+
+
+def test_a_jpeg_gets_no_other_picture_s_name(
+    tmp_path: Path, jpeg: Callable[..., bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with StoreWriter(tmp_path / "a.lmdb") as writer:
+        writer.put("f0", jpeg(0), {"label": 1})
+        writer.seal()
+    words = ["get", str(tmp_path / "a.lmdb"), "f0", "-o"]
+    assert main([*words, str(tmp_path / "f.png")]) == 2
+    assert "must end in .jpg" in capsys.readouterr().err
+    assert not (tmp_path / "f.png").exists()
+    assert main([*words, str(tmp_path / "f.jpg")]) == 0
+    assert (tmp_path / "f.jpg").read_bytes() == jpeg(0)

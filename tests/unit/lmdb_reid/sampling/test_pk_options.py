@@ -205,3 +205,11 @@ def test_options_out_of_range_are_named(options: dict[str, Any], message: str) -
 def test_a_share_of_negatives_where_there_are_none() -> None:
     with pytest.raises(UsageError, match="needs samples of label -1, got none"):
         sampler([0, 0, 1, 1], 2, 2, negatives=0.5)
+
+
+@pytest.mark.parametrize("epoch", [-1, 1.5, "x", None])
+def test_an_epoch_is_a_whole_number(epoch: Any) -> None:
+    sampler = PKSampler(np.repeat(np.arange(3), 4), p=2, k=2)
+    for draw in (sampler.positions, sampler.coverage):
+        with pytest.raises(UsageError, match="epoch must be a whole number, at least 0"):
+            draw(epoch)

@@ -579,3 +579,10 @@ def test_a_disk_that_fails_is_an_error_of_ours_and_leaves_nothing(
     with pytest.raises(StoreWriteError, match="Input/output error"):
         merge(two, tmp_path / "both.lmdb")
     assert not [*tmp_path.glob("both.lmdb*")]
+
+
+def test_a_path_that_no_file_can_have(seal: Callable[..., Path], tmp_path: Path) -> None:
+    one = seal("one.lmdb", {"a": {"label": 1}})
+    for stores, out in (([one, "b\0"], "c"), ([one, one], "c\0")):
+        with pytest.raises(UsageError, match="paths must be without NUL"):
+            merge(stores, tmp_path / out)

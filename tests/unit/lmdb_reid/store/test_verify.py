@@ -279,6 +279,7 @@ def test_a_digest_that_is_expected(
 ) -> None:
     digest = Store(store_path).digest
     assert main(["verify", str(store_path), "--expect-digest", digest]) == 0
+    assert main(["verify", str(store_path), "--expect-digest", digest.upper()]) == 0
     out = capsys.readouterr().out
     assert "every image decoded" in out
     assert "the digest is the expected one" in out

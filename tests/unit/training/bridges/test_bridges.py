@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from lmdb_reid import PKSampler, Store, StoreWriter, codec
-from lmdb_reid.errors import UsageError
+from lmdb_reid.errors import UnknownArgumentError, UsageError
 from lmdb_reid.schema import Kind, Roles
 from training.bridges._parts import Loaders, People, Reading
 from training.bridges.boxmot import BoxmotBatches, store_trainer
@@ -168,3 +168,18 @@ def test_a_trainer_s_own_settings_hold_unless_others_are_given(store: Store) -> 
     assert sorted(np.bincount(pids)) == [2, 2, 2]
     assert made._build_test_loaders(SimpleNamespace()) == ("their", SimpleNamespace())
     made._store_loaders.close()
+
+
+@pytest.mark.parametrize("name", ["batch_size", "test_batch_size"])
+def test_a_batch_of_nothing_is_refused(store: Store, name: str) -> None:
+    with pytest.raises(UsageError, match="batch_size must be a whole number, at least 1, got 0"):
+        TorchreidData(store, SPLIT, **{name: 0})
+
+
+def test_arguments_that_are_none_are_refused(store: Store) -> None:
+    with pytest.raises(UnknownArgumentError, match="Did you mean 'sampler'"):
+        TorchreidData(store, SPLIT, smapler=5)
+    with pytest.raises(UsageError, match="sampler must be a function"):
+        TorchreidData(store, SPLIT, sampler=5)
+    with pytest.raises(UsageError, match="must return a sampler, got None"):
+        TorchreidData(store, SPLIT, sampler=lambda _: None)

@@ -73,6 +73,12 @@ def test_a_split_by_identity_is_written_and_counted(
     assert again.read_bytes() == file.read_bytes()
 
 
+def test_a_split_without_any_query_is_not_written(store: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="nobody to search for"):
+        split(store, "--rule", "identity", "--queries", "9", "-o", tmp_path / "s.json")
+    assert not (tmp_path / "s.json").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "parts"),
     [

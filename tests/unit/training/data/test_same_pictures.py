@@ -12,6 +12,7 @@ import pytest
 
 from lmdb_reid.codec import encode
 from lmdb_reid.dataset import Selection
+from lmdb_reid.errors import UsageError
 from lmdb_reid.schema import Rows
 from lmdb_reid.store import StoreWriter
 from training import Split, StoreData, by_group
@@ -99,3 +100,13 @@ def test_a_trainers_warning_filter_may_make_it_an_error(tmp_path: Path) -> None:
         warnings.simplefilter("error")
         with pytest.raises(UserWarning, match="s4 is s0"):
             StoreData(store, halves()).setup()
+
+
+@pytest.mark.parametrize("rule", [5, None, {"train": [1]}])
+def test_what_is_no_split_and_no_rule_is_refused(tmp_path: Path, rule: Any) -> None:
+    data = StoreData(new_store(tmp_path / "a.lmdb", range(8)), rule)
+    with pytest.raises(UsageError, match="must be a Split, a file of lmdb-reid split, or a rule"):
+        data.setup()
+    other = StoreData(tmp_path / "a.lmdb", lambda candidates: rule)
+    with pytest.raises(UsageError, match="a rule must return a Split"):
+        other.setup()

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import io
 import itertools
 import json
+import os
 import shutil
+import struct
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -266,3 +270,102 @@ def test_what_made_them_may_be_left_unsaid_and_is_then_nothing(sealed: Path) -> 
     some = Features.save(sealed, "some", array[:2], rows=[1, 2])
     with pytest.raises(FeaturesError, match=r"no features.*the first in row 5"):
         some.of([1, 5])
+
+
+def forged(store: Store, array: Any, note: Any, rows: bytes = b"") -> str:
+    """A file as somebody would write it who knows the format."""
+    head = io.BytesIO()
+    np.save(head, array)
+    text = note if isinstance(note, bytes) else json.dumps(note).encode()
+    body = head.getvalue() + rows + text
+    end = _file._END.pack(len(text), zlib.crc32(body), _file._MARK)
+    folder = store.path.with_name(store.path.name + ".features")
+    folder.mkdir(exist_ok=True)
+    (folder / "forged.npy").write_bytes(body + end)
+    return "forged"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (b"[" * 10_000, "nested deeper"),
+        ([], "its note must be a map"),
+        (None, "its note must be a map"),
+        ({"made_by": [1]}, "made_by must be a map"),
+        ({"store": 5}, "store must be a text"),
+        ({"rows": 1}, "rows must be true or false"),
+        ({"version": 2}, "of version 2"),
+        ({"rows": True}, "not as many rows"),
+    ],
+)
+def test_a_hostile_note_is_refused(store: Store, change: Any, message: str) -> None:
+    note = {"version": 1, "store": store.manifest.fingerprint, "made_by": {}, "rows": False}
+    assert Features.load(store, forged(store, numbers(7), note)).array.shape == (7, 4)
+    given = note | change if isinstance(change, dict) else change
+    with pytest.raises(FeaturesError, match=message):
+        Features.load(store, forged(store, numbers(7), given))
+
+
+@pytest.mark.parametrize("rows", [[-1, 0], [0, 7], [0, 0], [0]])
+def test_a_note_of_rows_that_are_not_the_store_s(store: Store, rows: list[int]) -> None:
+    note = {"version": 1, "store": store.manifest.fingerprint, "made_by": {}, "rows": True}
+    name = forged(store, numbers(2), note, np.array(rows, "<i8").tobytes())
+    with pytest.raises(FeaturesError, match="rows"):
+        Features.load(store, name)
+
+
+HEADS = {
+    "a shape beyond int64": "{'descr': '<f4', 'fortran_order': False, 'shape': (7, 1"
+    + "0" * 21
+    + ")}",
+    "a negative shape": "{'descr': '<f4', 'fortran_order': False, 'shape': (-1, 4)}",
+    "open brackets": "(" * 5000,
+    "many signs": "-" * 9000 + "1",
+    "objects": "{'descr': '|O', 'fortran_order': False, 'shape': (7, 4)}",
+}
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_hostile_head_is_refused(store: Store, tmp_path: Path, name: str) -> None:
+    head = HEADS[name].encode() + b"\n"
+    path = tmp_path / "x.npy"
+    path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head + b"0" * 112)
+    with pytest.raises(FeaturesError, match="cannot be read as features: it "):
+        Features.load(store, path)
+
+
+def test_what_is_no_npy_is_not_opened_or_waited_for(store: Store, tmp_path: Path) -> None:
+    archive, pipe = tmp_path / "z.npy", tmp_path / "pipe.npy"
+    with archive.open("wb") as file:
+        np.savez(file, a=numbers(7))
+    os.mkfifo(pipe)
+    with pytest.raises(FeaturesError, match=r"it is no \.npy"):
+        Features.load(store, archive)
+    with pytest.raises(FeaturesError, match="not a regular file"):
+        Features.load(store, pipe)
+    for name in (None, 5, b"a"):
+        with pytest.raises(UsageError, match="by their name, or a path"):
+            Features.load(store, name)  # type: ignore[arg-type]
+
+
+def test_rows_beyond_the_store_have_no_features(store: Store) -> None:
+    found = Features.save(store, "all", numbers(7))
+    for rows in ([-1], [7]):
+        with pytest.raises(FeaturesError, match="1 of 1 samples have no features"):
+            found.of(np.array(rows))
+    for given in (np.ones(7, bool), [0.5], "label == 3", None):
+        with pytest.raises(UsageError, match="rows must be a list of whole numbers"):
+            found.of(given)  # type: ignore[arg-type]
+
+
+def test_what_cannot_be_saved_is_said(store: Store) -> None:
+    deep: dict[str, Any] = {}
+    for _ in range(2000):
+        deep = {"a": deep}
+    for made_by in (deep, {"a": "\ud800"}):
+        with pytest.raises(UsageError, match="made_by must be what JSON takes"):
+            Features.save(store, "x", numbers(7), made_by=made_by)
+    with pytest.raises(UsageError, match=r"\[rows, numbers\]"):
+        Features.save(store, "x", [[1.0], [1.0, 2.0]])  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="the name of features"):
+        Features.save(store, None, numbers(7))  # type: ignore[arg-type]

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import os
 import pickle
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ from training.splits import Candidates, Split, load_split, open_set, save_split
 LABELS = np.array([0, 0, 0, 1, 1, 1, 2, 2, -1, 3], np.int64)
 IDS = [f"Zürich__{row}#000" for row in range(10)]
 HEAD = "id,part,label_id,class"
+JSON = '{"version": 1, "labels": %s, "parts": %s}'
 
 
 def fold() -> Split:
@@ -65,6 +68,18 @@ def test_a_split_is_found_again_among_more_samples_in_another_order(
         ("s.json", '{"version": 2}', 'no "version": 1'),
         ("s.json", '{"version": 1, "labels": []}', "parts"),
         ("s.json", "{", "is not a split"),
+        ("s.json", "[" * 100_000, "nested deeper than 32"),
+        ("s.json", JSON % ("[1e999]", "{}"), "labels must be a list of whole numbers .* got .inf"),
+        ("s.json", JSON % ("[1.5]", "{}"), r"labels must be a list of whole numbers .* got \[1.5"),
+        ("s.json", JSON % ('"12"', "{}"), "labels must be a list of whole numbers"),
+        ("s.json", JSON % (f"[{10**30}]", "{}"), "labels must be a list of whole numbers"),
+        ("s.json", JSON % ("[]", '[["a"]]'), "parts must be a map, got list"),
+        ("s.json", JSON % ("[]", "null"), "parts must be a map, got NoneType"),
+        ("s.json", JSON % ("[]", '{"train": "ab"}'), "parts.train must be a list of texts"),
+        ("s.json", JSON % ("[]", '{"train": {"a": 1}}'), "parts.train must be a list of texts"),
+        ("s.json", JSON % ("[]", '{"train": ["a"], "train": []}'), "'train' occurs twice"),
+        ("s.csv", f"{HEAD}\na,train,{10**30},0\n", "line 2: label_id must be in"),
+        ("s.csv", f"{HEAD}\na,train,1,0\nb,train,2,0\n", "line 3: class 0 must be of one label_id"),
     ],
 )
 def test_a_file_that_is_no_split_of_these(
@@ -82,6 +97,31 @@ def test_names_that_no_split_has(tmp_path: Path) -> None:
         load_split(tmp_path / "split.csv", [])
     with pytest.raises(UsageError, match=r"must end in \.csv or \.json"):
         save_split(tmp_path / "split.txt", fold(), IDS, LABELS)
+
+
+@pytest.mark.parametrize("name", ["s.csv", "s.json"])
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path, name: str) -> None:
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(SourceError, match="not a regular file"):
+        load_split(tmp_path / name, ["a"])
+    with pytest.raises(UsageError, match="must be a path, got None"):
+        load_split(None, ["a"])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    "rows", ["abc", [0.5], [[1, 2]], [[1], [1, 2]], [True, False], [1 << 70], 3, ["a"], None]
+)
+def test_rows_that_are_none_are_refused(rows: Any) -> None:
+    with pytest.raises(UsageError, match="part 'train' must be a list of rows"):
+        Split(parts={"train": rows}, labels=[])
+
+
+def test_parts_and_labels_of_another_type_are_refused() -> None:
+    with pytest.raises(UsageError, match="parts must be a map"):
+        Split(parts=None, labels=[])  # type: ignore[arg-type]
+    for labels in (None, [0.5], ["a"]):
+        with pytest.raises(UsageError, match="labels must be a list of whole numbers"):
+            Split(parts={}, labels=labels)  # type: ignore[arg-type]
 
 
 def test_a_row_in_two_parts_is_refused() -> None:

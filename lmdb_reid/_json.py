@@ -49,6 +49,10 @@ def _check_depth(value: Any, left: int) -> None:
             _check_depth(inner, left - 1)
 
 
+def _is_whole(value: Any, most: int, least: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
 class Fields:
     """A JSON map whose fields are read with their types; what does not fit is a ValueError that
     names the field.
@@ -70,8 +74,22 @@ class Fields:
     def integer(self, name: str, most: int, least: int = 0) -> int:
         """A whole number in least..most."""
         value = self._value(name)
-        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+        if not _is_whole(value, most, least):
             raise self._wrong(name, f"a whole number in {least}..{most}", value)
+        return int(value)
+
+    def integers(self, name: str, most: int, least: int = 0) -> tuple[int, ...]:
+        """A list of whole numbers in least..most."""
+        value = self._value(name)
+        if not isinstance(value, list) or not all(_is_whole(each, most, least) for each in value):
+            raise self._wrong(name, f"a list of whole numbers in {least}..{most}", value)
+        return tuple(value)
+
+    def flag(self, name: str) -> bool:
+        """True or false."""
+        value = self._value(name)
+        if not isinstance(value, bool):
+            raise self._wrong(name, "true or false", value)
         return value
 
     def text(self, name: str, pattern: re.Pattern[str]) -> str:
