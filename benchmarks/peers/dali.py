@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from nvidia.dali import Pipeline, fn, math, types
+from nvidia.dali import Pipeline, fn, math
 from torch.utils.dlpack import from_dlpack
 
 from benchmarks.peers._outputs import AREA, ERASE, FILL, FLIP, PAD, RATIO
@@ -63,7 +63,7 @@ def _augmented(images: Any, height: int, width: int) -> Any:
         fill_values=0,
     )
     area = fn.random.uniform(range=AREA) * (height * width)
-    area *= fn.random.coin_flip(probability=ERASE, dtype=types.FLOAT)
+    area *= fn.random.coin_flip(probability=ERASE)
     ratio = fn.random.uniform(range=RATIO)
     tall, wide = math.floor(math.sqrt(area * ratio)), math.floor(math.sqrt(area / ratio))
     top = math.floor(fn.random.uniform(range=(0.0, 1.0)) * math.max(height - tall + 1, 0))
