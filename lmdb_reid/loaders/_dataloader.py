@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
+import signal
+import threading
+import weakref
 from collections.abc import Generator, Iterator, Sequence
+from types import FrameType
 from typing import Any
 
 import torch
@@ -20,6 +25,9 @@ from lmdb_reid.sampling import Task
 # Of a forked child: loaders of its parent, and their iterators. When torch's go, they end the
 # parent's workers, so they never go.
 _PARENTS: list[Any] = []
+# Engines by the numbers of their workers.
+_ENGINES: weakref.WeakValueDictionary[int, DataLoaderEngine] = weakref.WeakValueDictionary()
+_HANDLER: dict[str, Any] = {}
 
 
 class DataLoaderEngine:
@@ -47,7 +55,10 @@ class DataLoaderEngine:
             "persistent_workers": persistent and num_workers > 0,
             "prefetch_factor": -(-prefetch // num_workers) if num_workers else None,
             "pin_memory": pin,
+            "worker_init_fn": _end_with_parent,
         }
+        self.workers: set[int] = set()
+        """Processes of the last pass; none where one of them is known to have ended."""
         self._pid = os.getpid()
         self._loader: DataLoader[BatchResult | LmdbReidError] | None = None
 
@@ -57,6 +68,8 @@ class DataLoaderEngine:
         iterator, pid = None, os.getpid()
         try:
             iterator = self._begin()
+            self.workers = {worker.pid for worker in getattr(iterator, "_workers", ())}
+            _raise_deaths_typed(self, self.workers)
             for result in iterator:
                 if isinstance(result, LmdbReidError):
                     raise result
@@ -77,11 +90,7 @@ class DataLoaderEngine:
                 ) from error
             if not _is_death(error):
                 raise
-            self._loader = None  # its workers are gone for good: the next pass makes new ones
-            raise WorkerDiedError(
-                f"a worker process of torch's DataLoader ended: {error}. The next pass starts new"
-                " ones"
-            ) from error
+            raise self.death(error) from error
         finally:
             if pid != os.getpid():
                 _PARENTS.append(iterator)
@@ -98,7 +107,7 @@ class DataLoaderEngine:
         try:
             return iter(self._new_loader() if kept is None else kept)
         except BaseException as error:
-            self._loader = None
+            self._loader, self.workers = None, set()
             if kept is None or not (isinstance(error, Exception) and _is_death(error)):
                 raise
         try:
@@ -133,6 +142,13 @@ class DataLoaderEngine:
         """See `Engine`: torch makes each batch again."""
         return None
 
+    def death(self, error: BaseException) -> WorkerDiedError:
+        """The error for a worker that ended. The next pass makes another loader."""
+        self._loader, self.workers = None, set()
+        return WorkerDiedError(
+            f"a worker process of torch's DataLoader ended: {error}. The next pass starts new ones"
+        )
+
     def close(self) -> None:
         """End the worker processes; a forked child leaves those of its parent alone."""
         if self._loader is not None and self._pid != os.getpid():
@@ -145,6 +161,49 @@ def _is_death(error: BaseException) -> bool:
     if isinstance(error, ConnectionError | EOFError):
         return True
     return re.search(r"DataLoader worker (\(pid|exited)", str(error)) is not None
+
+
+def _raise_deaths_typed(engine: DataLoaderEngine, workers: set[int]) -> None:
+    """Torch's handler of SIGCHLD raises a RuntimeError wherever the main thread is, such as in the
+    body of the consumer's loop. Where a worker of an engine ended, it is a WorkerDiedError, once.
+    """
+    _ENGINES.update(dict.fromkeys(workers, engine))
+    torchs = signal.getsignal(signal.SIGCHLD)
+    if (
+        not workers
+        or not callable(torchs)
+        or torchs is _HANDLER.get("ours")
+        or threading.current_thread() is not threading.main_thread()
+    ):
+        return
+
+    def raise_typed(number: int, frame: FrameType | None) -> None:
+        try:
+            torchs(number, frame)
+        except RuntimeError as error:
+            found = re.search(r"DataLoader worker \(pid\D* (\d+)", str(error))
+            pid = int(found[1]) if found else 0
+            ended = _ENGINES.get(pid)
+            if ended is None:
+                raise
+            if pid in ended.workers:  # else it was raised in the pass
+                raise ended.death(error) from error
+
+    _HANDLER["ours"] = raise_typed
+    signal.signal(signal.SIGCHLD, raise_typed)
+
+
+def _end_with_parent(_: int) -> None:
+    """In a worker: end as soon as the consumer's process is gone. Torch looks every 5 s alone."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def end() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=end, daemon=True).start()
 
 
 class _Tasks(Sampler[Task]):

@@ -117,9 +117,9 @@ class ProcessesEngine:
 
     def close(self) -> None:
         """End the workers and wait for them."""
-        crew, self._crew = self._crew, None
-        if crew is not None:
-            crew.stop()
+        if self._crew is not None:
+            self._crew = None
+            self._end()  # which held the workers' pipes and the memory of all slots
 
     def _started(self, longest: Task) -> _Crew:
         crew, count = self._crew, len(longest.positions)
@@ -155,7 +155,7 @@ class ProcessesEngine:
                 " num_workers, or allow more files with `ulimit -n 4096` (lmdb-reid doctor prints"
                 " the limit)"
             ) from error
-        weakref.finalize(self, crew.stop)
+        self._end = weakref.finalize(self, crew.stop)
         self._crew = crew
         return crew
 

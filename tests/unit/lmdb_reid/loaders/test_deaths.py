@@ -1,0 +1,115 @@
+"""Workers that are killed: the error, what is left, and the next pass."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from lmdb_reid import ReIDDataset
+from lmdb_reid.errors import WorkerDiedError
+
+MakeLoader = Callable[..., Any]
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
+LONG = 60.0  # seconds, for a machine that does much else
+
+
+def descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def kill_a_worker() -> None:
+    os.kill(multiprocessing.active_children()[0].pid or 0, signal.SIGKILL)
+
+
+def rows_of(loader: Any) -> list[int]:
+    return sorted(row for batch in loader for row in batch.rows.tolist())
+
+
+def test_workers_that_died_leave_neither_descriptors_nor_memory(
+    dataset: ReIDDataset, loader: MakeLoader
+) -> None:
+    ours = loader(dataset, 8, engine="processes", num_workers=2)
+    held = []
+    for _ in range(4):
+        passed = iter(ours)
+        next(passed)
+        held.append(descriptors())
+        kill_a_worker()
+        with pytest.raises(WorkerDiedError):
+            for _ in range(2):  # it may have been at its end
+                list(passed)
+                passed = iter(ours)
+        assert rows_of(ours) == list(range(len(dataset)))
+    assert held[1:] == [held[0]] * 3
+
+
+def test_a_death_in_the_body_of_a_loop_over_torchs_loader_is_an_error_of_ours_once(
+    dataset: ReIDDataset, loader: MakeLoader
+) -> None:
+    ours = loader(dataset, 8, engine="dataloader", num_workers=2)
+    for _ in range(2):
+        with pytest.raises(WorkerDiedError, match="killed by signal"):
+            for _ in ours:
+                kill_a_worker()
+                time.sleep(LONG)
+        assert rows_of(ours) == list(range(len(dataset)))
+
+
+def test_deaths_in_a_loader_of_somebody_else_stay_torchs(
+    dataset: ReIDDataset, loader: MakeLoader
+) -> None:
+    ours = loader(dataset, 8, engine="dataloader", num_workers=1)
+    assert rows_of(ours)
+    mine = {child.pid for child in multiprocessing.active_children()}
+    theirs = iter(torch.utils.data.DataLoader(dataset, 8, num_workers=1))
+    (worker,) = {child.pid for child in multiprocessing.active_children()} - mine
+    with pytest.raises(RuntimeError, match="killed by signal") as caught:
+        os.kill(worker or 0, signal.SIGKILL)
+        time.sleep(LONG)
+    assert not isinstance(caught.value, WorkerDiedError)
+    del theirs
+    assert rows_of(ours) == list(range(len(dataset)))
+
+
+SCRIPT = """
+import multiprocessing, sys, time
+import torch.utils.data._utils.worker as torchs
+from lmdb_reid import ReIDDataset, make_loader
+
+torchs.MP_STATUS_CHECK_INTERVAL = 1e6  # how often torch's workers look for their parent
+loader = make_loader(ReIDDataset(sys.argv[1]), 8, engine="dataloader", num_workers=2)
+for batch in loader:
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    time.sleep(1e6)
+"""
+
+
+def test_workers_of_torchs_loader_end_when_its_process_is_killed(path64: Path) -> None:
+    words = [sys.executable, "-c", SCRIPT, str(path64)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        workers = child.stdout.readline().split()
+        child.kill()
+    assert len(workers) == 2
+    until = time.monotonic() + LONG
+    while any(running(pid) for pid in workers):
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def running(pid: str) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(")")[2].split()[0] not in "ZX"
