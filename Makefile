@@ -6,6 +6,7 @@
 # make test-interop   the tests beside other people's tools, in an environment of their own (INTEROP_VENV)
 # make attacks        hostile input: the table of attacks, and COUNT changed inputs of each kind from SEED on
 # make faults         kills, failing disks, power cuts, damage: writes the tables of docs/reliability.md (FAULTS)
+# make long           a quarter of an hour: epochs, a large build, opens and readers, into docs/reliability.md (LONG)
 #
 # PYTHON chooses the interpreter (3.11 or newer) that the environment is made with, VENV where it stands.
 
@@ -22,7 +23,7 @@ COUNT ?= 100000
 SEED ?= 0
 RUNS ?= 2000
 
-.PHONY: demo test test-slow test-pythons pytest release test-interop attacks faults clean
+.PHONY: demo test test-slow test-pythons pytest release test-interop attacks faults long clean
 .NOTPARALLEL:
 
 demo: $(VENV)/.with-all
@@ -71,6 +72,9 @@ attacks: $(VENV)/.with-dev
 faults: $(VENV)/.with-dev
 	$(BIN)/python -m tests.faults --write $(FAULTS)
 	FAULTS_RUNS=$(RUNS) FAULTS_STEPS=50 $(BIN)/python -m pytest tests/faults/test_machine.py
+
+long: $(VENV)/.with-dev
+	$(BIN)/python -m tests.long --write $(LONG)
 
 test-interop: $(INTEROP_VENV)/.with-interop
 	$(INTEROP_VENV)/bin/python -m pytest tests/interop

@@ -11,22 +11,23 @@ What cannot be tried here is NOT RUN, with the reason.
 from __future__ import annotations
 
 import argparse
-import datetime
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-from . import bugs, damage, replay, rivals, sweep
+from tests.page import PAGE, write_table
+
+from . import bugs, damage, kills, limits, replay, rivals, sweep
 from .child import ERRORS, Wrong
 from .works import WORKS, Lab
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "reliability.md"
-PARTS = ("sweep", "cut", "replay", "damage", "rivals", "bugs")
+PARTS = ("sweep", "cut", "replay", "limits", "damage", "rivals", "kills", "bugs")
 _MORE = {"store": 20, "image": 4, "record": 4, "tree": 8, "length": 4, "tier": 4, "exchange": 4}
 """So many times as many trials: these are cheap."""
+HEAD = ("what", "trials", "what came of them")
 Row = tuple[str, str, str, str]
 
 
@@ -43,9 +44,13 @@ class Run:
         if system and (why := sweep.missing(system)):
             self.note(section, name, "0", f"NOT RUN: {why}")
             return
+        module: Any = bugs.SECTIONS[section]
+        if hasattr(module, "why_not") and (why := module.why_not(group)):
+            self.note(section, name, "0", f"NOT RUN: {why}")
+            return
         came: Counter[str] = Counter()
         count = self.count if count is None else count
-        for line in bugs.SECTIONS[section].trials(self.lab, group, count, self.seed):
+        for line in module.trials(self.lab, group, count, self.seed):
             whole = f"{section} {system} {line}" if system else f"{section} {line}"
             try:
                 came[once(self.lab, whole)] += 1
@@ -54,6 +59,10 @@ class Run:
                 self.failed += 1
                 print(f'FAILED: python -m tests.faults --replay "{whole}"\n  {error}', flush=True)
         told = "; ".join(f"{number:,} {what}" for what, number in sorted(came.items()))
+        for what, number in sorted(getattr(module, "TALLY", {}).get(group, {}).items()):
+            told += f"; {number} {what}"
+        if slowest := getattr(module, "SLOWEST", {}).get(group):
+            told += f"; at most {slowest:.2f} s"
         self.note(section, name, f"{came.total():,}", told)
 
     def note(self, section: str, name: str, count: str, told: str) -> None:
@@ -129,25 +138,10 @@ def _groups(part: str) -> list[tuple[str, str, str]]:
         "replay": [("replay", f"{w} {mode}", "") for w in WORKS for mode in replay.MODES],
         "damage": [("damage", group, "") for group in damage.GROUPS],
         "rivals": [("rivals", group, "") for group in rivals.GROUPS],
+        "limits": [("limits", group, "") for group in limits.GROUPS],
+        "kills": [("kills", group, "") for group in kills.GROUPS],
         "bugs": [],
     }[part]
-
-
-def write_page(run: Run, section: str, command: str) -> None:
-    """Put the table of a section between its marks in docs/reliability.md."""
-    begin, end = f"<!-- {section}: begin -->", f"<!-- {section}: end -->"
-    before, _, rest = PAGE.read_text(encoding="utf-8").partition(begin)
-    after = rest.partition(end)[2]
-    table = "\n".join(_table(run, command))
-    PAGE.write_text(f"{before}{begin}\n{table}\n{end}{after}", encoding="utf-8")
-
-
-def _table(run: Run, command: str) -> Iterator[str]:
-    yield f"`{command}`, {datetime.datetime.now(datetime.UTC).date()}:"
-    yield ""
-    yield "| what | trials | what came of them |"
-    yield "| --- | ---: | --- |"
-    yield from (f"| {' | '.join(cell.replace('|', '/') for cell in row[1:])} |" for row in run.rows)
 
 
 def main(words: list[str] | None = None) -> int:
@@ -176,7 +170,8 @@ def main(words: list[str] | None = None) -> int:
             all_of(run, part)
             if args.write:
                 options = f"--only {part} --count {args.count} --seed {args.seed}"
-                write_page(run, part, f"make faults FAULTS='{options}'")
+                cells = [row[1:] for row in run.rows]
+                write_table(part, f"make faults FAULTS='{options}'", HEAD, cells)
     print(f"seed {args.seed}, {run.failed} failed, {time.monotonic() - began:.0f} s")
     return int(run.failed > 0)
 

@@ -14,7 +14,7 @@ from lmdb_reid import _disk
 from lmdb_reid.cache import _tier_files
 from lmdb_reid.store import _handles, _opening, _part, _reading, _unfinished, _view
 
-from . import damage, replay, rivals, sweep
+from . import damage, kills, limits, replay, rivals, sweep
 from .child import Wrong
 from .works import Lab
 
@@ -177,7 +177,7 @@ SEEDED = (
     ),
 )
 SECTIONS: dict[str, Any] = {
-    m.__name__.rpartition(".")[2]: m for m in (sweep, replay, damage, rivals)
+    m.__name__.rpartition(".")[2]: m for m in (sweep, replay, limits, damage, rivals, kills)
 }
 
 

@@ -48,8 +48,10 @@ class Ended:
     value: Any = None
 
 
-def in_child(work: Callable[[], Any], *, before: Callable[[], None] | None = None) -> Ended:
-    """Do `work` in a forked process, whatever may become of that."""
+def in_child(
+    work: Callable[[], Any], *, before: Callable[[], None] | None = None, limit: float = _LIMIT
+) -> Ended:
+    """Do `work` in a forked process, whatever may become of that; it hangs after `limit` s."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -68,15 +70,15 @@ def in_child(work: Callable[[], Any], *, before: Callable[[], None] | None = Non
             pickle.dump(answer, out)
         os._exit(0)
     os.close(writer)
-    return ended(child, reader)
+    return ended(child, reader, limit)
 
 
-def ended(child: int, reader: int) -> Ended:
+def ended(child: int, reader: int, limit: float = _LIMIT) -> Ended:
     """Wait for a child that answers through a pipe."""
     data, hung = b"", False
     with os.fdopen(reader, "rb", buffering=0) as pipe:
         while not hung:
-            hung = not select.select([pipe], [], [], _LIMIT)[0]
+            hung = not select.select([pipe], [], [], limit)[0]
             block = b"" if hung else pipe.read(1 << 20)
             if not block:
                 break
@@ -85,7 +87,7 @@ def ended(child: int, reader: int) -> Ended:
         os.kill(child, signal.SIGKILL)
     status = os.waitpid(child, 0)[1]
     if hung:
-        return Ended("hung", f"no answer in {_LIMIT:.0f} s")
+        return Ended("hung", f"no answer in {limit:.0f} s")
     if os.WIFSIGNALED(status):
         number = os.WTERMSIG(status)
         return Ended("killed" if number == signal.SIGKILL else "signal", number)
@@ -164,7 +166,7 @@ def arm(tell: Callable[[str, Path], None]) -> None:
         tell("read", path)
         regular(path)
 
-    _growing.COMMIT_BYTES, _growing.COMMIT_SECONDS = 150_000, 1e9  # the same on every machine
+    _growing.COMMIT_BYTES, _growing.COMMIT_SECONDS = 75_000, 1e9  # the same on every machine
     _growing.Growing.commit = told_commit  # type: ignore[method-assign]
     _growing.Growing.__init__ = told_open  # type: ignore[method-assign]
     _files.check_regular = told_read

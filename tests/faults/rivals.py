@@ -14,6 +14,7 @@ from lmdb_reid.store import Store, _opening
 from .child import Ended, Wrong, arm, ended, in_child, value_of
 from .works import Fresh, Lab, Over
 
+_EXCHANGING = 3600.0  # seconds that a reader may read
 GROUPS = ("busy", "renamed", "exchange")
 
 
@@ -178,7 +179,7 @@ def _reader(lab: Lab, path: Path, over: Path, truth: Any) -> tuple[int, int]:
     if child:
         os.close(writer)
         return child, reader
-    end = in_child(lambda: _reads(path, over, truth), before=lab.bug)
+    end = in_child(lambda: _reads(path, over, truth), before=lab.bug, limit=_EXCHANGING)
     with os.fdopen(writer, "wb") as out:
         pickle.dump(end, out)
     os._exit(0)

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from builders import AtmaCup, BuildSettings, build
 from builders.game import draw_game
@@ -39,7 +40,7 @@ class Lab:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.bug: Callable[[], None] | None = None
-        self.game = draw_game(folder / "game", quarters=2, frames=6, size=(180, 320))
+        self.game = draw_game(folder / "game", quarters=2, frames=3, size=(180, 320))
         self.stores = {name: folder / f"{name}.lmdb" for name in ("new", "old", "merged")}
         for name, quality in (("new", 95), ("old", 80)):
             self.build(self.stores[name], quality=quality)
@@ -49,11 +50,7 @@ class Lab:
         for name, path in self.stores.items():
             with Store(path) as store:
                 self.names[store.digest] = name
-        with Store(self.stores["new"]) as store:
-            crops = StoreCrops(store)
-            self.pixels = np.empty((len(store), *SIZE, 3), np.uint8)
-            crops.read(np.arange(len(store)), self.pixels)
-        self.samples = len(self.pixels)
+        self.pixels = {name: _pixels(self.stores[name]) for name in ("new", "large")}
 
     def build(
         self, out: Path, *, quality: int = 95, resume: bool = False, overwrite: bool = False
@@ -99,6 +96,14 @@ class Lab:
         return name
 
 
+def _pixels(path: Path) -> npt.NDArray[np.uint8]:
+    with Store(path) as store:
+        crops = StoreCrops(store)
+        pixels = np.empty((len(store), *crops.size, 3), np.uint8)
+        crops.read(np.arange(len(store)), pixels)
+    return pixels
+
+
 class Fresh:
     name = "build"
     before, after = "none", "new"
@@ -138,7 +143,8 @@ class Over(Fresh):
 
     def finish(self, folder: Path) -> None:
         if self.judge(folder) == self.after:
-            if (folder / f"{OUT}.replaced").exists():  # which the next build removes
+            # The old one is beside it, which the next build removes.
+            if any((folder / f"{OUT}{name}").exists() for name in (".partial", ".replaced")):
                 self.run(folder)
             return
         try:
@@ -174,11 +180,12 @@ class Warm(Fresh):
 
     def read(self, folder: Path, *, fill: bool) -> int:
         """How many of the pixels were in the tier; all of them are compared."""
-        with Store(self.lab.stores["new"]) as store:
+        truth = self.lab.pixels["large"]
+        with Store(self.lab.stores["large"]) as store:
             tier = DecodedTier(store, folder / "tier")
-            pixels = np.zeros_like(self.lab.pixels)
+            pixels = np.zeros_like(truth)
             Cached(StoreCrops(store), tier).read(np.arange(len(pixels)), pixels)
-            if not (pixels == self.lab.pixels).all():
+            if not (pixels == truth).all():
                 raise Wrong("the tier served other pixels")
             if fill:
                 tier.sync()
@@ -186,7 +193,7 @@ class Warm(Fresh):
 
     def judge(self, folder: Path) -> str:
         hits = self.read(folder, fill=False) if (folder / "tier").exists() else 0
-        return "new" if hits == self.lab.samples else "none"
+        return "new" if hits == _TWIN else "none"
 
     def finish(self, folder: Path) -> None:
         self.run(folder)
