@@ -184,8 +184,8 @@ def _split(store: Store, args: argparse.Namespace) -> Split:
     split = rule(candidates_of(table, rows, store.roles)).among(rows)
     if args.rule == "identity" and not len(split["query"]):
         raise UsageError(
-            "--rule identity found nobody to search for: of no identity held out would a sample be"
-            " left for the gallery. Use fewer --queries, or samples of more than one picture each"
+            "--rule identity found no query: no identity that is held out would keep a sample in"
+            " the gallery. Use fewer --queries, or identities with more samples"
         )
     return split
 

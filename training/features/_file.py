@@ -121,14 +121,14 @@ def _array(file: BinaryIO, end: int) -> np.memmap[Any, np.dtype[Any]]:
         version = np.lib.format.read_magic(file)
         read = _HEADS.get(version)
         if read is None:
-            raise ValueError(f"it is a .npy of version {version}, which is none of {[*_HEADS]}")
+            raise ValueError(f"a .npy of version {version} is not read, only {[*_HEADS]}")
         shape, by_columns, dtype = read(file)
     except _NO_HEAD as error:
         why = str(error).partition("\n")[0][:200] or type(error).__name__
-        raise ValueError(f"it is no .npy: {why}") from None
+        raise ValueError(f"it is not a .npy: {why}") from None
     start = file.tell()
     if dtype.hasobject or any(isinstance(side, bool) or side < 0 for side in shape):
-        raise ValueError(f"it is no .npy of numbers: {dtype} {list(shape)}")
+        raise ValueError(f"it is not a .npy of numbers: {dtype} {list(shape)}")
     wanted = math.prod(shape) * dtype.itemsize
     if start + wanted > end:
         raise ValueError(f"it was cut: {dtype} {list(shape)} take {wanted:,} bytes")

@@ -74,7 +74,7 @@ def test_a_split_by_identity_is_written_and_counted(
 
 
 def test_a_split_without_any_query_is_not_written(store: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="nobody to search for"):
+    with pytest.raises(UsageError, match="--rule identity found no query"):
         split(store, "--rule", "identity", "--queries", "9", "-o", tmp_path / "s.json")
     assert not (tmp_path / "s.json").exists()
 

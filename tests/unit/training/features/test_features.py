@@ -330,7 +330,7 @@ def test_a_hostile_head_is_refused(store: Store, tmp_path: Path, name: str) -> N
     head = HEADS[name].encode() + b"\n"
     path = tmp_path / "x.npy"
     path.write_bytes(b"\x93NUMPY\x01\x00" + struct.pack("<H", len(head)) + head + b"0" * 112)
-    with pytest.raises(FeaturesError, match="cannot be read as features: it "):
+    with pytest.raises(FeaturesError, match=r"cannot be read as features: it (is not|was cut)"):
         Features.load(store, path)
 
 
@@ -339,7 +339,7 @@ def test_what_is_no_npy_is_not_opened_or_waited_for(store: Store, tmp_path: Path
     with archive.open("wb") as file:
         np.savez(file, a=numbers(7))
     os.mkfifo(pipe)
-    with pytest.raises(FeaturesError, match=r"it is no \.npy"):
+    with pytest.raises(FeaturesError, match=r"it is not a \.npy"):
         Features.load(store, archive)
     with pytest.raises(FeaturesError, match="not a regular file"):
         Features.load(store, pipe)
