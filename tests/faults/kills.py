@@ -51,7 +51,7 @@ def why_not(group: str) -> str:
     """Why a group cannot be tried; "" where it can."""
     way, who = group.split()
     if way == "threads" and who == "worker":
-        return "threads are no processes"
+        return "this engine has only threads"
     return missing(way)
 
 
