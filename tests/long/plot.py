@@ -31,7 +31,7 @@ def draw_plot(engines: Mapping[str, Sequence[Gauge]], out: Path) -> Path:
         axis.axvline(SETTLED, color="#bbbbbb", linewidth=0.6)
         axis.set(title=title, xlabel="epoch", ylim=(0, None))
         axis.spines[["top", "right"]].set_visible(False)
-    axes[0].legend(frameon=False, loc="lower right")
+    axes[-1].legend(frameon=False, loc="lower right")
     figure.savefig(out, metadata={"Date": None})
     plt.close(figure)
     return out
