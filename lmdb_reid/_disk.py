@@ -30,8 +30,8 @@ except ImportError:  # Windows: two writers at a time are not kept apart there
 
 watch: Callable[[str, Path], None] | None = None
 """Called before each call that changes something, with its name ("open", "write", "fsync",
-"rename", "exchange", "mkdir", "rmdir", "unlink", "fallocate", "flock") and its path. None outside
-of tests; what it raises is raised in place of the call.
+"rename", "exchange", "mkdir", "rmdir", "unlink", "fallocate", "truncate", "flock") and its path.
+None outside of tests; what it raises is raised in place of the call.
 """
 
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2
@@ -243,6 +243,12 @@ def reserve(path: Path, size: int, *, mode: int = 0o666) -> None:
             os.posix_fallocate(file.fileno(), 0, size)
         else:
             os.ftruncate(file.fileno(), size)
+
+
+def lengthen(path: Path, size: int) -> None:
+    """Bring a file that is there to a greater length, with zeros."""
+    _tell("truncate", path)
+    os.truncate(path, size)
 
 
 def open_to_write(path: Path, *, folder: int | None = None) -> int:

@@ -37,6 +37,7 @@ from lmdb_reid.store._sealing import FACTS_DB, LAST, MARKS_DB, STATE_DB, UNORDER
 from lmdb_reid.store._verify import structure_problems
 
 _MOST_SETTINGS = 1 << 22  # bytes; what may be given has a quarter of a million characters
+_MOST_MISSING = 1 << 26  # bytes at a file's end; a transaction has some 16 MB
 _AGAIN = "--overwrite discards the build and begins again"
 
 
@@ -123,17 +124,24 @@ def check_structure(file: Path) -> None:
         raise StoreDamagedError(f"{file} is damaged: {problems[0]}; {_AGAIN}", path=file)
 
 
-def check_length(growing: Growing, file: Path) -> None:
-    """Compare a file's length with LMDB's last page: what is beyond the end ends the process.
+def fill_up(growing: Growing, file: Path) -> None:
+    """Bring a file to the end of LMDB's last page: what is beyond the end ends the process.
+
+    LMDB never writes a page that it took and freed again in one transaction, so a sound file may be
+    shorter. Zeros stand for what is missing; where pages in use are, the samples are found damaged.
 
     Raises:
-        StoreDamagedError: the file is shorter.
+        StoreDamagedError: far more is missing than a transaction holds.
+        OSError: the disk fails.
     """
     wanted = (growing.env.info()["last_pgno"] + 1) * growing.env.stat()["psize"]
-    if (size := file.stat().st_size) < wanted:
+    size = file.stat().st_size
+    if wanted - size > _MOST_MISSING:
         raise StoreDamagedError(
             f"{file} has {size} bytes; its last page ends at {wanted}: {_AGAIN}", path=file
         )
+    if size < wanted:
+        _disk.lengthen(file, wanted)
 
 
 @dataclass(slots=True)

@@ -14,8 +14,8 @@ from lmdb_reid.store._format import IMAGES_DB, RECORDS_DB
 from lmdb_reid.store._growing import Growing
 from lmdb_reid.store._prepared import Mark, Row
 from lmdb_reid.store._resumed import (
-    check_length,
     check_structure,
+    fill_up,
     packed_entry,
     take_out_damaged,
     unpacked_mark,
@@ -53,8 +53,8 @@ class Unfinished:
         self._committed = time.monotonic()
         try:
             if resumed:
-                check_length(self.data, data)
-                check_length(self.journal, journal)
+                fill_up(self.data, data)
+                fill_up(self.journal, journal)
             self._take_out_unknown()
             if resumed:
                 self.commit()

@@ -169,6 +169,7 @@ class TestField:
         ]
 
     def test_peers_of_the_recipe_are_its_own(self) -> None:
-        assert loaders.named("all", RECIPE_ENTRIES) == ["ffcv", "files", "plain_lmdb"]
+        peers = ["ffcv", "files", "plain_lmdb", "spdl", "dali"]
+        assert loaders.named("all", RECIPE_ENTRIES) == peers
         assert loaders.arguments(["--store", "s", "--recipe", "bot"]).recipe == "bot"
         assert loaders.main(["--store", "s", "--recipe", "bot", "--peers", "litdata"]) == 2

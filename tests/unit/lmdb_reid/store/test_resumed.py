@@ -16,6 +16,7 @@ import pytest
 from lmdb_reid import Store, StoreWriter
 from lmdb_reid.errors import LmdbReidError, StoreDamagedError, StoreWriteError
 from lmdb_reid.store import _format, _resumed
+from lmdb_reid.store._growing import Growing
 
 Jpegs = Callable[..., bytes]
 InChild = Callable[[Callable[[], object]], int]
@@ -171,9 +172,45 @@ def test_a_build_that_was_not_resumed_compares_nothing(
     def refused(*_: object) -> None:
         raise AssertionError("nothing is to be compared")
 
-    for name in ("check_structure", "check_length", "take_out_damaged"):
+    for name in ("check_structure", "fill_up", "take_out_damaged"):
         monkeypatch.setattr(f"lmdb_reid.store._unfinished.{name}", refused)
     assert build(tmp_path / "a.lmdb")
+
+
+def test_pages_that_lmdb_freed_before_it_wrote_them_are_no_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file, chance, kept = tmp_path / "a.mdb", random.Random(0), dict[bytes, int]()
+    growing = Growing(file, (_format.IMAGES_DB,))
+    database = growing.dbs[_format.IMAGES_DB]
+
+    def missing() -> int:
+        info, page = growing.env.info(), growing.env.stat()["psize"]
+        return int((info["last_pgno"] + 1) * page - file.stat().st_size)
+
+    for _ in range(100):
+        for _ in range(chance.randrange(1, 40)):
+            if kept and chance.random() < 0.5:
+                key = chance.choice(list(kept))
+                del kept[key]
+                growing.txn.delete(key, db=database)
+            else:
+                key, size = b"%06d" % chance.randrange(10**6), chance.choice((100, 3000, 9000))
+                kept[key] = size
+                growing.txn.put(key, b"v" * size, db=database)
+        growing.commit()
+        if missing() > 0:
+            break
+    assert missing() > 0
+    with monkeypatch.context() as patch, pytest.raises(StoreDamagedError, match="last page ends"):
+        patch.setattr(_resumed, "_MOST_MISSING", 0)
+        _resumed.fill_up(growing, file)
+    _resumed.fill_up(growing, file)
+    assert missing() == 0
+    _resumed.check_structure(file)
+    with growing.env.begin() as txn:
+        assert {key: len(txn.get(key, db=database)) for key in kept} == kept
+    growing.close()
 
 
 def test_journal_entries_that_are_none() -> None:
