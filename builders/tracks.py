@@ -20,8 +20,8 @@ BboxMode = Literal["drop", "interp", "keep"]
 """What becomes of an outlier: left out, replaced by its neighbours' mean, or nothing at all."""
 BBOX_MODES: tuple[BboxMode, ...] = get_args(BboxMode)
 BBOX_MODE_HELP = (
-    "leave out (drop), replace (interp) or keep boxes over twice their track's median area"
-    " (default: drop)"
+    "leave out (drop), replace (interp) or keep (keep) boxes whose area is over twice the median"
+    " area of their track (default: drop)"
 )
 """What the commands that take a mode say of it."""
 

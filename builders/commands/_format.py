@@ -88,7 +88,7 @@ def add_reading(parser: argparse.ArgumentParser, verb: str) -> None:
         metavar="N",
         help=f"{verb} in N threads (default: one for each core)",
     )
-    add("--strict", action="store_true", help="fail on any unusable row")
+    add("--strict", action="store_true", help="fail if any row is unusable")
     add(
         "--max-skipped",
         type=_share,

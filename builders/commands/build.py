@@ -44,35 +44,35 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--size",
         default="x".join(map(str, DEFAULT_SIZE)),
         metavar="HxW",
-        help="resize crops to HEIGHTxWIDTH, or native: keep their sizes (default: %(default)s)",
+        help="resize crops to HEIGHTxWIDTH; native keeps the size of each (default: %(default)s)",
     )
     add(
         "--expand",
         type=float,
         default=defaults.expand,
         metavar="FACTOR",
-        help="multiply the sides of each box by 1.0 to 10.0 (default: %(default)s)",
+        help="multiply the sides of each box by FACTOR, 1.0 to 10.0 (default: %(default)s)",
     )
     add(
         "--quality",
         type=int,
         default=defaults.quality,
         metavar="N",
-        help="JPEG quality, 1 to 100 (default: %(default)s)",
+        help="use this JPEG quality, 1 to 100 (default: %(default)s)",
     )
     add(
         "--num-bg-per-frame",
         type=int,
         default=1,
         metavar="N",
-        help="cut N background negatives out of each frame (default: 1)",
+        help="cut N pieces of background out of each frame, as negatives (default: 1)",
     )
     add(
         "--num-partial-per-box",
         type=int,
         default=1,
         metavar="N",
-        help="cut N partial negatives around each box (default: 1)",
+        help="cut N parts of the person in each box, as negatives (default: 1)",
     )
     add(
         "--max-person-share",
@@ -80,8 +80,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         default=defaults.max_person_share,
         metavar="SHARE",
         help=(
-            "refuse a background that shows more than this share of a person's box, and a partial"
-            " that shows more of another person's; 1: no limit (default: %(default)s)"
+            "cut no background that shows more than this share of a person's box, and no partial"
+            " that shows more than this share of another person's box; 1: no limit (default:"
+            " %(default)s)"
         ),
     )
     add("--seed", type=int, default=0, metavar="N", help="random seed for negatives (default: 0)")
@@ -89,8 +90,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--negatives",
         metavar="CSV",
         help=(
-            "use the negatives of this csv, as lmdb-reid negatives writes it, instead of generating"
-            " them (ignores the four options above)"
+            "cut the negatives that this csv of lmdb-reid negatives lists; then the four options"
+            " above have no effect"
         ),
     )
     add(
@@ -106,14 +107,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add(
         "--dry-run",
         action="store_true",
-        help="report what would be built, from image headers and a sample of frames",
+        help="build nothing; report what would be built, from image headers and some frames",
     )
     again = parser.add_mutually_exclusive_group()
     again.add_argument(
         "--resume", action="store_true", help="continue an unfinished build with the same settings"
     )
     again.add_argument(
-        "--overwrite", action="store_true", help="replace a store once the new one is finished"
+        "--overwrite",
+        action="store_true",
+        help="replace the store at --out once the new one is finished",
     )
     add("--json", action="store_true", help="print the report as JSON")
     parser.epilog = (

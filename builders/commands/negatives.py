@@ -40,7 +40,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     defaults = BuildSettings()
     add = parser.add_argument
     add_format(parser, default=_DEFAULT)
-    add("--from", dest="store", metavar="STORE", help="write the negatives of this store instead")
+    add(
+        "--from",
+        dest="store",
+        metavar="STORE",
+        help="write the negatives that this store has, instead of new ones from frames",
+    )
     add(
         "--output",
         default="inputs/train_negatives.csv",
@@ -63,8 +68,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--max-person-share",
         type=float,
         metavar="SHARE",
-        help="refuse a background that shows more than this share of a person's box, and a partial"
-        f" that shows more of another person's (default: {defaults.max_person_share})",
+        help="choose no background that shows more than this share of a person's box, and no"
+        " partial that shows more than this share of another person's box (default:"
+        f" {defaults.max_person_share})",
     )
     add(
         "--max-iou-partial",
@@ -72,12 +78,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="IOU",
         help="keep the IoU of a partial and its box below this (default: 0.4, as build does)",
     )
-    add("--seed", type=int, metavar="N", help="random seed (default: 0)")
+    add("--seed", type=int, metavar="N", help="choose with this random seed (default: 0)")
     add_reading(parser, "read")
     add("--json", action="store_true", help="print the report as JSON")
     parser.epilog = (
-        "Reads image headers, no pixels. The boxes are those that lmdb-reid build cuts with the"
-        "\nsame settings; build --negatives CSV uses this csv.\n\n"
+        "The command reads image headers but no pixels. The boxes are those that lmdb-reid build"
+        "\ncuts with the same settings. lmdb-reid build --negatives CSV uses this csv.\n\n"
         "examples:\n  lmdb-reid negatives --train-meta train_meta.csv --img-root images --output"
         " inputs/train_negatives.csv\n  lmdb-reid negatives --format mot --root MOT17/train"
         " --output negatives.csv"

@@ -93,18 +93,19 @@ class Csv:
     def configure(cls, options: Options) -> None:
         """The csv, the folder, and the columns' names."""
         add = options.add_argument
-        add_root(options, "find the csv's images below this folder; or one video")
+        add_root(options, "find the images of the csv below this folder; or read this one video")
         add("--csv", metavar="CSV", help="read this csv; it may be below --root")
         add(
             "--columns",
             metavar="ROLE=NAME,...",
-            help=f"map the csv's columns: {', '.join(ROLES)}; group and time may be repeated",
+            help=f"name each role's column: {', '.join(ROLES)}; group and time may be repeated",
         )
         add(
             "--boxes",
             choices=("pixels", "normalised"),
             default="pixels",
-            help="unit of boxes; normalised: shares of the image's sides (default: pixels)",
+            help="read boxes in this unit; normalised: shares of the image's width and height"
+            " (default: pixels)",
         )
         add_first_frame(options)
         add_shared_identities(options)

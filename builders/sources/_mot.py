@@ -82,7 +82,7 @@ class MOT:
             "--sequences",
             metavar="PATTERN",
             default="*",
-            help="take only these sequences; * is any text: '*-FRCNN' (default: all)",
+            help="take only sequences of this name; * is any text, as in '*-FRCNN' (default: all)",
         )
         TrackFilter.configure(options)
         add(

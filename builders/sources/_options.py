@@ -44,5 +44,5 @@ def add_first_frame(options: Options) -> None:
         "--first-frame",
         type=int,
         choices=(0, 1),
-        help="count the first frame of each video as 0 or 1; needed for videos",
+        help="count the frames of each video from 0 or from 1; required for videos",
     )

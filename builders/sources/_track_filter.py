@@ -74,7 +74,8 @@ class TrackFilter:
             default=0.0,
             metavar="SHARE",
             help=(
-                "leave out people visible by less than this share, if the file says it (default: 0)"
+                "leave out people of whom less than this share is visible, if the file says it"
+                " (default: 0)"
             ),
         )
         add(
@@ -82,7 +83,7 @@ class TrackFilter:
             type=float,
             default=0.0,
             metavar="PIXELS",
-            help="leave out boxes lower than this (default: 0)",
+            help="leave out boxes that are less high than this (default: 0)",
         )
         add(
             "--max-per-identity",

@@ -23,13 +23,17 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("store", metavar="STORE", help="the store's directory")
     add(
-        "--batch-size", type=int, default=256, metavar="N", help="samples in a batch (default: 256)"
+        "--batch-size",
+        type=int,
+        default=256,
+        metavar="N",
+        help="read batches of N samples (default: 256)",
     )
     add(
         "--num-workers",
         type=_counts,
         metavar="N,N,...",
-        help="numbers of workers to try (default: 1, 2, 4, ... up to the cores)",
+        help="try these numbers of workers (default: 1, 2, 4, ... up to the number of cores)",
     )
     add(
         "--engine",
@@ -48,13 +52,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--step-ms",
         type=float,
         metavar="MS",
-        help="show how long a training step of this time waits for its next batch",
+        help="show how long a training step of MS milliseconds waits for its next batch",
     )
     add(
         "--transform",
         metavar="MODULE:NAME",
-        help="measure your pipeline too: a callable, a list of them or a Compose; NAME() calls it"
-        " first; or a .json list of class_path and init_args",
+        help="measure your pipeline too: a callable, a list of callables or a Compose; NAME() uses"
+        " what NAME returns; or the path of a .json list of class_path and init_args",
     )
     add("--pil", action="store_true", help="pass PIL images to the pipeline, not uint8 tensors")
     add(
@@ -67,19 +71,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add(
         "--no-cold",
         action="store_true",
-        help="skip the cold epoch: leave the store in the page cache",
+        help="measure no cold epoch, so that the store stays in the page cache",
     )
     add(
         "--plot",
         metavar="FILE",
-        help="draw an epoch's timeline as .png, .svg, .pdf or .jpg: waits, batches ready, work",
+        help="draw a timeline of an epoch (waits, ready batches, work) as .png, .svg, .pdf or .jpg",
     )
     add("--json", action="store_true", help="print the findings as JSON")
     parser.epilog = """example:
   lmdb-reid bench games.lmdb --num-workers 1,2,4 --step-ms 80 --transform my.pipeline:train
 
 Before the cold epoch the store's files are dropped from the page cache (posix_fadvise
-DONTNEED), so no other process should be training on it. The training step is a pause,
+DONTNEED), so no other process should be training on it. The step of --step-ms is a pause,
 as if a GPU computed it; a step on the CPU would take cores from the loader, too."""
 
 

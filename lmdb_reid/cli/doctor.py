@@ -70,21 +70,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--size",
         default="256x128",
         metavar="HxW",
-        help="size of those images (default: %(default)s)",
+        help="assume images of this size (default: %(default)s)",
     )
     add(
         "--num-workers",
         type=int,
         default=1,
         metavar="N",
-        help="worker processes, each with its own cache (default: 1)",
+        help="assume N worker processes, each with its own cache (default: 1)",
     )
     add("--json", action="store_true", help="print the findings as JSON")
     parser.epilog = """example:
   lmdb-reid doctor
   lmdb-reid doctor --cache-size 10000 --size 224x224 --num-workers 8
 
-Exits with 1 if a problem is found. Missing extras do not count."""
+The exit code is 1 if a problem is found. A missing extra does not count as a problem."""
 
 
 def run(args: argparse.Namespace) -> int:

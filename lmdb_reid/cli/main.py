@@ -179,7 +179,7 @@ def _add_shared(parser: Parser) -> None:
             "--color",
             choices=_colour.WHEN,
             metavar="WHEN",
-            help="colour: auto (on a terminal, without NO_COLOR), always or never",
+            help="use colour: auto (on a terminal, if NO_COLOR is not set), always or never",
         )
 
 

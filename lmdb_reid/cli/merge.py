@@ -26,12 +26,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=STORE",
         action="append",
         default=[],
-        help="put NAME in front of a store's ids (default: its folder's name without suffix)",
+        help="put NAME in front of the ids of STORE (default: the folder's name without suffix)",
     )
     add(
         "--no-names",
         action="store_true",
-        help="keep the ids as they are: shards of one build, whose ids ascend from store to store",
+        help="keep the ids, for shards of one build whose ids ascend from store to store",
     )
     add(
         "--same-identities",
@@ -48,8 +48,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="print the new store as JSON")
     parser.epilog = (
         "example:\n  lmdb-reid merge soccer.lmdb mot17.lmdb --out both.lmdb --name"
-        " mot=mot17.lmdb\n\nThe new store reads the pictures of the old ones: keep"
-        " those beside it, or use --copy."
+        " mot=mot17.lmdb\n\nThe new store reads the pictures of the old ones. Keep"
+        " the old stores where they are, or use --copy."
     )
 
 

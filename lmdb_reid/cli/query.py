@@ -36,8 +36,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "expression",
         metavar="EXPRESSION",
         nargs="?",
-        help='a condition over the columns, as pandas reads it, such as "label == 3 and kind == 0"'
-        " (default: every sample)",
+        help="print the samples that match this condition over the columns, in the language of"
+        ' pandas, such as "label == 3 and kind == 0" (default: every sample)',
     )
     add("--rows", action="store_true", help="print row numbers, not ids")
     add(

@@ -21,7 +21,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     parser.add_argument("store", metavar="STORE", help="the store's directory")
     parser.add_argument(
-        "ids", metavar="ID", nargs="*", help="show these samples (default: persons at random)"
+        "ids",
+        metavar="ID",
+        nargs="*",
+        help="show the samples with these ids (default: persons chosen at random)",
     )
     parser.add_argument(
         "-o",
@@ -33,20 +36,20 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--query",
         metavar="EXPR",
-        help='choose among the samples that match, such as "label == 3 and kind == 0"',
+        help='choose among samples that match this condition, such as "label == 3 and kind == 0"',
     )
     parser.add_argument(
         "--count",
         type=int,
         metavar="N",
-        help=f"choose this many (default: {SHEET}; with --augment: 1)",
+        help=f"choose N samples (default: {SHEET}; with --augment: 1)",
     )
     parser.add_argument(
         "--by",
         metavar="NAME",
         default="auto",
         help="group by this column or role, such as label, kind or camera; none: keep the order of"
-        " the store (default: by label if labels have several samples each)",
+        " the store (default: by label if labels have three samples or more on average)",
     )
     parser.add_argument(
         "--seed", type=int, default=0, metavar="N", help="random seed for the choice (default: 0)"
@@ -54,10 +57,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--augment",
         metavar="RECIPE",
-        help="show what a training recipe (bot, transreid, guide) does to a sample, twelve times",
+        help="show each sample twelve times, changed by this recipe: bot, transreid or guide",
     )
     parser.add_argument(
-        "--columns", type=int, metavar="N", help="pictures in a row (default: by their number)"
+        "--columns", type=int, metavar="N", help="put N pictures in a row (default: automatic)"
     )
     parser.add_argument("--json", action="store_true", help="print what is shown as JSON")
     parser.epilog = """examples:

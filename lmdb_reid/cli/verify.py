@@ -29,11 +29,13 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--expect-digest",
         metavar="D",
-        help="check --deep, and compare the content digest with D, as lmdb-reid info prints it",
+        help="check as --deep does, and compare the content digest with D, which lmdb-reid info"
+        " printed for the original store",
     )
     parser.add_argument("--json", action="store_true", help="print the findings as JSON")
     parser.epilog = (
-        "example:\n  lmdb-reid verify games.lmdb --deep\n\nExits with 1 if anything is damaged."
+        "example:\n  lmdb-reid verify games.lmdb --deep\n\n"
+        "The exit code is 1 if anything is damaged."
     )
 
 

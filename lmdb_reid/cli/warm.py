@@ -56,7 +56,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         help="decode every image once, into a file that all workers, ranks and runs read",
     )
     add("--size", metavar="HxW", help="decode to this size (default: the store's own)")
-    add("--dir", metavar="DIR", help="keep the decoded images here (default: STORE.decoded)")
+    add("--dir", metavar="DIR", help="keep the decoded images in DIR (default: STORE.decoded)")
     add(
         "--num-workers",
         type=int,
@@ -69,7 +69,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
   lmdb-reid warm games.lmdb --decoded --dir /dev/shm/games.decoded
 
 --size, --dir and --num-workers need --decoded.
-Exits with 1 if the store does not stay in memory."""
+The exit code is 1 if the store does not stay in memory."""
 
 
 def run(args: argparse.Namespace) -> int:

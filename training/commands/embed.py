@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "-o",
         "--output",
         metavar="NAME",
-        help="save the features under this name (default: the checkpoint's)",
+        help="save the features under this name (default: the checkpoint's name)",
     )
     add("--query", metavar="EXPR", help='embed only the samples that match, such as "kind == 0"')
     add("--half", action="store_true", help="save the features as float16, in half the space")
@@ -44,14 +44,20 @@ example:
 def add_reading(parser: argparse.ArgumentParser) -> None:
     """Add the arguments that say how a checkpoint's model is used."""
     add = parser.add_argument
-    add("--size", metavar="HxW", help="size of images, if the checkpoint does not say")
+    add("--size", metavar="HxW", help="read images at this size, if the checkpoint has none")
     add(
         "--normalize",
         metavar="MOMENTS",
-        help="use these moments if the checkpoint does not say: imagenet, or three means and three"
-        " deviations of pixels in 0..1, such as .5,.5,.5,.25,.25,.25",
+        help="normalise by these moments if the checkpoint has none: imagenet, or three means and"
+        " three standard deviations of pixels from 0 to 1, such as .5,.5,.5,.25,.25,.25",
     )
-    add("--batch-size", type=int, default=256, metavar="N", help="images in a batch (default: 256)")
+    add(
+        "--batch-size",
+        type=int,
+        default=256,
+        metavar="N",
+        help="read batches of N images (default: 256)",
+    )
     add(
         "--num-workers",
         type=int,

@@ -29,7 +29,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     of(
         "--features",
         metavar="NAME",
-        help="rank these features beside the store, or a .npy with a row for each of its samples",
+        help="rank features by their name in STORE.features, or a .npy with a row for each sample",
     )
     of(
         "--ckpt",
@@ -50,7 +50,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add(
         "--metric",
         choices=_METRICS,
-        help="use this distance (default: that of the features, or euclidean)",
+        help="use this distance (default: the one saved with the features, or euclidean)",
     )
     add(
         "--rules",
@@ -63,14 +63,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add(
         "--ranking",
         metavar="FILE",
-        help="write SoccerNet-ReID's ranking json, of the column bbox (needs --rules soccernet)",
+        help="write SoccerNet-ReID's ranking json from the column bbox (needs --rules soccernet)",
     )
     add(
         "--count",
         type=int,
         default=6,
         metavar="N",
-        help="draw N best and N worst lists (default: 6)",
+        help="let --strips draw the N best and the N worst lists (default: 6)",
     )
     add_reading(parser)
     add("--json", action="store_true", help="print the scores as JSON")

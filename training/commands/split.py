@@ -63,7 +63,7 @@ examples:
   lmdb-reid split games.lmdb --rule group --folds 5 --fold 0 --fix -o split.json
   lmdb-reid split games.lmdb --check split.json --hash
 
-Exits with 1 if --check finds a leak."""
+The exit code is 1 if --check finds a leak."""
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -71,22 +71,31 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("store", metavar="STORE", help="the store's directory")
     what = parser.add_mutually_exclusive_group(required=True).add_argument
-    what("--rule", choices=tuple(_RULES), help="split by this rule, as below")
+    what("--rule", choices=tuple(_RULES), help="split by this rule; the rules are below")
     what("--check", metavar="FILE", help="check this split for leaks")
     add("-o", "--output", metavar="FILE", help="write the split here, as .json or .csv")
-    add("--seed", type=int, metavar="N", help="random seed (default: 42)")
+    add("--seed", type=int, metavar="N", help="split with this random seed (default: 42)")
     add(
         "--test-ratio",
         type=float,
         metavar="R",
         help="hold out this share of identities (default: 0.5)",
     )
-    add("--queries", type=int, metavar="N", help="queries of each identity and camera (default: 1)")
-    add("--camera", metavar="COLUMN", help="read cameras from this column (default: by its role)")
+    add(
+        "--queries",
+        type=int,
+        metavar="N",
+        help="choose N queries of each identity and camera (default: 1)",
+    )
+    add(
+        "--camera",
+        metavar="COLUMN",
+        help="read cameras from this column (default: the column with the role camera)",
+    )
     add(
         "--group",
         metavar="COLUMN,...",
-        help="read groups from these columns (default: by their role)",
+        help="read groups from these columns (default: the columns with the role group)",
     )
     add("--folds", type=int, metavar="N", help="split into this many folds (default: 5)")
     add("--fold", type=int, metavar="I", help="hold out this fold, counted from 0 (default: 0)")
@@ -94,22 +103,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--unknown-per-fold",
         type=int,
         metavar="N",
-        help="hold out this many identities (default: 2)",
+        help="hold out N identities in each fold (default: 2)",
     )
     add(
         "--train-ratio",
         type=float,
         metavar="R",
-        help="train on this share of samples (default: 0.8)",
+        help="train on this share of each identity's samples (default: 0.8)",
     )
-    add("--column", help="read the parts from this column (default: by its role)")
+    add("--column", help="read the parts from this column (default: the one with the role split)")
     add(
         "--name",
         metavar="VALUE=PART",
         action="append",
         help="map a value of that column to a part, such as bounding_box_test=gallery",
     )
-    add("--query", metavar="EXPR", help="split the samples that match (default: all but junk)")
+    add("--query", metavar="EXPR", help="split the samples that match (default: all except junk)")
     add(
         "--hash",
         action="store_true",
@@ -121,12 +130,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add(
         "--fix",
         action="store_true",
-        help="move connected samples to the part that has most of them",
+        help="move samples that a leak connects to the part that has most of them",
     )
     add(
         "--apart",
         metavar="KIND,...",
-        help=f"report these kinds as leaks (default: {','.join(LEAK_KINDS)})",
+        help=f"count only these kinds as leaks (default: {','.join(LEAK_KINDS)})",
     )
     add("--json", action="store_true", help="print the result as JSON")
     parser.epilog = _EPILOG

@@ -75,17 +75,22 @@ def configure(parser: argparse.ArgumentParser) -> None:
         metavar="CSV",
         help="train on the boxes of this csv; its store is built on first use",
     )
-    add("--img-root", metavar="FRAMES", help="folder of the frames of that csv")
+    add("--img-root", metavar="FRAMES", help="read the frames of that csv from this folder")
     add(
         "--split",
         metavar="FILE",
-        help="train on this split, made by lmdb-reid split, not on a fold",
+        help="train on this split of lmdb-reid split, instead of on a fold",
     )
     add("--folds", type=int, metavar="N", help="split into this many folds (default: 5)")
     add("--fold", type=int, metavar="I", help="train this fold, counted from 0 (default: 0)")
     add("--max-epochs", type=int, metavar="N", help="train this many epochs (default: 20)")
-    add("--batch-size", type=int, metavar="N", help="samples in a batch (default: 64)")
-    add("--num-workers", type=int, metavar="N", help="decoding workers (default: cores, at most 4)")
+    add("--batch-size", type=int, metavar="N", help="train with batches of N samples (default: 64)")
+    add(
+        "--num-workers",
+        type=int,
+        metavar="N",
+        help="decode with N workers (default: the number of cores, at most 4)",
+    )
     add(
         "--augment",
         metavar="RECIPE",
@@ -97,7 +102,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
         "--out",
         metavar="DIR",
         help="write into this new or empty folder (default: runs/fold<I> or"
-        " runs/<split>, or _2, ...)",
+        " runs/<split>, with _2, _3, ... if that exists)",
     )
     where("--resume", metavar="DIR", help="continue the run of this folder, with its settings")
     add("--json", action="store_true", help="print the result as JSON")
