@@ -332,7 +332,7 @@ def _in_order(
 def _check_samples(report: Report) -> None:
     if not report.samples:
         why = f" ({some})" if (some := some_of_rejected(report.skipped or report.dropped)) else ""
-        raise SourceError(f"no usable row (0 of {report.rows:,}): there is nothing to build{why}")
+        raise SourceError(f"no usable row (0 of {report.rows:,}), so nothing can be built{why}")
 
 
 @contextlib.contextmanager

@@ -138,7 +138,7 @@ def lock(path: Path, *, wait: bool) -> Iterator[None]:
                     if error.errno not in _NO_LOCKS:
                         raise
                     why = f"its file system supports no locks: {error.strerror}"
-                    raise OSError(error.errno, f"{why}; take a folder on another one") from None
+                    raise OSError(error.errno, f"{why}. Use another file system") from None
             if _has_name(descriptor, path):
                 yield
                 return

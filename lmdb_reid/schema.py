@@ -192,7 +192,7 @@ def check_id(sample_id: str) -> bytes:
     """
     if not isinstance(sample_id, str):
         raise InvalidSampleError(
-            f"a sample id is a str, not {type(sample_id).__name__}: {sample_id!r}"
+            f"a sample id must be a str, got {type(sample_id).__name__}: {sample_id!r}"
         )
     try:
         key = sample_id.encode("utf-8")
@@ -202,7 +202,7 @@ def check_id(sample_id: str) -> bytes:
         ) from None
     if not 1 <= len(key) <= MAX_ID_BYTES:
         raise InvalidSampleError(
-            f"sample id of {len(key)} bytes: 1 to {MAX_ID_BYTES} are allowed: {sample_id[:80]!r}"
+            f"a sample id must have 1 to {MAX_ID_BYTES} bytes, got {len(key)}: {sample_id[:80]!r}"
         )
     if not sample_id.isprintable() and _CONTROL.search(sample_id):  # printable ones have none
         raise InvalidSampleError(f"sample id {sample_id!r} has a control character")

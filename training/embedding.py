@@ -105,7 +105,7 @@ def load_checkpoint(
     moments = DeviceConfig(normalize=normalize).moments
     assert moments is not None
     if not _is_size(size):
-        raise UsageError(f"{file} was trained on images of no size that can be: {size!r}")
+        raise UsageError(f"{file} names an impossible size of its training images: {size!r}")
     return Checkpoint(
         name=file.name,
         model=model.eval(),

@@ -173,7 +173,7 @@ def _parts(split: Split, given: tuple[str, str] | None) -> tuple[str, str]:
     there = ", ".join(split.parts) or "none"
     raise UsageError(
         f"a split must have the parts query and gallery, or val and train, to be ranked; it has"
-        f" {there}. Say which two are ranked"
+        f" {there}. Choose the two parts to rank with --parts QUERY GALLERY (parts=)"
     )
 
 

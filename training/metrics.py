@@ -33,12 +33,12 @@ def macro_f1(predicted: torch.Tensor, labels: torch.Tensor) -> float:
     """
     if predicted.shape != labels.shape or labels.ndim != 1 or not len(labels):
         raise UsageError(
-            f"predictions of shape {tuple(predicted.shape)} for labels of shape"
-            f" {tuple(labels.shape)}: one of each for every sample is needed"
+            "predictions and labels must be [N] each, N at least 1, got"
+            f" {tuple(predicted.shape)} and {tuple(labels.shape)}"
         )
     lowest = int(torch.minimum(predicted.min(), labels.min()))
     if lowest < NO_LABEL:
-        raise UsageError(f"label {lowest}: labels are -1 or above")
+        raise UsageError(f"labels must be -1 or above, got {lowest}")
     # torchmetrics counts classes from 0. It leaves out those that are neither predicted nor true.
     count = int(torch.maximum(predicted.max(), labels.max())) + 2
     # Of one class, its task would be a binary one.

@@ -156,7 +156,7 @@ def _best(trainer: Trainer) -> Best | BestSearch:
     kept = trainer.checkpoint_callback
     assert isinstance(kept, ModelCheckpoint)
     if not kept.best_model_path or kept.best_model_score is None:
-        raise UsageError("no epoch was validated, so none is the best: see limit_val_batches")
+        raise UsageError("no epoch was validated, so none is the best. Check limit_val_batches")
     saved = torch.load(kept.best_model_path, map_location="cpu", weights_only=True)
     epoch, epochs = int(saved["epoch"]) + 1, trainer.current_epoch
     if "ranking" in saved:

@@ -84,7 +84,7 @@ def draw_game(
 
 def _check(quarters: int, frames: int, size: Size, quality: int, angles: Sequence[str]) -> None:
     if quarters < 1 or frames < 1:
-        raise UsageError(f"quarters={quarters}, frames={frames}: draw at least one of each")
+        raise UsageError(f"quarters and frames must be at least 1, got {quarters} and {frames}")
     if min(size) < 180 or max(size) > 8192:
         raise UsageError(
             f"size must be a height and a width of 180 to 8192 pixels, got {size[0]}x{size[1]}."

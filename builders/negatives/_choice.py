@@ -108,7 +108,7 @@ def _by_frame(path: str | os.PathLike[str], listing: Listing) -> dict[str, list[
             )
         if lines.setdefault(name, line) != line:
             raise DuplicateSampleError(
-                f"{os.fspath(path)}: lines {lines[name]} and {line} have one id: {name}"
+                f"{os.fspath(path)}: lines {lines[name]} and {line} have the same id: {name}"
             )
         earlier.append(Negative(name, sample.kind, box, line))
     return dict(found)

@@ -121,7 +121,7 @@ def _refuse_twice(ids: list[str], csv: Table) -> None:
     for sample_id, line in zip(ids, csv.lines.tolist(), strict=True):
         if sample_id and lines.setdefault(sample_id, line) != line:
             raise DuplicateSampleError(
-                f"lines {lines[sample_id]} and {line} of {csv.path} have one id: {sample_id}"
+                f"lines {lines[sample_id]} and {line} of {csv.path} have the same id: {sample_id}"
             )
 
 

@@ -152,7 +152,7 @@ class Frames(Sequence[Frame]):
         first, last, step = at.indices(len(self))
         last = max(first, last)
         if step != 1:
-            raise UsageError(f"a slice of frames has step 1, not {step}")
+            raise UsageError(f"a slice of frames must have step 1, got {step}")
         starts, box_starts, boxes = self.starts[first : last + 1], None, None
         base = self.starts[0]
         if self.box_starts is not None and self.boxes is not None:

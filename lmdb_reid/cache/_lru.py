@@ -51,7 +51,7 @@ class LRUCache:
         if items is None and bytes is None:
             raise UsageError("LRUCache needs a limit: items=10000, or bytes=1_000_000_000")
         if (items is not None and items < 1) or (bytes is not None and bytes < 1):
-            raise UsageError(f"LRUCache(items={items}, bytes={bytes}): limits are 1 or more")
+            raise UsageError(f"items and bytes must be at least 1, got {items} and {bytes}")
         self.items = items
         self.bytes = bytes
         self._reset()

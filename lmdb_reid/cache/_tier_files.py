@@ -143,7 +143,7 @@ def open_files(path: Path, name: str, count: int, nbytes: int) -> TierFiles:
     if found is None:
         raise UntrustedError(
             (
-                f"a decoded tier must not be writable by others, and in {path} every file is"
+                f"a decoded tier must not be writable by others, but in {path} every file is"
                 " (its file system may not support permissions). Pass DecodedTier another dir"
             ),
             path=path,

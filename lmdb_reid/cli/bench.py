@@ -114,7 +114,7 @@ def _check(args: argparse.Namespace) -> None:
             raise UsageError(f"--{name.replace('_', '-')} must be above 0, got {value:g}")
     parse_size(args.size)
     if args.pil and not args.transform:
-        raise UsageError("--pil needs --transform, whose images it is about")
+        raise UsageError("--pil needs --transform: it sets which images the transform receives")
     if args.plot is None:
         return
     if Path(args.plot).suffix.lower() not in _CHARTS:

@@ -34,7 +34,7 @@ def check_pixels(height: int, width: int) -> None:
     if height * width > MAX_PIXELS:
         raise ImageTooLargeError(f"{width}x{height} pixels: more than {MAX_PIXELS:,} are refused")
     if height < 1 or width < 1:
-        raise ImageError(f"an image of {width}x{height} pixels")
+        raise ImageError(f"an image must have at least one pixel, got {width}x{height}")
 
 
 def check_scans(count: int, height: int, width: int) -> None:
@@ -126,7 +126,7 @@ def first_scan(data: bytes) -> FirstScan:
             break
         length = int.from_bytes(data[at + 2 : at + 4])
         if length < 2:  # the decoder would read on where this walk loses its place
-            raise ImageError(f"a JPEG with a segment of length {length}")
+            raise ImageError(f"a JPEG's segment must have a length of at least 2, got {length}")
         body = data[at + 4 : at + 2 + length]
         if marker == 0xDA:
             several = progressive or not body or body[0] < components

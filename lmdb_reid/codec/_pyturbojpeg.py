@@ -50,8 +50,8 @@ class PyTurboJpeg:
             reason = str(error).strip().partition("\n")[0]
             raise MissingExtraError(
                 f"LMDB_REID_CODEC=pyturbojpeg needs libturbojpeg 3, and {where} is another"
-                f" version: {reason} Debian and Ubuntu ship 2.1.5: docs/codec.md says how to"
-                " install 3; LMDB_REID_TURBOJPEG=FILE names it"
+                f" version: {reason} Debian and Ubuntu ship 2.1.5. docs/codec.md describes how to"
+                " install version 3. Set LMDB_REID_TURBOJPEG to the path of its library file"
             ) from None
         self.name = f"PyTurboJPEG {version('PyTurboJPEG')} ({where})"
 

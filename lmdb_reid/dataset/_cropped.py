@@ -160,5 +160,5 @@ def _check_labels(
             f"img_paths and labels must have the same length, got {count:,} and {len(given):,}"
         )
     if count and not np.issubdtype(given.dtype, np.integer):
-        raise UsageError(f"labels are whole numbers, not {given.dtype}")
+        raise UsageError(f"labels must be whole numbers, got {given.dtype}")
     return given.astype(np.int64)

@@ -19,7 +19,7 @@ def checked_state(state: object, seed: int) -> tuple[int, int]:
         UsageError: it is no such state, or one of another version or seed.
     """
     if not isinstance(state, dict) or "version" not in state:
-        raise UsageError(f"the state must come from loader.state_dict(); {str(state)[:80]}")
+        raise UsageError(f"the state must come from loader.state_dict(), got {str(state)[:80]}")
     if state["version"] != VERSION or type(state["version"]) is not int:
         raise UsageError(
             f"this state has version {state['version']!r}; this code reads version {VERSION}"
@@ -27,7 +27,8 @@ def checked_state(state: object, seed: int) -> tuple[int, int]:
     epoch, samples = state.get("epoch"), state.get("samples")
     if not (type(epoch) is int and type(samples) is int and min(epoch, samples) >= 0):
         raise UsageError(
-            f"the state must come from loader.state_dict(); epoch {epoch!r}, samples {samples!r}"
+            "the state must come from loader.state_dict(), got"
+            f" epoch {epoch!r}, samples {samples!r}"
         )
     if state.get("seed") != seed:
         raise UsageError(

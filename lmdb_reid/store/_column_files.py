@@ -152,7 +152,7 @@ class ColumnFiles:
                 raise ValueError("it is not a list of texts")
             "".join(names).encode()  # no lone surrogates, which nothing could print
             if len(names) != spec.categories or len(set(names)) < len(names):
-                raise ValueError(f"it has not {spec.categories} different texts")
+                raise ValueError(f"it must have {spec.categories} different texts")
         except OSError as error:
             raise passing(file, error) or self._damaged(
                 f"{file} cannot be read: {error.strerror}"

@@ -171,7 +171,7 @@ def pack_record(sample_id: str, record: Mapping[str, Any]) -> bytes:
         )
     if isinstance(kind, bool) or not isinstance(kind, int) or kind not in Kind.__members__.values():
         raise InvalidSampleError(
-            f"{sample_id}: kind {kind!r}: one of {[int(k) for k in Kind]} is needed"
+            f"{sample_id}: kind must be one of {[int(k) for k in Kind]}, got {kind!r}"
         )
     if label != NO_LABEL and kind in (Kind.BACKGROUND, Kind.PARTIAL, Kind.JUNK):
         raise InvalidSampleError(
@@ -186,7 +186,7 @@ def pack_record(sample_id: str, record: Mapping[str, Any]) -> bytes:
         )
     if not all(isinstance(name, str) and name for name in fields):
         raise InvalidSampleError(
-            f"{sample_id}: the names of a record's fields are non-empty str: {list(fields)}"
+            f"{sample_id}: the names of a record's fields must be non-empty str, got {list(fields)}"
         )
     try:
         packed: bytes = msgpack.packb(fields, use_bin_type=True)

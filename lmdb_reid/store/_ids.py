@@ -54,10 +54,12 @@ class Ids(Sequence[str]):
         try:
             at = operator.index(row)
         except TypeError:
-            raise UsageError(f"a row is a whole number, not {row!r}") from None
+            raise UsageError(f"a row must be a whole number, got {row!r}") from None
         if not -self._count <= at < self._count:
             raise UnknownRowError(
-                f"row {at} of a store of {self._count} samples", rows=[at], path=self._files.path
+                f"no row {at}: rows of a store of {self._count} samples are 0 to {self._count - 1}",
+                rows=[at],
+                path=self._files.path,
             )
         return at % self._count
 

@@ -214,12 +214,12 @@ def _checked(found: Manifest) -> Manifest:
     if unknown := found.kinds.keys() - {kind.title for kind in Kind}:
         raise ValueError(f"kinds must be among {', '.join(k.title for k in Kind)}, got {unknown}")
     if found.identities > found.samples:
-        raise ValueError(f"{found.identities} identities of {found.samples} samples")
+        raise ValueError(f"identities must be 0 to {found.samples}, got {found.identities}")
     if sum(found.kinds.values()) != found.samples:
-        raise ValueError(f"its kinds are not those of {found.samples} samples")
+        raise ValueError(f"its kinds must have {found.samples} samples in total")
     check_parts(found.parts)
     if sum(part.count for part in found.parts) != found.samples:
-        raise ValueError(f"its parts have not {found.samples} samples")
+        raise ValueError(f"its parts must have {found.samples} samples in total")
     total = sum(int(part.digest, 16) for part in found.parts) % (1 << 256)
     if f"{total:064x}" != found.digest:
         raise ValueError("its digest is not the sum of its parts' digests")

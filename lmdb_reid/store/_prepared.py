@@ -39,7 +39,7 @@ def as_json(name: str, values: Mapping[str, Any] | None) -> dict[str, Any]:
     try:
         text = json.dumps(dict(values or {}))
     except (TypeError, ValueError) as error:
-        raise UsageError(f"{name}: JSON values are needed: {error}") from None
+        raise UsageError(f"{name} must have JSON values: {error}") from None
     if len(text) > MAX_JSON:  # now, and not when a long build is sealed
         raise UsageError(
             f"{name} must have at most {MAX_JSON:,} bytes as JSON, got"
@@ -89,7 +89,7 @@ def prepared(sample: Given, src_order: int, mark: str = "") -> Row:
     key = check_id(sample_id)
     if not isinstance(image, bytes | bytearray | memoryview):
         raise InvalidSampleError(
-            f"{sample_id}: the image is the bytes of a JPEG, not {type(image).__name__}"
+            f"{sample_id}: the image must be the bytes of a JPEG, got {type(image).__name__}"
         )
     if not isinstance(record, Mapping):
         raise InvalidSampleError(f"{sample_id}: a record is a dict, not {type(record).__name__}")

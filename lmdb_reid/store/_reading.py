@@ -256,7 +256,7 @@ class Reading:
 
     def _checked(self, rows: Sequence[int] | Rows) -> Sequence[int]:
         if self._ended:
-            raise StoreClosedError("this block of reading is over: read within `with`")
+            raise StoreClosedError("this block of reading is over. Read inside the `with` block")
         if isinstance(rows, np.ndarray):
             if rows.size and (rows.dtype.kind not in "iu" or rows.ndim != 1):
                 raise UsageError(
@@ -270,7 +270,9 @@ class Reading:
         if chosen and not 0 <= min(chosen) <= max(chosen) < count:
             bad = min(chosen) if min(chosen) < 0 else max(chosen)
             raise UnknownRowError(
-                f"row {bad} of a store of {count} samples", rows=[bad], path=self._parts.store
+                f"no row {bad}: rows of a store of {count} samples are 0 to {count - 1}",
+                rows=[bad],
+                path=self._parts.store,
             )
         return chosen
 

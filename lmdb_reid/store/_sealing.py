@@ -134,7 +134,7 @@ def _with_facts(data: Growing, journal: Growing) -> Iterator[tuple[bytes, memory
         CorruptSampleError: a record is not the one that was put.
     """
     if data.entries(RECORDS_DB) != journal.entries(FACTS_DB):
-        raise StoreDamagedError("data and journal of the build have not the same samples")
+        raise StoreDamagedError("the data and the journal of the build have different samples")
     with (
         data.env.begin(buffers=True) as stored,
         journal.env.begin(buffers=True) as noted,

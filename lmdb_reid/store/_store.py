@@ -72,7 +72,7 @@ class Store(Lookup, metaclass=_Suggesting):
         if check not in ("pins", "structure"):
             raise UsageError(f"check must be 'pins' or 'structure', got {check!r}")
         if not isinstance(path, str | os.PathLike):
-            raise UsageError(f"a store is opened by its path, not {path!r}")
+            raise UsageError(f"a store must be opened by its path, got {path!r}")
         self.path = Path(path).absolute()
         self.manifest, self._files, self._parts = opened(self.path, structure=check == "structure")
         self.columns = Columns(self._files)

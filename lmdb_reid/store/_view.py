@@ -115,7 +115,7 @@ class View:
 
     def _row(self, key: bytes) -> int:
         if self._ended:
-            raise StoreClosedError("this view's block is over: take it within `with`")
+            raise StoreClosedError("a view must be used inside its `with` block, which has ended")
         return self._ids.find(key)
 
     def _door(self, part: Part) -> tuple[_handles.Handle, Any]:
@@ -167,7 +167,7 @@ class View:
 
 def _key(sample_id: str) -> bytes:
     if not isinstance(sample_id, str):
-        raise UsageError(f"samples are known by id (str), not {sample_id!r}")
+        raise UsageError(f"a sample's id must be a str, got {sample_id!r}")
     key = sample_id.encode("utf-8", "surrogatepass")
     if not 1 <= len(key) <= MAX_ID_BYTES:
         raise UnknownSampleError(

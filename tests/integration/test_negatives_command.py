@@ -227,7 +227,7 @@ def test_a_csv_that_does_not_fit_leaves_nothing_behind(game: Game, tmp_path: Pat
     assert command(game, table) == 0
     rows = read(table)
     edited(table, [*rows, rows[0]])
-    with pytest.raises(DuplicateSampleError, match=f"lines 2 and {len(rows) + 2} have one id"):
+    with pytest.raises(DuplicateSampleError, match=f"lines 2 and {len(rows) + 2} have the same id"):
         build(source, out, SMALL, negatives=table)
     assert [path.name for path in tmp_path.iterdir()] == ["n.csv"]
 

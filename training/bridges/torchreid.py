@@ -86,7 +86,9 @@ class TorchreidData:
         Raises:
             UsageError: always.
         """
-        raise UsageError("visrank reads files, and a store has none: lmdb-reid rank --strips draws")
+        raise UsageError(
+            "visrank reads image files, and a store has none. Use lmdb-reid rank --strips instead"
+        )
 
     def close(self) -> None:
         """End the workers."""

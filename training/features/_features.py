@@ -135,7 +135,7 @@ class Features:
         try:
             found = read_features(path)
             if found.note is None and not _is_path(name):
-                raise ValueError("it lacks its note: it was cut, or is somebody else's .npy")
+                raise ValueError("it has no note: it was cut, or another program wrote it")
             _check_note(path, found, opened, made_by)
         except FileNotFoundError:
             raise FeaturesNotFoundError(_why_not_found(opened, path), path=path) from None
@@ -193,7 +193,7 @@ class Features:
 
 def _is_path(name: Place) -> bool:
     if not isinstance(name, str | os.PathLike):
-        raise UsageError(f"features are loaded by their name, or a path; got {name!r}")
+        raise UsageError(f"features must be loaded by their name or by a path, got {name!r}")
     return not isinstance(name, str) or name.endswith(SUFFIX) or os.sep in name
 
 

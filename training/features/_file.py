@@ -146,10 +146,10 @@ def _note(file: BinaryIO, size: int) -> tuple[int, Note | None]:
     length, crc, _ = _END.unpack(end)
     stop = size - _END.size - length
     if length > MOST_NOTE or stop < 0:
-        raise ValueError("its note is longer than a note can be")
+        raise ValueError("its note is too long")
     file.seek(0)
     if _crc(file, size - _END.size) != crc:
-        raise ValueError("its bytes are not those that were written")
+        raise ValueError("its bytes changed after it was written")
     file.seek(stop)
     fields = _json.Fields(_json.parse(file.read(length)), "its note")
     version = fields.integer("version", 1 << 31)

@@ -302,5 +302,7 @@ def _diverged(what: str) -> str:
 
 def _given(known: _Known | None) -> _Known:
     if known is None:
-        raise UsageError("the module does not know its classes: PlayerReIDModule(classes=[...])")
+        raise UsageError(
+            "the module does not know its classes. Pass them: PlayerReIDModule(classes=[...])"
+        )
     return known

@@ -95,7 +95,7 @@ def _ids(values: npt.ArrayLike | None, count: int, name: str) -> npt.NDArray[np.
         return np.arange(count)
     found = column(values, count, name)
     if len(np.unique(found)) < count:
-        raise UsageError(f"{name} must differ from each other, got some twice")
+        raise UsageError(f"{name} must be distinct, got some of them twice")
     return found
 
 

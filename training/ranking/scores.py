@@ -129,7 +129,7 @@ def rank(
     if not is_used.any():
         raise UsageError(
             "queries must have right answers in the gallery, got none. Check that labels of both"
-            " sides are of one numbering, and the rule about cameras."
+            " sides use the same numbering, and check the rule about cameras."
         )
     places = found.first_place[is_used] if rules.single_shot is None else found.shots[:, is_used]
     return RankScores(

@@ -135,7 +135,7 @@ def _of_json(data: bytes) -> _Listed:
 def _of_csv(text: str) -> _Listed:
     head, *lines = [*csv.reader(io.StringIO(text, newline=""))] or [[]]
     if head != _HEAD:
-        raise ValueError(f"{','.join(_HEAD)} is wanted, it has {','.join(head) or 'no line'}")
+        raise ValueError(f"line 1 must be {','.join(_HEAD)}, got {','.join(head) or 'no line'}")
     parts: dict[str, list[str]] = {}
     labels: dict[int, int] = {}
     for number, cells in enumerate(lines, 2):

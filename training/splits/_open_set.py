@@ -104,7 +104,7 @@ def fold_labels(
     if n_folds * unknown_per_fold > len(shuffled):
         raise UsageError(
             f"{n_folds} folds of {unknown_per_fold} unknown labels need"
-            f" {n_folds * unknown_per_fold}, and there are {len(shuffled)}: take fewer of either"
+            f" {n_folds * unknown_per_fold}, and there are {len(shuffled)}. Reduce either number"
         )
     return _held_out(shuffled, fold * unknown_per_fold, unknown_per_fold)
 

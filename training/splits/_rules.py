@@ -122,8 +122,8 @@ def by_group(
     names = candidates.roles.group if group is None else group
     if not names:
         raise UsageError(
-            "a split by group needs a column of groups, for none has that"
-            f" role: group= (--group) one of {', '.join(candidates.columns) or 'none'}"
+            "a split by group needs a column of groups, but no column has that"
+            f" role. Pass one with group= (--group): {', '.join(candidates.columns) or 'none'}"
         )
     groups = candidates.codes(*([names] if isinstance(names, str) else names))
     sizes = Counter(groups.tolist())

@@ -130,7 +130,7 @@ def test_two_rows_of_one_id(tmp_path: Path) -> None:
     path = tmp_path / "n.csv"
     one = sample(1, Kind.BACKGROUND, Box(1, 2, 3, 4), "f1#bg001")
     write_negatives_csv(path, [one, replace(one, x=9)])
-    with pytest.raises(DuplicateSampleError, match="lines 2 and 3 have one id: f1#bg001"):
+    with pytest.raises(DuplicateSampleError, match="lines 2 and 3 have the same id: f1#bg001"):
         csv_negatives(path, LISTING)
 
 

@@ -130,7 +130,7 @@ def test_a_checkpoint_of_a_size_that_cannot_be(
 ) -> None:
     read = {DATA: {"size": size, "normalize": "imagenet"}}
     torch.save(torch.load(checkpoint, weights_only=True) | read, tmp_path / "x.ckpt")
-    with pytest.raises(UsageError, match="images of no size that can be"):
+    with pytest.raises(UsageError, match="an impossible size of its training images"):
         load_checkpoint(tmp_path / "x.ckpt")
 
 

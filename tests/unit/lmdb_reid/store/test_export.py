@@ -306,7 +306,7 @@ def test_lines_that_cannot_be_used_are_skipped_with_a_reason(exported: Path) -> 
 
 def test_an_id_that_stands_twice_names_both_lines(exported: Path) -> None:
     edited(exported, ",junk,", ",distractor,")
-    with pytest.raises(DuplicateSampleError, match=r"lines \d and \d of .* one id: distractor"):
+    with pytest.raises(DuplicateSampleError, match=r"lines \d and \d .* same id: distractor"):
         Csv(exported).read()
 
 

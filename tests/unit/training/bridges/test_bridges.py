@@ -74,7 +74,7 @@ def test_a_batch_of_torchreid_s(store: Store) -> None:
         assert names == [f"{row:02d}" for row in range(28, 40) if row not in (33, 36)]
         pids = torch.cat([batch["pid"] for batch in gallery]).tolist()
         assert [pids[names.index(name)] for name in ("28", "34", "35")] == [10, -1, -1]
-        with pytest.raises(UsageError, match="lmdb-reid rank --strips draws"):
+        with pytest.raises(UsageError, match="Use lmdb-reid rank --strips"):
             data.fetch_test_loaders("store")
 
 

@@ -189,7 +189,7 @@ def test_a_store_without_roles_says_what_that_means(
     said = capsys.readouterr().out
     assert "no column has the role camera, so the rule is without cameras" in said
     assert said.splitlines()[2].split() == ["query", "6", "6", "-"]
-    with pytest.raises(UsageError, match=r"none has that role: group="):
+    with pytest.raises(UsageError, match=r"no column has that role\. Pass one with group="):
         split(store, "--rule", "group")
     with pytest.raises(UnknownColumnError, match="no column 'split'"):
         split(store, "--rule", "given")

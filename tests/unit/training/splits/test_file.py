@@ -59,7 +59,7 @@ def test_a_split_is_found_again_among_more_samples_in_another_order(
     ("name", "text", "message"),
     [
         ("s.csv", "", "is not a split"),
-        ("s.csv", "id,part\na,train\n", "id,part,label_id,class is wanted, it has id,part"),
+        ("s.csv", "id,part\na,train\n", "line 1 must be id,part,label_id,class, got id,part"),
         ("s.csv", f"{HEAD}\na,train\n", "line 2 has 2 cells instead of 4"),
         ("s.csv", f"{HEAD}\na,train,one,0\n", "line 2: 'one' and '0' must be whole"),
         ("s.csv", f"{HEAD}\na,train,1,0\nx,val,1,0\n", "'x' of part 'val' is not among the 2"),
