@@ -36,10 +36,14 @@ def test_nobody_known_counts_as_a_label() -> None:
 @pytest.mark.parametrize(
     ("predicted", "labels", "told"),
     [
-        (torch.tensor([1, 2]), torch.tensor([1]), "shape"),
-        (torch.zeros(0, dtype=torch.int64), torch.zeros(0, dtype=torch.int64), "shape"),
-        (torch.tensor([-2]), torch.tensor([1]), "label -2"),
-        (torch.tensor([1]), torch.tensor([-3]), "label -3"),
+        (torch.tensor([1, 2]), torch.tensor([1]), r"must be \[N\] each"),
+        (
+            torch.zeros(0, dtype=torch.int64),
+            torch.zeros(0, dtype=torch.int64),
+            r"must be \[N\] each",
+        ),
+        (torch.tensor([-2]), torch.tensor([1]), "labels must be -1 or above, got -2"),
+        (torch.tensor([1]), torch.tensor([-3]), "labels must be -1 or above, got -3"),
     ],
 )
 def test_what_cannot_be_scored_is_refused(

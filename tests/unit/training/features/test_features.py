@@ -344,7 +344,7 @@ def test_what_is_no_npy_is_not_opened_or_waited_for(store: Store, tmp_path: Path
     with pytest.raises(FeaturesError, match="not a regular file"):
         Features.load(store, pipe)
     for name in (None, 5, b"a"):
-        with pytest.raises(UsageError, match="by their name, or a path"):
+        with pytest.raises(UsageError, match="by their name or by a path"):
             Features.load(store, name)  # type: ignore[arg-type]
 
 

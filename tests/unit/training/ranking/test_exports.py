@@ -62,7 +62,7 @@ def test_a_submission_is_one_column_in_order(tmp_path: Path) -> None:
     [
         (([0, 1], [0, 0, 0]), {}, "entries of its action, got none for 1, the first in row 1"),
         (([0], [0, 0, 0]), {}, "query groups must be 2"),
-        (([0, 0], [0, 0, 0]), {"query_ids": [4, 4]}, "query ids must differ"),
+        (([0, 0], [0, 0, 0]), {"query_ids": [4, 4]}, "query ids must be distinct"),
         (([0, 0], [0, 0, 0]), {"gallery_ids": [1, 2]}, "gallery ids must be 3"),
     ],
 )

@@ -83,7 +83,7 @@ def test_arguments_come_before_roles(seal: Seal) -> None:
 
 def test_roles_that_are_missing(seal: Seal) -> None:
     with Store(seal({f"f{n}#0": {"label": n % 4, "match": n} for n in range(12)})) as store:
-        wanted = r"none has that role: group= \(--group\) one of label,.*match"
+        wanted = r"no column has that role. Pass one with group= \(--group\): label,.*match"
         with pytest.raises(UsageError, match=wanted):
             by_group(store)
         with pytest.raises(UnknownColumnError, match="no column 'split' to split by"):
