@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from lmdb_reid.augment._draws import Draws
 from lmdb_reid.augment._erase import erase_bytes
-from lmdb_reid.augment._fill import Borders, fill_box
+from lmdb_reid.augment._fill import Borders
 from lmdb_reid.errors import MissingExtraError, UnknownRowError, UsageError
 from lmdb_reid.schema import Rows
 
@@ -27,7 +27,6 @@ except ImportError:  # a recipe that neither flips nor warps does without it
 
 Pixels = npt.NDArray[np.uint8]
 
-_BLACK = (0, 0, 0)
 CHUNK = 128
 """Pictures to decode and then place, at most. After a decoding Python runs out of cold caches and
 takes six to nine times as long, so few calls for many pictures gain more than pictures that lie in
@@ -169,8 +168,6 @@ def place(
     flips, shifts = draws.flip[span].tolist(), draws.shift[span].tolist()
     starts = draws.starts[span].tolist()
     warped = [False] * len(out) if draws.warped is None else draws.warped[span].tolist()
-    erases = not draws.erases_late if erase is None else erase
-    boxes = draws.erased[span].tolist() if erases and draws.fill is not None else None
     mirrored = [flip and not bent for flip, bent in zip(flips, warped, strict=True)]
     for slot, start in enumerate(starts):
         if warped[slot]:
@@ -185,9 +182,7 @@ def place(
     for slot, (down, right) in enumerate(shifts):
         if not warped[slot]:
             borders.blacken(slot, down, right)
-        if boxes is not None and boxes[slot][2]:
-            fill_box(out, slot, boxes[slot], draws.fill or _BLACK)
-    if erases and boxes is None:
+    if not draws.erases_late if erase is None else erase:
         erase_bytes(out, draws, first)
 
 
