@@ -34,7 +34,6 @@ def run(args: argparse.Namespace) -> int:
 
 def gather(store: Store) -> dict[str, Any]:
     """Everything that `info` prints, as JSON values."""
-    labels, counts = np.unique(store.columns["label"], return_counts=True)
     held = pages.held(store.path)
     return {
         "store": str(store.path),
@@ -42,7 +41,7 @@ def gather(store: Store) -> dict[str, Any]:
         "samples": len(store),
         "kinds": store.kinds,
         "identities": store.manifest.identities,
-        "labels": dict(zip(map(str, labels.tolist()), counts.tolist(), strict=True)),
+        "labels": {str(label): count for label, count in _labels(store)},
         "size": store.size,
         "bytes": held.bytes,
         "page_cache_bytes": held.resident,
@@ -66,35 +65,38 @@ def gather(store: Store) -> dict[str, Any]:
 
 def lines(store: Store) -> list[str]:
     """The same for people: what `store.describe()` says, and where it is from."""
-    facts, entries = gather(store), store.describe().lines()
-    cached = facts["page_cache_bytes"]
-    share = None if cached is None else cached / max(1, facts["bytes"])
+    manifest, held, entries = store.manifest, pages.held(store.path), store.describe().lines()
+    share = None if held.resident is None else held.resident / max(1, held.bytes)
     in_cache = "unknown" if share is None else f"{share:.0%} in the page cache"
     entries["on disk"] += f", {in_cache}"
-    printed = [f"{facts['store']}  (format {facts['format']})"]
+    printed = [f"{store.path}  (format {'.'.join(map(str, manifest.version))})"]
     for name, text in entries.items():
         printed.append(f"  {name:<11} {text}")
         if name == "identities":
-            printed += _few_identities(facts["labels"])
-    if len(facts["parts"]) > 1:
+            printed += _few_identities(store)
+    if len(manifest.parts) > 1:
         printed.append("  parts")
         printed += [
-            f"    {part['name']:<22} {part['samples']:,} samples in {part['path']}"
-            for part in facts["parts"]
+            f"    {part.name:<22} {part.count:,} samples in {part.path}" for part in manifest.parts
         ]
-    for title in ("build", "source"):
+    for title, values in (("build", manifest.build), ("source", manifest.source)):
         printed += [f"  {title}"] + [
-            f"    {name:<22} {_plain(value)}" for name, value in facts[title].items()
+            f"    {name:<22} {_plain(value)}" for name, value in values.items()
         ]
     return printed
 
 
-def _few_identities(labels: dict[str, int]) -> list[str]:
+def _few_identities(store: Store) -> list[str]:
     """A line for each identity, if they are few."""
-    counts = {label: count for label, count in labels.items() if label != "-1"}
-    if len(counts) > _SHOWN:
+    if store.manifest.identities > _SHOWN:
         return []
-    return [f"      label {label:<6} {count:,}" for label, count in counts.items()]
+    return [f"      label {label:<6} {count:,}" for label, count in _labels(store) if label != -1]
+
+
+def _labels(store: Store) -> list[tuple[int, int]]:
+    """(label, its samples), by label."""
+    labels, counts = np.unique(store.columns["label"], return_counts=True)
+    return list(zip(labels.tolist(), counts.tolist(), strict=True))
 
 
 def _count(categories: list[str] | None) -> int | None:
