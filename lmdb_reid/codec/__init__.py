@@ -19,7 +19,7 @@ from lmdb_reid.codec._jpeg import (
 )
 from lmdb_reid.codec._limits import MAX_PIXELS, MAX_SCANS, MAX_WORK
 from lmdb_reid.codec._pixels import Subsampling
-from lmdb_reid.codec._resize import resize, thumbnail
+from lmdb_reid.codec._resize import resize
 from lmdb_reid.codec._scratch import scratch
 from lmdb_reid.codec._sources import (
     SourceInfo,
@@ -48,5 +48,4 @@ __all__ = [
     "read_source",
     "resize",
     "scratch",
-    "thumbnail",
 ]

@@ -1,4 +1,4 @@
-"""The one resizer: antialiased bilinear. And thumbnails, which nothing is trained on."""
+"""The one resizer: antialiased bilinear."""
 
 from __future__ import annotations
 
@@ -70,31 +70,3 @@ def resize(image: Pixels, size: Size, out: Pixels | None = None) -> Pixels:
     shrinks = rows >= height and columns >= width
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
     return cast(Pixels, cv2.resize(image, (width, height), dst=out, interpolation=method))
-
-
-def thumbnail(image: Pixels, size: Size) -> Pixels:
-    """`image` at another size, for people to look at: averaged where it shrinks, interpolated
-    where it grows.
-
-    By Pillow, whose pixels differ from those of `resize` by rounding and more; so a notebook needs
-    no OpenCV, which is six times as large.
-
-    Args:
-        image: uint8 [H, W, 3].
-        size: (height, width) wanted.
-
-    Returns:
-        uint8 [height, width, 3].
-
-    Raises:
-        MissingExtraError: Pillow is not installed.
-    """
-    try:
-        from PIL import Image
-    except ImportError:
-        raise MissingExtraError.of("Pillow", "notebook", "drawing thumbnails") from None
-    height, width = size
-    shrunk = Image.fromarray(np.ascontiguousarray(image)).resize(
-        (width, height), Image.Resampling.BILINEAR
-    )
-    return np.asarray(shrunk)

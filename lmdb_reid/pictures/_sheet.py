@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lmdb_reid import codec
 from lmdb_reid.errors import UsageError
 from lmdb_reid.pictures._letters import Letters
 from lmdb_reid.pictures._picture import Picture, pillow
@@ -177,8 +176,10 @@ class _Sheet:
         if edge is not None:
             box = (x - line, y - line, x + width + line - 1, y + height + line - 1)
             self._canvas.rectangle(box, fill=edge)
-        shown = codec.thumbnail(image, (height, width))
-        self._image.paste(pillow("drawing contact sheets").Image.fromarray(shown), (x, y))
+        # Pillow's pixels, not `codec.resize`'s: nobody trains on them, and OpenCV is not needed.
+        form = pillow("drawing contact sheets").Image
+        whole = form.fromarray(np.ascontiguousarray(image))
+        self._image.paste(whole.resize((width, height), form.Resampling.BILINEAR), (x, y))
 
 
 def _check(
