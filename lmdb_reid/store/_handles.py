@@ -18,6 +18,7 @@ import lmdb
 
 from lmdb_reid.errors import StoreDamagedError, StoreNotFoundError
 from lmdb_reid.store._format import DIGEST_KEY, IMAGES_DB, RECORDS_DB
+from lmdb_reid.store._pages import Pages
 from lmdb_reid.store._passing import passing
 
 _Key = tuple[int, int]
@@ -35,11 +36,22 @@ class Pins(NamedTuple):
 
 
 class Handle:
-    """An open read-only environment with its two named databases. Made by `acquire`, given back by
-    `release`.
+    """An open read-only environment with its two named databases, and the pages of their trees,
+    which have to be checked before a key is looked up. Made by `acquire`, given back by `release`.
     """
 
-    __slots__ = ("alive", "count", "env", "exports", "file", "images", "key", "records")
+    __slots__ = (
+        "alive",
+        "count",
+        "descriptor",
+        "env",
+        "exports",
+        "file",
+        "images",
+        "key",
+        "pages",
+        "records",
+    )
 
     def __init__(self, file: Path, key: _Key) -> None:
         self.key = key
@@ -60,12 +72,23 @@ class Handle:
             max_spare_txns=8,
             lib_version=0,  # the engine of data format 1, whatever the environment's default
         )
+        self.descriptor = -1
         try:
+            self.descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
+            page_bytes = self.env.stat()["psize"]
+            self.pages = Pages(file, self.descriptor, page_bytes, (IMAGES_DB, RECORDS_DB))
             self.images = self.env.open_db(IMAGES_DB, create=False)
             self.records = self.env.open_db(RECORDS_DB, create=False)
-        except lmdb.Error:
-            self.env.close()
+        except BaseException:
+            self.close()
             raise
+
+    def close(self) -> None:
+        """Close the environment and the file."""
+        self.env.close()
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
+            self.descriptor = -1
 
     def begin(self) -> Any:
         """A read transaction that gives memoryviews into the map."""
@@ -93,7 +116,7 @@ class Handle:
 
 
 LIMIT = 64
-"""Most environments that a process keeps open for reading."""
+"""Most environments that a process keeps open for reading, with two descriptors each."""
 SPARE = 16
 """Of these, as many as blocks of reading may use but not keep."""
 lock = threading.RLock()  # of the table; held over forks
@@ -121,7 +144,7 @@ def acquire(file: Path) -> Handle:
             if again == key:
                 _open[key] = handle
                 break
-            handle.env.close()  # another file took the name between the look and the open
+            handle.close()  # another file took the name between the look and the open
             key = again
         handle.count += 1
         return handle
@@ -210,7 +233,7 @@ def _close_if_unused(handle: Handle) -> None:
 def _close(handle: Handle) -> None:
     handle.alive = False
     _open.pop(handle.key, None)
-    handle.env.close()
+    handle.close()
 
 
 def _after_fork_in_child() -> None:
@@ -225,7 +248,7 @@ def _after_fork_in_child() -> None:
             continue
         handle.alive = False
         del _open[handle.key]
-        handle.env.close()
+        handle.close()
     lock.release()
 
 

@@ -100,6 +100,19 @@ class Lookup:
         Args:
             again: compare the image of a row each time, and not once in this process.
         """
+        return Reading(self._parts, self._looked_up(), again=again)
+
+    @contextlib.contextmanager
+    def view(self) -> Iterator[View]:
+        """A block inside which `v[id]` is a zero-copy memoryview of the stored JPEG.
+
+        The bytes are not compared with their checksum. What was taken from `v` and is still held
+        after the block stays readable; LMDB's map is kept open for it.
+        """
+        with View(self._parts, self.ids, self._looked_up()) as view:
+            yield view
+
+    def _looked_up(self) -> Tables:
         tables = self._tables
         if tables is None:
             columns = self.columns
@@ -109,19 +122,10 @@ class Lookup:
                 columns["crc32"].data,
                 columns["record_size"].data,
                 columns["record_crc32"].data,
-                bytearray(-(-len(self) // 8)),
+                compared=bytearray(-(-len(self) // 8)),
+                reached=bytearray(-(-len(self) // 8)),
             )
-        return Reading(self._parts, tables, again=again)
-
-    @contextlib.contextmanager
-    def view(self) -> Iterator[View]:
-        """A block inside which `v[id]` is a zero-copy memoryview of the stored JPEG.
-
-        The bytes are not compared with their checksum. What was taken from `v` and is still held
-        after the block stays readable; LMDB's map is kept open for it.
-        """
-        with View(self._parts, self.ids, self.columns["image_size"].data) as view:
-            yield view
+        return tables
 
     def _sample(self, row: int, key: bytes) -> Sample:
         with self.reading() as reading:

@@ -23,6 +23,7 @@ from lmdb_reid.errors import (
 )
 from lmdb_reid.schema import Rows
 from lmdb_reid.store import _handles
+from lmdb_reid.store._pages import Tree
 from lmdb_reid.store._part import Part
 from lmdb_reid.store._parts import Parts
 
@@ -42,6 +43,8 @@ class Tables(NamedTuple):
     record_checksums: memoryview
     compared: bytearray
     """A bit for each row whose image this process has compared."""
+    reached: bytearray
+    """A bit for each row on the way to whose record all pages are sound."""
 
     @property
     def rows(self) -> int:
@@ -64,7 +67,33 @@ class _Door:
             raise
         self.get: Any = self.txn.get
 
-    def value(self, key: bytes, database: Any) -> Any:
+    def image(self, key: bytes, row: int, compared: bytearray) -> Any:
+        """The view of an image, or None; the pages on the way to it are checked unless the row has
+        a bit.
+        """
+        if not compared[row >> 3] >> (row & 7) & 1:
+            self.reach(key, row, "image", self.handle.pages.images)
+        return self._value(key, self.handle.images)
+
+    def record(self, key: bytes, row: int, reached: bytearray) -> Any:
+        """As `image`, of a record; the row gets its bit."""
+        if not reached[row >> 3] >> (row & 7) & 1:
+            self.reach(key, row, "record", self.handle.pages.records)
+            reached[row >> 3] |= 1 << (row & 7)
+        return self._value(key, self.handle.records)
+
+    def reach(self, key: bytes, row: int, what: str, tree: Tree) -> None:
+        """See that LMDB can look a key up.
+
+        Raises:
+            CorruptSampleError, StoreDamagedError, ResourceError: as `Tree.leaf`.
+        """
+        try:
+            tree.leaf(key)
+        except CorruptSampleError:
+            raise _corrupt(self, row, key, what, "its entry in LMDB's tree differs from") from None
+
+    def _value(self, key: bytes, database: Any) -> Any:
         try:
             return self.get(key, None, database)
         except lmdb.Error as error:
@@ -178,33 +207,44 @@ class Reading:
             return self._pair_of(door, row, sample_id[len(part.prefix) :])
 
     def _pair_of(self, door: _Door, row: int, key: bytes) -> tuple[bytes, bytes]:
-        image = door.value(key, door.handle.images)
+        compared = self._tables.compared
+        image = door.image(key, row, compared)
         self._compare(door, row, key, image)
+        compared[row >> 3] |= 1 << (row & 7)
         return bytes(image), self._record(door, row, key)
 
     def _jpegs_of(self, door: _Door, rows: Sequence[int]) -> list[memoryview]:
-        text, ends, sizes, _, _, _, compared = self._tables
+        text, ends, sizes, _, _, _, compared, _ = self._tables
         again, get, images, cut = self._again, door.get, door.handle.images, len(door.part.prefix)
         # In few steps, since each runs once for every sample, with the GIL held.
         if cut:
             keys = [bytes(text[ends[row] + cut : ends[row + 1]]) for row in rows]
         else:
             keys = [bytes(text[ends[row] : ends[row + 1]]) for row in rows]
+        if again:
+            new: Sequence[int] = range(len(rows))
+        else:
+            new = [at for at, row in enumerate(rows) if not compared[row >> 3] >> (row & 7) & 1]
+        if new:
+            tree = door.handle.pages.images
+            for at in new:
+                door.reach(keys[at], rows[at], "image", tree)
         try:
             found = [get(key, None, images) for key in keys]
         except lmdb.Error:
             door.renew()
-            found = [door.value(key, images) for key in keys]  # says which
+            # says which
+            found = [door.image(key, row, compared) for key, row in zip(keys, rows, strict=True)]
         try:
             same = list(map(len, found)) == [sizes[row] for row in rows]
         except TypeError:  # one is not there
             same = False
         self._views += found if same else [view for view in found if view is not None]
-        for at, row in enumerate(rows):
-            if again or not same or not compared[row >> 3] >> (row & 7) & 1:
-                self._compare(door, row, keys[at], found[at])
-                # Threads may lose each other's bits here: then a row is compared once more.
-                compared[row >> 3] |= 1 << (row & 7)
+        for at in new if same else range(len(rows)):
+            row = rows[at]
+            self._compare(door, row, keys[at], found[at])
+            # Threads may lose each other's bits here: then a row is compared once more.
+            compared[row >> 3] |= 1 << (row & 7)
         return found
 
     @contextlib.contextmanager
@@ -226,7 +266,7 @@ class Reading:
             yield door
 
     def _record(self, door: _Door, row: int, key: bytes) -> bytes:
-        data = door.value(key, door.handle.records)
+        data = door.record(key, row, self._tables.reached)
         if data is None:
             raise StoreDamagedError(f"{door.part.file}: {key.decode()!r} has no record")
         if len(data) != self._tables.record_sizes[row]:

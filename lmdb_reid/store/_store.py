@@ -55,8 +55,8 @@ class Store(Lookup, metaclass=_Suggesting):
 
     Args:
         path: the store's directory.
-        check: "pins" compares the files with the manifest. "structure" first checks all of LMDB's
-            pages in Python, so that a file of unknown origin is safe to open (about 6 microseconds
+        check: "pins" compares the files with the manifest; a page of LMDB's tree is checked before
+            it is first used. "structure" checks all of LMDB's pages first (about 6 microseconds
             for each sample).
 
     Raises:

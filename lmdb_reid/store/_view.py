@@ -21,6 +21,7 @@ from lmdb_reid.store import _handles
 from lmdb_reid.store._ids import Ids
 from lmdb_reid.store._part import Part
 from lmdb_reid.store._parts import Parts
+from lmdb_reid.store._reading import Tables
 
 _outstanding: set[View] = set()  # blocks that ended, of which something is still held
 
@@ -33,10 +34,10 @@ class View:
     not closed before the last one is gone.
     """
 
-    def __init__(self, parts: Parts, ids: Ids, sizes: memoryview) -> None:
+    def __init__(self, parts: Parts, ids: Ids, tables: Tables) -> None:
         self._parts = parts
         self._ids = ids
-        self._sizes = sizes  # bytes of each row's image
+        self._sizes, self._compared = tables.sizes, tables.compared
         self._doors: dict[Part, tuple[_handles.Handle, Any]] = {}
         # by id(), since a weak reference hashes as what it refers to, and arrays have no hash
         self._out: dict[int, tuple[weakref.ref[Any], weakref.ref[memoryview]]] = {}
@@ -89,22 +90,21 @@ class View:
     def _image(
         self, handle: _handles.Handle, txn: Any, part: Part, row: int, key: bytes
     ) -> memoryview:
-        sample_id = key.decode()
+        sample_id, stored = key.decode(), key[len(part.prefix) :]
         try:
-            data: memoryview | None = txn.get(key[len(part.prefix) :], db=handle.images)
+            if not self._compared[row >> 3] >> (row & 7) & 1:
+                handle.pages.images.leaf(stored)
+            data: memoryview | None = txn.get(stored, db=handle.images)
         except lmdb.Error as error:
             raise StoreDamagedError(
                 f"LMDB cannot read {sample_id!r}: {error}", path=part.file
             ) from None
+        except CorruptSampleError:
+            raise _corrupt(sample_id, row, part, "its entry in LMDB's tree differs from") from None
         if data is None:
             raise StoreDamagedError(f"{part.file}: {sample_id!r} has no image", path=part.file)
         if len(data) != self._sizes[row]:
-            raise CorruptSampleError(
-                f"{sample_id}: its image in {part.file} is damaged (it has another length than the"
-                " sealed one)",
-                ids=[sample_id],
-                rows=[row],
-            )
+            raise _corrupt(sample_id, row, part, "it has another length than")
         return data
 
     def __contains__(self, sample_id: object) -> bool:
@@ -163,6 +163,15 @@ class View:
             doors, self._doors = self._doors, {}
             for handle, _txn in doors.values():
                 _handles.unexport(handle)
+
+
+def _corrupt(sample_id: str, row: int, part: Part, why: str) -> CorruptSampleError:
+    return CorruptSampleError(
+        f"{sample_id}: its image in {part.file} is damaged ({why} the sealed one)",
+        ids=[sample_id],
+        rows=[row],
+        path=part.file,
+    )
 
 
 def _key(sample_id: str) -> bytes:

@@ -2,6 +2,8 @@
 
     python -m tests.faults                      all, at most --count trials a row
     python -m tests.faults --short              seconds, for the gate
+    python -m tests.faults --jobs 16            by as many processes
+    python -m tests.faults --only cut --rows xfs    of one part, the rows whose name has this word
     python -m tests.faults --replay "sweep build kill 17"
     python -m tests.faults --write              also the tables of docs/reliability.md
 
@@ -11,6 +13,7 @@ What cannot be tried here is NOT RUN, with the reason.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 import tempfile
 import time
@@ -22,11 +25,14 @@ from tests.page import PAGE, write_table
 
 from . import bugs, damage, kills, limits, replay, rivals, sweep
 from .child import ERRORS, Wrong
+from .pool import Pool
 from .works import WORKS, Lab
 
 PARTS = ("sweep", "cut", "replay", "limits", "damage", "rivals", "kills", "bugs")
 _MORE = {"store": 20, "image": 4, "record": 4, "tree": 8, "length": 4, "tier": 4, "exchange": 4}
 """So many times as many trials: these are cheap."""
+_ALONE = ("kills", "rivals")
+"""Sections whose trials run one after the other: they are timed, and have many processes."""
 HEAD = ("what", "trials", "what came of them")
 Row = tuple[str, str, str, str]
 
@@ -34,13 +40,17 @@ Row = tuple[str, str, str, str]
 class Run:
     """Rows of (section, group, trials, what came of them); failures are printed as they come."""
 
-    def __init__(self, lab: Lab, count: int, seed: int) -> None:
-        self.lab, self.count, self.seed, self.failed = lab, count, seed, 0
+    def __init__(self, lab: Lab, pool: Pool, count: int, seed: int, chosen: list[str]) -> None:
+        self.lab, self.pool, self.count, self.seed, self.failed = lab, pool, count, seed, 0
+        self.chosen = chosen
+        """Words, of which one at least is in the name of a row; none are all."""
         self.rows: list[Row] = []
 
     def row(self, section: str, group: str, count: int | None = None, system: str = "") -> None:
         """Do the trials of one group, on a file system of its own where one is named."""
         name = f"{system} {group}".strip()
+        if self.chosen and not any(word in name.split() for word in self.chosen):
+            return
         if system and (why := sweep.missing(system)):
             self.note(section, name, "0", f"NOT RUN: {why}")
             return
@@ -50,14 +60,13 @@ class Run:
             return
         came: Counter[str] = Counter()
         count = self.count if count is None else count
-        for line in module.trials(self.lab, group, count, self.seed):
-            whole = f"{section} {system} {line}" if system else f"{section} {line}"
-            try:
-                came[once(self.lab, whole)] += 1
-            except Wrong as error:
-                came["WRONG"] += 1
+        trials = module.trials(self.lab, group, count, self.seed)
+        lines = [f"{section} {system} {line}" if system else f"{section} {line}" for line in trials]
+        for line, what, wrong in self.pool.outcomes(lines, apart=section not in _ALONE):
+            came[what] += 1
+            if wrong:
                 self.failed += 1
-                print(f'FAILED: python -m tests.faults --replay "{whole}"\n  {error}', flush=True)
+                print(f'FAILED: python -m tests.faults --replay "{line}"\n  {wrong}', flush=True)
         told = "; ".join(f"{number:,} {what}" for what, number in sorted(came.items()))
         for what, number in sorted(getattr(module, "TALLY", {}).get(group, {}).items()):
             told += f"; {number} {what}"
@@ -108,18 +117,18 @@ def short(run: Run) -> None:
         run.row("sweep", f"{work} {fault}", 2)
     for mode in ("names", "any"):
         run.row("replay", f"build {mode}", 2)
-    for group in ("store", "image", "tier"):
+    for group in ("store", "image", "tree", "length", "tier"):
         run.row("damage", group, 4)
     for group in rivals.GROUPS:
         run.row("rivals", group, 2)
-    run.bugs([2, 4, 5, 7, 9])
+    run.bugs([2, 4, 5, 7, 9, 13])
 
 
 def all_of(run: Run, part: str) -> None:
     """The rows of a table of docs/reliability.md."""
     for section, group, system in _groups(part):
         run.row(section, group, run.count * _MORE.get(group, 1), system)
-    if part == "rivals":
+    if part == "rivals" and not run.chosen:
         exchanges = run.count * _MORE["exchange"]
         try:
             told = rivals.readers(run.lab, exchanges, 4)
@@ -127,7 +136,7 @@ def all_of(run: Run, part: str) -> None:
             told, run.failed = f"WRONG: {error}", run.failed + 1
         run.note("rivals", "4 readers beside", f"{exchanges}", told)
     if part == "bugs":
-        run.bugs([*range(1, 13)])
+        run.bugs([*range(1, len(bugs.SEEDED) + 1)])
 
 
 def _groups(part: str) -> list[tuple[str, str, str]]:
@@ -151,6 +160,14 @@ def main(words: list[str] | None = None) -> int:
     add = parser.add_argument
     add("--count", type=int, default=25, help="most trials of a row (25)")
     add("--seed", type=int, default=0, help="chooses which (0)")
+    add("--jobs", type=int, default=1, metavar="N", help="processes that do the trials (1)")
+    add(
+        "--rows",
+        nargs="+",
+        default=[],
+        metavar="WORD",
+        help="rows whose name has one of these words",
+    )
     add("--only", nargs="+", choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}")
     add("--short", action="store_true", help="seconds")
     add("--write", action="store_true", help=f"write the tables of {PAGE.name}")
@@ -162,16 +179,17 @@ def main(words: list[str] | None = None) -> int:
         if args.replay:
             print(once(lab, args.replay))
             return 0
-        run = Run(lab, args.count, args.seed)
-        if args.short:
-            short(run)
-        for part in [] if args.short else args.only or PARTS:
-            run.rows.clear()
-            all_of(run, part)
-            if args.write:
-                options = f"--only {part} --count {args.count} --seed {args.seed}"
-                cells = [row[1:] for row in run.rows]
-                write_table(part, f"make faults FAULTS='{options}'", HEAD, cells)
+        with contextlib.closing(Pool(lab, once, args.jobs)) as pool:
+            run = Run(lab, pool, args.count, args.seed, args.rows)
+            if args.short:
+                short(run)
+            for part in [] if args.short else args.only or PARTS:
+                run.rows.clear()
+                all_of(run, part)
+                if args.write and not args.rows:
+                    options = f"--only {part} --count {args.count} --seed {args.seed}"
+                    cells = [row[1:] for row in run.rows]
+                    write_table(part, f"make faults FAULTS='{options}'", HEAD, cells)
     print(f"seed {args.seed}, {run.failed} failed, {time.monotonic() - began:.0f} s")
     return int(run.failed > 0)
 

@@ -1,4 +1,4 @@
-"""Twelve bugs, put into the children on purpose: what finds each must find it."""
+"""Thirteen bugs, put into the children on purpose: what finds each must find it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 from builders.media import _files
 from lmdb_reid import _disk
 from lmdb_reid.cache import _tier_files
-from lmdb_reid.store import _handles, _opening, _part, _reading, _unfinished, _view
+from lmdb_reid.store import _handles, _opening, _pages, _part, _reading, _unfinished, _view
 
 from . import damage, kills, limits, replay, rivals, sweep
 from .child import Wrong
@@ -52,7 +52,7 @@ def image_not_compared() -> None:
 
 def record_not_compared() -> None:
     def record(self: Any, door: Any, row: int, key: bytes) -> bytes:
-        return bytes(door.value(key, door.handle.records))
+        return bytes(door.record(key, row, self._tables.reached))
 
     _reading.Reading._record = record  # type: ignore[method-assign]
 
@@ -108,6 +108,11 @@ def length_not_compared() -> None:
 
     _reading.Reading._compare = compare  # type: ignore[method-assign]
     _view.View._image = image  # type: ignore[method-assign]
+
+
+def ends_not_checked() -> None:
+    """F7, too"""
+    _pages.Pages._ends = lambda *_: True  # type: ignore[method-assign]
 
 
 def resumed_is_trusted() -> None:
@@ -174,6 +179,9 @@ SEEDED = (
     ),
     Seeded(
         resumed_is_trusted, "a resumed build is trusted", _of("damage", damage, "unfinished", 60)
+    ),
+    Seeded(
+        ends_not_checked, "a value may end behind the file", _of("damage", damage, "length", 60)
     ),
 )
 SECTIONS: dict[str, Any] = {

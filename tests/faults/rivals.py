@@ -109,8 +109,8 @@ def _renamed(lab: Lab, _: int) -> str:
 
 
 def _exchange(lab: Lab, number: int) -> str:
-    """A store is exchanged between the looks of a reader: 0 opened, 1 read once, 2 while it is
-    opened. The two have ids, lengths and pins alike, and other pixels.
+    """A store is exchanged between the looks of a reader: 0 opened, and its columns mapped, 1 read
+    once, 2 while it is opened. The two have ids, lengths and pins alike, and other pixels.
     """
     folder = lab.room("exchange")
     one, two = lab.twins(folder)
@@ -139,6 +139,8 @@ def _beside(lab: Lab, path: Path, number: int, truth: list[dict[str, bytes]]) ->
         _opening._check_parts = checked
     try:
         with Store(path) as store:
+            for name in store.columns if number == 0 else ():
+                store.columns[name]
             if number == 1:
                 store.at(0)
             if number < 2:

@@ -141,7 +141,7 @@ def cut_trial(lab: Lab, system: str, line: str) -> str:
     folder = lab.room("cut")
     with _mounted(system, folder) as inside:
         work.lay(inside)
-        os.sync()
+        _run("sync", "-f", str(inside))
         end = in_child(lambda: _disturbed(work, inside, "cut", at), before=lab.bug)
     with _mount(folder / "image", folder / "mounted", FILE_SYSTEMS[system][1]) as inside:
         return _judged(work, inside, end, cut=True, over=over)

@@ -17,4 +17,4 @@ def test_a_few_faults_of_each_kind() -> None:
     done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     assert " 0 failed" in done.stdout
-    assert "5 of 5" in done.stdout
+    assert "6 of 6" in done.stdout
