@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol, runtime_checkable
 
+from lmdb_reid._protocols import Delegating
 from lmdb_reid.schema import Pixels, Rows, Size
 
 
@@ -32,7 +33,7 @@ class PixelCache(Protocol):
 
 
 @runtime_checkable
-class ViewedCache(Protocol):
+class ViewedCache(Protocol, metaclass=Delegating):
     """A cache whose pixels can be read where they lie."""
 
     def views(self, source: str, rows: Rows, size: Size) -> Pixels | None:

@@ -11,7 +11,14 @@ import numpy.typing as npt
 
 from lmdb_reid._memory import pixel_memory
 from lmdb_reid.cache import PixelCache, ViewedCache
-from lmdb_reid.crops._protocol import Crops, Keyed, KeyGroup, check_positions, check_read
+from lmdb_reid.crops._protocol import (
+    Crops,
+    Keyed,
+    KeyGroup,
+    agrees_with_read,
+    check_positions,
+    check_read,
+)
 from lmdb_reid.errors import UsageError
 from lmdb_reid.schema import Pixels, Rows, Size
 
@@ -34,7 +41,7 @@ class Cached:
         cache: an `LRUCache`, a `DecodedTier`, or another `PixelCache`.
 
     Raises:
-        UsageError: the crops do not name their pixels.
+        UsageError: the crops do not name their pixels, or change what is read and keep its names.
     """
 
     def __init__(self, crops: Crops, cache: PixelCache) -> None:
@@ -42,6 +49,11 @@ class Cached:
             raise UsageError(
                 f"{type(crops).__name__} must have keys(positions), which name the pixels that a"
                 " cache keeps; StoreCrops and FileCrops have it"
+            )
+        if not agrees_with_read(crops, "keys"):
+            raise UsageError(
+                f"{type(crops).__name__} must have its own keys(positions), since it has its own"
+                " read: a cache would keep what it reads under the names of other pixels"
             )
         self.crops = crops
         self.cache = cache

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from torch.utils.data import ConcatDataset, Dataset, IterableDataset, Subset
 
+from lmdb_reid._protocols import Delegating
 from lmdb_reid.cache import PixelCache
 from lmdb_reid.crops import Crops
 from lmdb_reid.dataset._transform import SampleTransform
@@ -44,7 +45,7 @@ class Selection:
 
 
 @runtime_checkable
-class _Selectable(Protocol):
+class _Selectable(Protocol, metaclass=Delegating):
     """A dataset of this package."""
 
     def selection(self) -> Selection: ...
@@ -52,7 +53,7 @@ class _Selectable(Protocol):
 
 
 @runtime_checkable
-class _Joinable(Protocol):
+class _Joinable(Protocol, metaclass=Delegating):
     """A dataset that can be read with others of its store."""
 
     def joined(self, *others: Any) -> _Selectable: ...

@@ -6,11 +6,12 @@ import hashlib
 import struct
 from typing import Protocol, runtime_checkable
 
+from lmdb_reid._protocols import Delegating
 from lmdb_reid.schema import Rows
 
 
 @runtime_checkable
-class Sampler(Protocol):
+class Sampler(Protocol, metaclass=Delegating):
     """Gives the order of an epoch.
 
     Laws: `positions` is pure, so that a resumed run, and every rank, sees the same order; it has

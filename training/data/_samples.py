@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+from lmdb_reid._protocols import Delegating
 from lmdb_reid.cache import PixelCache
 from lmdb_reid.dataset import ReIDDataset, Selection, Transform
 from lmdb_reid.schema import Rows, Size
@@ -14,7 +15,7 @@ from training.splits import StoreTable, Table
 
 
 @runtime_checkable
-class Samples(Table, Protocol):
+class Samples(Table, Protocol, metaclass=Delegating):
     """Samples by row, which can be split and read.
 
     Laws: row i has the i-th id; every array has one entry for each row.

@@ -7,12 +7,13 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 import torch
 
+from lmdb_reid._protocols import Delegating
 from lmdb_reid.schema import Rows
 from training.ranking import Entries, FeatureDistances, RankScores, rank
 
 
 @runtime_checkable
-class Searched(Protocol):
+class Searched(Protocol, metaclass=Delegating):
     """Data whose validation has loaders of [query, gallery], such as `StoreData`."""
 
     @property

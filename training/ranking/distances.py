@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from lmdb_reid._protocols import Delegating
 from lmdb_reid.errors import UsageError
 from lmdb_reid.schema import Rows
 
@@ -29,7 +30,7 @@ _MAX_BLOCK = 4096
 
 
 @runtime_checkable
-class Distances(Protocol):
+class Distances(Protocol, metaclass=Delegating):
     """How far each query is from each gallery entry.
 
     Laws: `block` gives the same numbers whatever the other rows that are asked for with them; all

@@ -131,6 +131,53 @@ def test_crops_without_keys_cannot_be_cached() -> None:
         Cached(Plain(), LRUCache(items=1))  # type: ignore[arg-type]
 
 
+class Inverted(StoreCrops):
+    """Reads other pixels under the names of its base's."""
+
+    def read(self, positions: Any, out: Any, damaged: list[int] | None = None) -> None:
+        super().read(positions, out, damaged)
+        out[...] = 255 - out
+
+
+class Handing:
+    """Hands over everything, and changes nothing."""
+
+    def __init__(self, crops: Crops) -> None:
+        self.crops = crops
+
+    def __len__(self) -> int:
+        return len(self.crops)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.crops, name)
+
+
+class Darkened(Handing):
+    """Hands over everything but what is read."""
+
+    def read(self, positions: Any, out: Any, damaged: list[int] | None = None) -> None:
+        self.crops.read(positions, out, damaged)
+        out[...] //= 2
+
+
+@pytest.mark.parametrize("make", [Inverted, lambda store: Darkened(StoreCrops(store))])
+def test_other_pixels_are_not_kept_under_the_names_of_the_stores(
+    make: Callable[[Store], Crops], store_path: Path
+) -> None:
+    with Store(store_path) as store, pytest.raises(UsageError, match="its own keys"):
+        Cached(make(store), LRUCache(items=8))
+
+
+def test_crops_that_hand_everything_over_can_be_cached(store_path: Path, jpeg: Jpegs) -> None:
+    cache = LRUCache(items=8)
+    with Store(store_path) as store:
+        for _ in range(2):
+            batch = empty(1)
+            Cached(Handing(StoreCrops(store)), cache).read(np.array([3]), batch)
+            assert np.array_equal(batch[0], codec.decode(jpeg(3)))
+    assert cache.stats()["hits"] == 1
+
+
 def test_columns_and_names_are_those_of_the_store(store_path: Path) -> None:
     store = Store(store_path)
     crops = StoreCrops(store, np.array([6, 1]))
