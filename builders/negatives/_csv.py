@@ -20,6 +20,7 @@ import numpy as np
 import pandas as pd
 
 from builders.samples import FRAME_FIELDS, BoxSample
+from builders.text_storage import PythonTexts
 from lmdb_reid._disk import whole_text
 from lmdb_reid.errors import SourceError, SourceNotFoundError
 from lmdb_reid.schema import NO_LABEL, Kind
@@ -58,6 +59,7 @@ def write_negatives_csv(path: str | os.PathLike[str], samples: Iterable[BoxSampl
         rows.writerows(zip(*columns.values(), strict=True))
 
 
+@PythonTexts()
 def load_negatives_from_csv(
     neg_csv_path: str | os.PathLike[str],
     *,

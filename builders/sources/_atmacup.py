@@ -26,6 +26,7 @@ from builders.sources._table import (
     read_table,
     text_column,
 )
+from builders.text_storage import PythonTexts
 from builders.tracks import BBOX_MODE_HELP, BBOX_MODES, BboxMode, clean_tracks
 from lmdb_reid._arguments import known_arguments
 from lmdb_reid.errors import DuplicateSampleError, UsageError
@@ -117,6 +118,7 @@ class AtmaCup:
             return ""
         return f"train_meta.csv has the columns {', '.join(_NEEDED)}"
 
+    @PythonTexts()
     def read(self) -> Listing:
         """List the frames and their boxes; see `Source`.
 

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 from builders.sources._tree import some_of
+from lmdb_reid._json import check_nesting
 from lmdb_reid._regular import MAX_TEXT, opened, read_limited
 from lmdb_reid.errors import DuplicateSampleError, SourceError, SourceNotFoundError
 
 _FARTHEST = 1 << 31
+_DEEPEST = 200
+"""How deep lists and maps may be nested; what COCO needs is 5."""
 Image = tuple[str, Any]
 """The path of an image, and the video that it is of; None where there is none."""
 
@@ -42,10 +45,10 @@ def read_document(path: Path) -> tuple[dict[str, Any], str]:
     """
     try:
         data = read_limited(path, MAX_TEXT)
-        document = json.loads(data)
+        document = _decoded(data)
     except FileNotFoundError:
         raise SourceNotFoundError(f"no json at {path} (--annotations)") from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise SourceError(f"{path} is not a usable json: {error}") from None
     for name in ("images", "annotations"):
         if not isinstance(document, dict) or not isinstance(document.get(name), list):
@@ -54,6 +57,14 @@ def read_document(path: Path) -> tuple[dict[str, Any], str]:
         if not document[name]:
             raise SourceError(f"{path} must have {name}; its list of them is empty")
     return document, hashlib.sha256(data).hexdigest()
+
+
+def _decoded(data: bytes) -> Any:
+    encoding = json.detect_encoding(data)
+    if encoding not in ("utf-8", "utf-8-sig"):
+        data = data.decode(encoding).encode()
+    check_nesting(data, _DEEPEST)
+    return json.loads(data)
 
 
 def images_of(images: Iterable[Any]) -> dict[Any, Image]:

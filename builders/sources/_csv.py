@@ -36,6 +36,7 @@ from builders.sources._table import (
 )
 from builders.sources._tree import below_root, place_of, suffix_of
 from builders.sources._video_rows import checked_first_frame
+from builders.text_storage import PythonTexts
 from lmdb_reid._arguments import known_arguments
 from lmdb_reid.errors import SourceError, UsageError
 from lmdb_reid.schema import NO_LABEL, Kind, Roles
@@ -141,6 +142,7 @@ class Csv:
         """Whether `lmdb-reid export` wrote it: no other folder says which columns are meant."""
         return f"{EXPORT_CSV} is what lmdb-reid export writes" if is_export(root) else ""
 
+    @PythonTexts()
     def read(self) -> Listing:
         """List the images and their boxes; see `Source`.
 

@@ -18,6 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from builders.columns import Coded, Column, Ints
+from builders.text_storage import PythonTexts
 from lmdb_reid._regular import MAX_TEXT, read_limited
 from lmdb_reid.errors import SourceError, SourceNotFoundError
 
@@ -66,6 +67,7 @@ class Number:
     """The absolute value is below this. Up to 2^53 every whole number is a float64."""
 
 
+@PythonTexts()
 def read_table(path: Path, needed: Sequence[str], *, option: str) -> Table:
     """Read a csv.
 

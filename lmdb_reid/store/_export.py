@@ -21,7 +21,8 @@ import numpy as np
 
 from lmdb_reid import _disk
 from lmdb_reid._arguments import known_arguments
-from lmdb_reid._json import Fields
+from lmdb_reid._json import Fields, parse
+from lmdb_reid._regular import read_limited
 from lmdb_reid.errors import InvalidSampleError, SourceError, UsageError, WriteError
 from lmdb_reid.progress import Progress
 from lmdb_reid.schema import Kind, Roles, Rows
@@ -43,6 +44,7 @@ columns, or null in one.
 FIELD_PREFIX = "field."
 """What the csv calls a field of a record whose name is one of its own columns'."""
 _ROLES = "store.json"
+_MOST_ROLES = 1 << 20  # bytes
 _CHUNK = 256
 _MAX_NAME = 255  # bytes; of most file systems
 
@@ -124,7 +126,7 @@ def export_roles(folder: Path) -> Roles:
     """
     path = folder / _ROLES
     try:
-        return roles_of(Fields(json.loads(path.read_bytes()), str(path)).inner("roles"))
+        return roles_of(Fields(parse(read_limited(path, _MOST_ROLES)), str(path)).inner("roles"))
     except FileNotFoundError:
         return Roles()
     except (OSError, ValueError) as error:

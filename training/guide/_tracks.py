@@ -12,6 +12,7 @@ import pandas as pd
 
 from builders import tracks as cleaning
 from builders.samples import BoxSample
+from builders.text_storage import PythonTexts
 from lmdb_reid._arguments import known_arguments
 from lmdb_reid.errors import SourceError, SourceNotFoundError, UsageError
 from lmdb_reid.schema import Box, iou
@@ -50,6 +51,7 @@ def frame_name(quarter: str, angle: str, session: int, frame: int) -> str:
     return f"{quarter}__{angle}__{session:02d}__{frame:02d}.jpg"
 
 
+@PythonTexts()
 def read_samples(path: Place, names: Sequence[str]) -> pd.DataFrame:
     """Some columns of a csv; text as text, numbers as whole numbers.
 

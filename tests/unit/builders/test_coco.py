@@ -130,13 +130,30 @@ def test_a_json_that_is_no_coco_is_refused(coco: Callable[..., Coco]) -> None:
     with pytest.raises(DuplicateSampleError, match=r"10 is that of a\.jpg and sub/b\.jpg"):
         coco(note(), images=[IMAGES[0], IMAGES[1] | {"id": 10}]).read()
     source = coco(note())
-    for text, told in (("{", "is not a usable json"), ("[]", "must have a list of images")):
+    deep = '{"images": [' + "[" * 100_000
+    for text, told in (
+        ("{", "is not a usable json"),
+        (deep, "is not a usable json: it is nested deeper than 200"),
+        ("[]", "must have a list of images"),
+    ):
         source.annotations.write_text(text)
         with pytest.raises(SourceError, match=told):
             source.read()
     source.annotations.unlink()
     with pytest.raises(SourceNotFoundError, match="no json at"):
         source.read()
+
+
+def test_any_encoding_of_json_is_read(coco: Callable[..., Coco]) -> None:
+    source = coco(note(track_id="é 北"))
+    text = source.annotations.read_text()
+    wanted = source.read().rows
+    for encoding in ("utf-8-sig", "utf-16", "utf-32-le"):
+        source.annotations.write_text(text, encoding=encoding)
+        assert source.read().rows == wanted
+        source.annotations.write_text("[" * 100_000, encoding=encoding)
+        with pytest.raises(SourceError, match="nested deeper than 200"):
+            source.read()
 
 
 def test_a_root_too_high_says_where_the_images_are(coco: Callable[..., Coco]) -> None:

@@ -320,9 +320,10 @@ def test_lines_and_columns_may_be_left_out(exported: Path) -> None:
     assert listing.rows == 3
     assert listing.roles == Roles()
     assert all(not row.fields for frame in listing.frames for row in frame.rows)
-    (exported / "store.json").write_text("{")
-    with pytest.raises(SourceError, match=r"store\.json cannot be read"):
-        Csv(exported).read()
+    for text in ("{", "[" * 100_000, " " * (1 << 20) + "{}", '{"roles": {}, "roles": {}}'):
+        (exported / "store.json").write_text(text)
+        with pytest.raises(SourceError, match=r"store\.json cannot be read"):
+            Csv(exported).read()
     (exported / "store.json").unlink()
     assert Csv(exported).read().roles == Roles()
 
