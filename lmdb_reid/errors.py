@@ -217,7 +217,15 @@ class TrainingError(LmdbReidError, RuntimeError):
 
 
 class DivergedError(TrainingError):
-    """A loss or a score is no finite number; `ids` are the samples of the batch where known."""
+    """A loss or a score is no finite number; `rows` are those of the batch, or of such scores,
+    where they are known.
+    """
+
+    @classmethod
+    def of(cls, fault: str, rows: Iterable[int] = ()) -> "DivergedError":
+        """The error for what is no finite number, such as "the loss of a batch is NaN"."""
+        cure = "the training has diverged. Lower the learning rate (lr)"
+        return cls(f"{fault}: {cure}", rows=rows)
 
 
 class ImageError(LmdbReidError, ValueError):

@@ -74,7 +74,7 @@ def tuned_threshold(predicted: torch.Tensor, scores: torch.Tensor, labels: torch
     if scores.shape != labels.shape:
         raise UsageError(f"{tuple(scores.shape)} scores for {tuple(labels.shape)} labels")
     if bool(scores.isnan().any()):
-        raise DivergedError("a score is NaN: the training has diverged; lower the learning rate")
+        raise DivergedError.of("scores must be finite, got NaN")
     levels = torch.unique(scores)  # sorted
     if len(levels) > _CANDIDATES:
         ranks = torch.linspace(0, len(scores) - 1, _CANDIDATES, dtype=torch.float64).round().long()

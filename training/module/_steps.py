@@ -165,7 +165,7 @@ class Steps(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Refuse an epoch with a loss that was no number."""
         if self._is_finite is not None and not bool(self._is_finite):
-            raise DivergedError(_diverged("the loss of a batch"))
+            raise DivergedError.of("the loss of a batch is not a finite number")
 
     def validation_step(self, batch: Batch, batch_idx: int, dataloader_idx: int = 0) -> None:
         """Note what the model sees in a batch; of queries, where `dataloader_idx` is 0, or of the
@@ -250,7 +250,7 @@ class Steps(LightningModule):
         if loss.is_cuda:
             self._is_finite = finite if self._is_finite is None else self._is_finite & finite
         elif not bool(finite):
-            raise DivergedError(_diverged("the loss"), rows=rows.tolist())
+            raise DivergedError.of("the loss is not a finite number", rows.tolist())
 
     @property
     def _searched(self) -> Searched | None:
@@ -279,7 +279,9 @@ class Steps(LightningModule):
         rows, features = (torch.cat(part) for part in zip(*seen, strict=True))
         seen.clear()
         every = self._of_all_ranks(rows).cpu(), self._of_all_ranks(features).cpu()
-        return once(*every)
+        found, embeddings = once(*every)
+        _check_finite("embedding", embeddings, found)
+        return found, embeddings
 
     def _gathered(self) -> _Seen:
         """What all ranks saw since the last time."""
@@ -287,8 +289,10 @@ class Steps(LightningModule):
         self._seen.clear()
         seen = _Seen(*(self._of_all_ranks(part).cpu() for part in parts))
         # Ranks repeat samples to have equally many; each counts once.
-        once = torch.from_numpy(np.unique(seen.rows.numpy(), return_index=True)[1])
-        return _Seen(*(part[once] for part in seen))
+        first = torch.from_numpy(np.unique(seen.rows.numpy(), return_index=True)[1])
+        seen = _Seen(*(part[first] for part in seen))
+        _check_finite("score", seen.scores, seen.rows.numpy())
+        return seen
 
     def _of_all_ranks(self, part: torch.Tensor) -> torch.Tensor:
         if self.trainer.world_size == 1:
@@ -296,8 +300,12 @@ class Steps(LightningModule):
         return cast(torch.Tensor, self.all_gather(part)).flatten(0, 1)
 
 
-def _diverged(what: str) -> str:
-    return f"{what} is not a finite number: the training has diverged. Lower the learning rate (lr)"
+def _check_finite(name: str, values: torch.Tensor, rows: Rows) -> None:
+    """Refuse what a model sees in rows [N], numbers [N, ...], unless all are finite."""
+    bad = rows[~values.isfinite().reshape(len(rows), -1).all(1).numpy()].tolist()
+    if bad:
+        more = f" and {len(bad) - 1:,} more" if len(bad) > 1 else ""
+        raise DivergedError.of(f"the {name} of row {bad[0]}{more} is not a finite number", bad)
 
 
 def _given(known: _Known | None) -> _Known:

@@ -131,9 +131,9 @@ def _tensors(
         raise UsageError(f"labels must be -1 or above, got {int(labels.min())}")
     bad = (~scores.isfinite()).nonzero().flatten()
     if len(bad):
-        raise DivergedError(
+        raise DivergedError.of(
             f"scores must be finite, got NaN or infinity in {len(bad)} rows, first in"
-            f" {bad[:5].tolist()}. Lower the learning rate."
+            f" {bad[:5].tolist()}"
         )
     strange = best[~_is_known(best, known) & (best != NO_LABEL)]
     if len(strange):

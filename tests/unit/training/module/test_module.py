@@ -197,6 +197,21 @@ def test_a_loss_that_is_no_number_ends_the_run_with_its_rows(sealed: Path, tmp_p
     assert len(caught.value.rows) == 16
 
 
+def test_a_score_that_is_no_number_ends_a_validation_with_its_rows(
+    sealed: Path, tmp_path: Path
+) -> None:
+    model, data = small(), fold(sealed)
+    run = trainer(tmp_path, enable_checkpointing=False)
+    run.fit(model, datamodule=data)
+    model.backbone.project.weight.data.fill_(float("nan"))
+    message = r"the score of row \d+ and \d+ more is not a finite number: the training has diverged"
+    with pytest.raises(DivergedError, match=message) as caught:
+        run.validate(model, datamodule=data, verbose=False)
+    first, *others = caught.value.rows
+    assert f"row {first} and {len(others)} more" in str(caught.value)
+    assert str(caught.value).endswith("Lower the learning rate (lr)")
+
+
 def test_identities_that_are_all_known_are_scored_too(sealed: Path, tmp_path: Path) -> None:
     data = fold(sealed, num_workers=0, rule=stratified)
     run = trainer(tmp_path, enable_checkpointing=False)

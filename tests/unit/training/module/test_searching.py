@@ -12,6 +12,7 @@ from lightning.pytorch import Trainer, seed_everything
 from lightning.pytorch.loggers import CSVLogger
 
 from lmdb_reid.codec import encode
+from lmdb_reid.errors import DivergedError
 from lmdb_reid.schema import Roles
 from lmdb_reid.store import Store, StoreWriter
 from training.data import Loading, StoreData
@@ -83,6 +84,19 @@ def test_a_validation_ranks_the_gallery_for_the_queries(sealed: Path, tmp_path: 
     tested, _ = run.test(model, datamodule=data, verbose=False)
     assert tested["test_mAP"] == pytest.approx(found["val_mAP"], abs=1e-6)
     assert len(run.predict(model, datamodule=data)) == 2  # type: ignore[arg-type]
+
+
+def test_an_embedding_that_is_no_number_ends_a_validation_with_its_rows(
+    sealed: Path, tmp_path: Path
+) -> None:
+    data, model = data_of(sealed), module()
+    run = trainer(tmp_path)
+    run.fit(model, datamodule=data)
+    model.backbone.project.weight.data.fill_(float("nan"))
+    with pytest.raises(DivergedError, match=r"embedding of row \d+ and \d+ more") as caught:
+        run.validate(model, datamodule=data, verbose=False)
+    assert caught.value.rows == tuple(sorted({*caught.value.rows}))
+    assert str(caught.value).endswith("the training has diverged. Lower the learning rate (lr)")
 
 
 def test_distractors_in_the_gallery_are_wrong_answers(tmp_path: Path) -> None:
