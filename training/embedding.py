@@ -16,7 +16,7 @@ import torch
 
 from lmdb_reid.dataset import ReIDDataset
 from lmdb_reid.errors import UsageError
-from lmdb_reid.loaders import DeviceConfig, Normalize, make_loader
+from lmdb_reid.loaders import DeviceConfig, Normalize, device_of, make_loader
 from lmdb_reid.progress import Progress
 from lmdb_reid.schema import Size
 from training.model import Embedder
@@ -135,7 +135,7 @@ def embed(
         progress: called as the work goes on.
 
     Raises:
-        UsageError: images of another size.
+        UsageError: images of another size, or a device that cannot be used.
         CorruptSampleError: a sample is damaged.
     """
     if dataset.size != checkpoint.size:
@@ -143,16 +143,18 @@ def embed(
             f"images must be {checkpoint.size}, as {checkpoint.name} was trained, got"
             f" {dataset.size}: ReIDDataset(..., size={checkpoint.size})"
         )
-    place = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    place = device_of(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    if place is None or place.type == "meta":
+        raise UsageError("device must be one that computes, such as 'cpu' or 'cuda', got 'meta'")
     loading = make_loader(
         dataset,
         batch_size,
         engine="threads",
         num_workers=num_workers,
-        device=None if str(place) == "cpu" else place,  # refused here, if there is none
+        device=None if place.type == "cpu" else place,
         normalize=checkpoint.normalize,
     )
-    model = checkpoint.model.to(torch.device(place))
+    model = checkpoint.model.to(place)
     found = np.empty((len(dataset), model.project.out_features), np.float32)
     done = 0
     with loading as loader, torch.inference_mode():

@@ -11,7 +11,7 @@ sampler ─► Order ─► Schedule ─► tasks
 """
 
 from lmdb_reid.loaders._batch import Batch, BatchResult, Damaged, Timings
-from lmdb_reid.loaders._config import DeviceConfig, LoaderConfig, Normalize
+from lmdb_reid.loaders._config import DeviceConfig, LoaderConfig, Normalize, device_of
 from lmdb_reid.loaders._engine import Engine
 from lmdb_reid.loaders._loader import Loader
 from lmdb_reid.loaders._make import make_loader
@@ -30,5 +30,6 @@ __all__ = [
     "Normalize",
     "Plan",
     "Timings",
+    "device_of",
     "make_loader",
 ]

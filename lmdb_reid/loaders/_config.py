@@ -147,7 +147,8 @@ def device_of(given: str | torch.device | int | None) -> torch.device | None:
     """A device, from itself or its name.
 
     Raises:
-        UsageError: no device of this name, or no GPU; says the nearest name.
+        UsageError: no device of this name, no such GPU, or a device that this torch cannot use;
+            says the nearest name.
     """
     if given is None:
         return None
@@ -163,6 +164,17 @@ def device_of(given: str | torch.device | int | None) -> torch.device | None:
         raise UsageError(
             f"device={str(given)!r}: this torch sees no GPU (lmdb-reid doctor prints what it sees)"
         )
+    count = torch.cuda.device_count() if device.type == "cuda" else 0
+    if device.type == "cuda" and device.index is not None and device.index >= count:
+        raise UsageError(
+            f"device={str(given)!r}: the last GPU that this torch sees is 'cuda:{count - 1}'"
+        )
+    if device.type not in ("cpu", "cuda", "meta"):
+        try:
+            torch.empty(0, device=device)
+        except Exception as error:  # each kind of device has errors of its own
+            why = str(error).partition("\n")[0]
+            raise UsageError(f"device={str(given)!r} cannot be used here: {why}") from None
     return device
 
 

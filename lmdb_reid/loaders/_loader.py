@@ -25,7 +25,7 @@ from lmdb_reid.loaders._pass import Pass, Turn
 from lmdb_reid.loaders._plan import Plan
 from lmdb_reid.loaders._state import VERSION, checked_state
 from lmdb_reid.loaders._stats import Clock, Moment
-from lmdb_reid.sampling import Order, Schedule, Task
+from lmdb_reid.sampling import Order, Schedule, Task, check_epoch
 
 _SKIPPED_SHARE, _SKIPPED_LEAST = 0.01, 10  # most damaged samples of a pass that are left out
 
@@ -183,8 +183,7 @@ class Loader(LoaderGuesses):
             UsageError: no whole number from 0 up.
             LoaderClosedError: the loader was closed.
         """
-        if not isinstance(epoch, int | np.integer) or isinstance(epoch, bool) or epoch < 0:
-            raise UsageError(f"epoch must be a whole number, at least 0, got {epoch!r}")
+        check_epoch(epoch)
         self._open_engine()
         running = self._running() if self._running is not None else None
         if running is not None and not running.is_over:

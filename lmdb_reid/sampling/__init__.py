@@ -6,7 +6,7 @@ epoch, and `Schedule` cuts it into the tasks of a rank.
 
 from lmdb_reid.sampling._order import Order
 from lmdb_reid.sampling._pk import PKSampler
-from lmdb_reid.sampling._protocol import Sampler, position_seed
+from lmdb_reid.sampling._protocol import Sampler, check_epoch, position_seed
 from lmdb_reid.sampling._samplers import Sequential, Shuffled, TorchSampler
 from lmdb_reid.sampling._schedule import Schedule, Task, Tasks
 
@@ -20,5 +20,6 @@ __all__ = [
     "Task",
     "Tasks",
     "TorchSampler",
+    "check_epoch",
     "position_seed",
 ]

@@ -13,6 +13,7 @@ from lmdb_reid._arguments import known_arguments
 from lmdb_reid.errors import UsageError
 from lmdb_reid.sampling._pk_cameras import by_camera
 from lmdb_reid.sampling._pk_negatives import Negatives
+from lmdb_reid.sampling._protocol import check_epoch, is_whole
 from lmdb_reid.schema import NO_LABEL, Rows
 
 
@@ -104,7 +105,7 @@ class PKSampler:
                 f" got {type(dataset).__name__}"
             )
         for name, value, least in (("p", p, 1), ("k", k, 1), ("seed", seed, 0)):
-            if not isinstance(value, int | np.integer) or value < least:
+            if not is_whole(value, least):
                 raise UsageError(
                     f"PKSampler's {name} must be a whole number, at least {least}, got {value!r}"
                 )
@@ -145,8 +146,7 @@ class PKSampler:
         Raises:
             UsageError: an epoch that is no whole number from 0 up.
         """
-        if not isinstance(epoch, int | np.integer) or epoch < 0:
-            raise UsageError(f"epoch must be a whole number, at least 0, got {epoch!r}")
+        check_epoch(epoch)
         draw = np.random.default_rng([self.seed, epoch])
         groups, first_group = self._drawn_groups(draw)
         batches: list[npt.NDArray[np.int64]] = []  # of each round, [n, p, k] in grouped order

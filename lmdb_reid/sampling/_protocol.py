@@ -6,7 +6,10 @@ import hashlib
 import struct
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+
 from lmdb_reid._protocols import Delegating
+from lmdb_reid.errors import UsageError
 from lmdb_reid.schema import Rows
 
 
@@ -31,6 +34,22 @@ class Sampler(Protocol, metaclass=Delegating):
     def positions(self, epoch: int) -> Rows:
         """Positions in the dataset, int64 [len], in the order they are to be read."""
         ...
+
+
+def is_whole(value: object, least: int) -> bool:
+    """Whether it is a whole number from `least` up, of Python or NumPy; booleans are none."""
+    is_number = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    return is_number and int(value) >= least  # type: ignore[call-overload]
+
+
+def check_epoch(epoch: object) -> None:
+    """Refuse the number of an epoch that there cannot be.
+
+    Raises:
+        UsageError: it is no whole number from 0 up.
+    """
+    if not is_whole(epoch, 0):
+        raise UsageError(f"epoch must be a whole number, at least 0, got {epoch!r}")
 
 
 def position_seed(seed: int, epoch: int, position: int) -> int:

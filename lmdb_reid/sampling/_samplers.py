@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lmdb_reid.errors import UsageError
+from lmdb_reid.sampling._protocol import check_epoch
 from lmdb_reid.schema import Rows
 
 
@@ -26,7 +27,12 @@ class Sequential:
         return self.count
 
     def positions(self, epoch: int) -> Rows:  # the order is the same in every epoch
-        """0..count-1, int64 [N]."""
+        """0..count-1, int64 [N].
+
+        Raises:
+            UsageError: an epoch that is no whole number from 0 up.
+        """
+        check_epoch(epoch)
         return np.arange(self.count, dtype=np.int64)
 
 
@@ -48,7 +54,12 @@ class Shuffled:
         return self.count
 
     def positions(self, epoch: int) -> Rows:
-        """A permutation of 0..count-1, int64 [N]."""
+        """A permutation of 0..count-1, int64 [N].
+
+        Raises:
+            UsageError: an epoch that is no whole number from 0 up.
+        """
+        check_epoch(epoch)
         return np.random.default_rng([self.seed, epoch]).permutation(self.count)
 
 

@@ -216,6 +216,54 @@ def test_wrong_use_is_told_in_a_line_and_leaves_nothing(
     assert [path.name for path in tmp_path.iterdir()] == ["full"]
 
 
+@pytest.mark.parametrize(
+    ("words", "code", "told"),
+    [
+        (["--store", "STORE", "--split", "none.json"], 1, "no split at none.json"),
+        (["--store", "STORE", "--split", "no.csv"], 1, "no.csv is not a split: line 1 must be"),
+        (["--store", "STORE", "--split", "s.txt"], 2, "must end in .csv or .json; got s.txt"),
+        (["--store", "none.lmdb"], 1, "no store at"),
+        (["--train-meta", "none.csv", "--img-root", "."], 1, "no csv at none.csv (--train-meta)"),
+        (["--train-meta", "no.csv", "--img-root", "none"], 1, "no folder of frames at none"),
+        (["--store", "STORE", "--fold", "5"], 2, "fold must be 0 to 4, one of 5 folds, got 5"),
+        (["--store", "STORE", "--folds", "3", "--fold", "3"], 2, "one of 3 folds, got 3"),
+        (["--store", "STORE", "--fold", "-1"], 2, "fold must be 0 to 4"),
+        (["--store", "STORE", "--folds", "0"], 2, "--folds must be at least 1, got 0"),
+        (["--store", "STORE", "--max-epochs", "0"], 2, "--max-epochs must be at least 1, got 0"),
+        (["--store", "STORE", "--batch-size", "0"], 2, "--batch-size must be at least 1, got 0"),
+        (["--store", "STORE", "--num-workers", "-1"], 2, "--num-workers must be at least 0"),
+        (["--store", "STORE", "--seed", "-1"], 2, "--seed must be 0 to 4294967295, got -1"),
+        (["--store", "STORE", "--augment", "bott"], 2, "The nearest is 'bot'"),
+    ],
+)
+def test_wrong_numbers_and_files_need_no_torch(
+    store: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    words: list[str],
+    code: int,
+    told: str,
+) -> None:
+    (tmp_path / "no.csv").write_text("a,b\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setitem(sys.modules, "training.runs", None)  # which loads them
+    assert main(["train", *(str(store) if word == "STORE" else word for word in words)]) == code
+    assert told in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["no.csv"]
+
+
+def test_the_checks_before_a_training_load_no_torch() -> None:
+    script = (
+        "import sys, training.commands._train_checks\n"
+        "print({'torch', 'lightning'} & {*sys.modules})\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "set()\n"
+
+
 def test_a_trial_run_ends_well_and_has_no_best_epoch(store: Path, tmp_path: Path) -> None:
     done = train(tmp_path, "--store", store, "--out", "run", "--", "--trainer.fast_dev_run", "true")
     assert (done.returncode, done.stdout) == (0, ""), done.stderr

@@ -112,8 +112,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Train, and print what came of it."""
-    if args.max_epochs is not None and args.max_epochs < 1:
-        raise UsageError(f"--max-epochs must be at least 1, got {args.max_epochs}")
     if args.settings and not args.settings[0].startswith("-"):
         raise UsageError(
             f"unexpected argument {args.settings[0]!r}\ntip: pass a store as --store"
@@ -123,11 +121,15 @@ def run(args: argparse.Namespace) -> int:
         raise UsageError("--store STORE is required, or --train-meta CSV with --img-root FRAMES")
     if args.split is not None and (args.folds is not None or args.fold is not None):
         raise UsageError("--split and --fold, --folds exclude each other. Use one of them")
+    # Here, so that --help need not wait for them, nor wrong use for torch and Lightning.
+    from training.commands._train_checks import check_files, check_numbers
+
+    check_numbers(args)
+    check_files(args)
     began = time.perf_counter()
     name = f"fold{args.fold or 0}" if args.split is None else Path(args.split).stem
     folder = _resumed(args.resume) if args.resume else _new(args.out, name)
     words = _words(args, folder)
-    # Here, so that --help and wrong use need not wait seconds for torch and Lightning.
     from training.commands._data import TrainData
     from training.runs import fit_fold
 

@@ -10,11 +10,12 @@ the labels of a split.
 from training.splits._candidates import Candidates, Rule, camera_column
 from training.splits._duplicates import Keys, Shared, picture_keys, shared_between_parts
 from training.splits._facts import Twice, facts_of, twice_in_a_frame
-from training.splits._file import load_split, save_split
+from training.splits._file import check_split, load_split, save_split
 from training.splits._open_set import (
     SEED,
     TRAIN_RATIO,
     Labels,
+    check_fold,
     fold_labels,
     open_set,
     ratio_labels,
@@ -66,6 +67,8 @@ __all__ = [
     "by_identity",
     "camera_column",
     "candidates_of",
+    "check_fold",
+    "check_split",
     "facts_of",
     "find_leaks",
     "fold_labels",

@@ -86,17 +86,7 @@ def load_split(path: str | os.PathLike[str], ids: Sequence[str]) -> Split:
         SourceNotFoundError: no such file.
         SourceError: it is no such file, or names a sample that is not among `ids`.
     """
-    suffix = _suffix(path)
-    try:
-        data = read_limited(Path(path), MAX_TEXT).removeprefix(codecs.BOM_UTF8)
-    except FileNotFoundError:
-        raise SourceNotFoundError(f"no split at {os.fspath(path)}") from None
-    except (OSError, ValueError) as error:
-        raise SourceError(f"{os.fspath(path)} cannot be read as a split: {error}") from None
-    try:
-        found = _of_json(data) if suffix == _JSON else _of_csv(data.decode())
-    except (ValueError, csv.Error) as error:
-        raise SourceError(f"{os.fspath(path)} is not a split: {error}") from None
+    found = _read(path)
     row_of = {sample_id: row for row, sample_id in enumerate(ids)}
     parts: dict[str, Rows] = {}
     for name, listed in found.parts.items():
@@ -111,6 +101,25 @@ def load_split(path: str | os.PathLike[str], ids: Sequence[str]) -> Split:
             raise SourceError(f"{os.fspath(path)}: {sample_id!r} of part {name!r} {why}")
         parts[name] = np.array(rows, np.int64)
     return Split(parts=parts, labels=found.labels)
+
+
+def check_split(path: str | os.PathLike[str]) -> None:
+    """Refuse a file that `load_split` would refuse whatever the samples are; raises as it does."""
+    _read(path)
+
+
+def _read(path: str | os.PathLike[str]) -> _Listed:
+    suffix = _suffix(path)
+    try:
+        data = read_limited(Path(path), MAX_TEXT).removeprefix(codecs.BOM_UTF8)
+    except FileNotFoundError:
+        raise SourceNotFoundError(f"no split at {os.fspath(path)}") from None
+    except (OSError, ValueError) as error:
+        raise SourceError(f"{os.fspath(path)} cannot be read as a split: {error}") from None
+    try:
+        return _of_json(data) if suffix == _JSON else _of_csv(data.decode())
+    except (ValueError, csv.Error) as error:
+        raise SourceError(f"{os.fspath(path)} is not a split: {error}") from None
 
 
 def _suffix(path: str | os.PathLike[str]) -> str:

@@ -140,6 +140,10 @@ def test_a_device_that_there_is_not(checkpoint: Path, sealed: Path) -> None:
         dataset = ReIDDataset(store, size=loaded.size)
         with pytest.raises(UsageError, match=r"device must be .* Did you mean 'cuda'"):
             embed(dataset, loaded, device="gpu")
+        with pytest.raises(UsageError, match=r"device must be one that computes.* got 'meta'"):
+            embed(dataset, loaded, device="meta")
+        with pytest.raises(UsageError, match="device='vulkan' cannot be used here: "):
+            embed(dataset, loaded, device="vulkan")
 
 
 def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:

@@ -86,6 +86,9 @@ def test_a_gpu_that_is_not_there(dataset: ReIDDataset, monkeypatch: pytest.Monke
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(UsageError, match="device='cuda': this torch sees no GPU"):
         make(dataset, device="cuda")
+    for device in ("hpu", "vulkan"):
+        with pytest.raises(UsageError, match=f"device='{device}' cannot be used here: "):
+            make(dataset, device=device)
 
 
 def test_the_signature_that_scripts_rely_on() -> None:

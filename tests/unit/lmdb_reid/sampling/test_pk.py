@@ -187,7 +187,8 @@ def test_an_iterator_that_nobody_reads_takes_no_epoch() -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "name"),
-    [({"p": 2.5}, "p"), ({"p": "2"}, "p"), ({"k": 0}, "k"), ({"seed": -1}, "seed")],
+    [({"p": 2.5}, "p"), ({"p": "2"}, "p"), ({"k": 0}, "k"), ({"seed": -1}, "seed")]
+    + [({name: value}, name) for name in ("p", "k", "seed") for value in (True, np.True_)],
     ids=str,
 )
 def test_numbers_that_are_none_are_named(arguments: dict[str, Any], name: str) -> None:

@@ -207,7 +207,7 @@ def test_a_share_of_negatives_where_there_are_none() -> None:
         sampler([0, 0, 1, 1], 2, 2, negatives=0.5)
 
 
-@pytest.mark.parametrize("epoch", [-1, 1.5, "x", None])
+@pytest.mark.parametrize("epoch", [-1, 1.5, 2.0, "x", None, True, np.False_])
 def test_an_epoch_is_a_whole_number(epoch: Any) -> None:
     sampler = PKSampler(np.repeat(np.arange(3), 4), p=2, k=2)
     for draw in (sampler.positions, sampler.coverage):

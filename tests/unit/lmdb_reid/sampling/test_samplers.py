@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,6 +35,17 @@ def test_shuffled_is_a_permutation_and_pure(count: int, seed: int, epoch: int) -
     assert len(sampler) == len(positions)
     assert sorted(positions.tolist()) == list(range(count))
     assert np.array_equal(positions, Shuffled(count, seed).positions(epoch))
+
+
+@pytest.mark.parametrize("epoch", [-1, 1.5, 2.0, "x", None, True, np.False_])
+@pytest.mark.parametrize("sampler", [Sequential(3), Shuffled(3)])
+def test_an_epoch_is_a_whole_number(sampler: Sampler, epoch: Any) -> None:
+    with pytest.raises(UsageError, match="epoch must be a whole number, at least 0"):
+        sampler.positions(epoch)
+
+
+def test_epochs_of_numpy_are_those_of_python() -> None:
+    assert np.array_equal(Shuffled(9).positions(np.int64(3)), Shuffled(9).positions(3))
 
 
 def test_shuffled_differs_by_seed_and_epoch() -> None:
