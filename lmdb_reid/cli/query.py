@@ -17,9 +17,10 @@ from lmdb_reid.cli.output import print_json
 from lmdb_reid.errors import UsageError
 from lmdb_reid.progress import say
 from lmdb_reid.schema import Rows
-from lmdb_reid.store import Store
+from lmdb_reid.store import Store, absent_values
 
 _AT_ONCE = 10_000  # rows whose ids are made at once
+_SAID = 3  # values that no sample has, which a note names
 
 TIPS = {
     "--query": "the condition follows the store: lmdb-reid query STORE EXPRESSION",
@@ -72,6 +73,7 @@ def run(args: argparse.Namespace) -> int:
             np.arange(len(store)) if args.expression is None else store.query(args.expression)
         )
         rows = matching[: args.limit]
+        _note_absent(store, args.expression, is_empty=not len(matching) and not args.json)
         if args.json:
             print_json(
                 {
@@ -92,9 +94,19 @@ def run(args: argparse.Namespace) -> int:
             written.writerows(zip(first, *(_texts(v(rows)) for v in columns.values()), strict=True))
         else:
             sys.stdout.writelines(f"{one}\n" for one in first)
-    if not len(matching):
-        say(f"no sample matches {args.expression!r}")
     return 0
+
+
+def _note_absent(store: Store, expression: str | None, *, is_empty: bool) -> None:
+    """A line on stderr where nothing matches, or a value is compared with that no sample has."""
+    absent = [] if expression is None else absent_values(store.columns, expression)
+    said = " ".join(absent[:_SAID]) + (
+        f" And {len(absent) - _SAID} more." if absent[_SAID:] else ""
+    )
+    if is_empty:
+        say(f"no sample matches {expression!r}" + (f": {visible(said)}" if said else ""))
+    elif said:
+        say(visible(said))
 
 
 def _ids(store: Store, rows: Rows) -> Iterator[str]:

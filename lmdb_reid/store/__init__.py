@@ -24,6 +24,7 @@ from lmdb_reid.store._parts import PartRows
 from lmdb_reid.store._places import settle
 from lmdb_reid.store._plots import Plots
 from lmdb_reid.store._prepared import NewSample
+from lmdb_reid.store._query import absent_values
 from lmdb_reid.store._reading import Reading
 from lmdb_reid.store._rows import resolve_rows, rows_of
 from lmdb_reid.store._sample import Sample
@@ -59,6 +60,7 @@ __all__ = [
     "StoreWriter",
     "Verification",
     "View",
+    "absent_values",
     "cell_text",
     "cell_value",
     "copy_whole",

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 _IDS = frozenset({"id", "index"})  # what pandas calls the ids, where a table has them
 _KIND = "kind"
+_EQUALS = (ast.Eq, ast.NotEq, ast.In, ast.NotIn)
+_NEAR = 10_000  # values among which the nearest is looked for
 _SHOWN = 200  # characters of an expression that a message repeats
 
 
@@ -98,6 +100,26 @@ def _mask(ids: Ids, columns: Columns, expression: str) -> npt.NDArray[np.bool_]:
             f" {_shown(expression)}. Compare with a value, as in 'label == 3'."
         )
     return mask
+
+
+def absent_values(columns: Columns, expression: str) -> list[str]:
+    """A sentence for each text that an expression compares a column with and no sample has, such
+    as split == 'qurey': pandas finds nothing then, silently. Of an expression that `query` took.
+    """
+    tree = _parsed(expression.strip())
+    found: dict[str, None] = {}
+    for node in () if tree is None else ast.walk(tree):
+        if not isinstance(node, ast.Compare) or not all(isinstance(op, _EQUALS) for op in node.ops):
+            continue
+        parts = [node.left, *node.comparators]
+        texts = [one for part in parts for one in _constants(part) if isinstance(one, str)]
+        for name in (part.id for part in parts if isinstance(part, ast.Name)):
+            categories = columns.categories(name) if texts and name in columns else None
+            for text in texts:
+                if categories is not None and text not in categories:
+                    near = did_you_mean(text, categories[:_NEAR])
+                    found[f"no sample has {text!r} as {name}.{near}"] = None
+    return list(found)
 
 
 def _operators(expression: str) -> list[tuple[int, str, int]]:
