@@ -188,7 +188,7 @@ def _ours(size: tuple[int, int], *, floats: bool) -> Run:
         if not floats:
             return pixels
         batch = Batch(torch.from_numpy(pixels).permute(0, 3, 1, 2), none, none, {})
-        (made,) = to_floats.over([Made(batch, Timings())])
+        (made,) = to_floats.over(one for one in [Made(batch, Timings())])
         return made.batch.images
 
     return run

@@ -82,6 +82,18 @@ class Batch(_Parts):
             return self
         return self._changed(lambda part: part.pin_memory() if part.device.type == "cpu" else part)
 
+    def record_stream(self, stream: torch.cuda.Stream) -> None:
+        """As torch's `Tensor.record_stream`, for all that lies on a GPU: once let go, its memory is
+        left alone until what `stream` does with it is done.
+        """
+
+        def record(part: torch.Tensor) -> torch.Tensor:
+            if part.device.type == "cuda":
+                part.record_stream(stream)
+            return part
+
+        self._changed(record)
+
     @known_arguments()
     def sheet(self, *, columns: int | None = None) -> Picture:
         """The images as a contact sheet, each with its label; floats of 0..1 as they are, others

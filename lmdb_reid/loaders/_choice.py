@@ -7,8 +7,6 @@ import warnings
 from collections.abc import Callable
 from dataclasses import replace
 
-import torch
-
 from lmdb_reid.errors import UsageError
 from lmdb_reid.loaders._config import DeviceConfig, LoaderConfig
 from lmdb_reid.loaders._dataloader import DataLoaderEngine
@@ -95,7 +93,7 @@ def _threads(job: Job, config: LoaderConfig) -> Engine:
         job,
         num_workers=config.num_workers,
         prefetch=config.prefetch,
-        pin=config.pin_memory and torch.cuda.is_available(),  # CUDA gives page-locked memory
+        pin=config.pin_memory,
     )
 
 

@@ -19,6 +19,7 @@ from lmdb_reid.errors import LmdbReidError, ResourceError, WorkerDiedError
 from lmdb_reid.loaders._batch import BatchResult
 from lmdb_reid.loaders._engine import CPU
 from lmdb_reid.loaders._job import Job
+from lmdb_reid.loaders._pinning import is_cut_off
 from lmdb_reid.loaders._plan import Footprint
 from lmdb_reid.sampling import Task
 
@@ -119,8 +120,11 @@ class DataLoaderEngine:
     def _new_loader(self) -> DataLoader[BatchResult | LmdbReidError]:
         self.close()
         self._pid = os.getpid()
+        settings = self._settings
+        if is_cut_off():
+            settings = settings | {"pin_memory": False}
         self._loader = DataLoader(
-            _Batches(self._job), batch_size=None, sampler=self._tasks, **self._settings
+            _Batches(self._job), batch_size=None, sampler=self._tasks, **settings
         )
         return self._loader
 

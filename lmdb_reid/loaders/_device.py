@@ -5,23 +5,28 @@ normalises.
 from __future__ import annotations
 
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Generator
+from contextlib import closing
 from typing import Any, NamedTuple
 
 import torch
 
 from lmdb_reid.augment import Draws, erase, finish, place, place_on_device
 from lmdb_reid.errors import UsageError
+from lmdb_reid.loaders._ahead import run_ahead
 from lmdb_reid.loaders._batch import Batch, Timings
 from lmdb_reid.loaders._batch_transform import BatchTransform, transform_batch
 from lmdb_reid.loaders._config import DeviceConfig
-from lmdb_reid.loaders._ring import Ring
+from lmdb_reid.loaders._pinning import can_pin
+from lmdb_reid.loaders._ring import Ring, tensor_of
 from lmdb_reid.loaders._scaling import Scaling, copy_pixels
+from lmdb_reid.loaders._stream import SideStream, side_stream
 from lmdb_reid.sampling import Task
 
 _FLOAT_BYTES = 4
 _TOGETHER = 2  # pictures converted at once: of 256x128 they fill the second-level cache
 _KEPT = 3  # float buffers that the consumer may hold before the ring is out
+_AHEAD = 2  # batches that wait on a GPU, beside the consumer's own
 
 
 class Made(NamedTuple):
@@ -35,29 +40,20 @@ class Made(NamedTuple):
     """Where it stands in the epoch."""
 
 
-class _Sent(NamedTuple):
-    """A batch on its way to a GPU."""
-
-    made: Made
-    host: Batch
-    """Kept until the copy is done: then its buffer may be written again."""
-    begun: Any
-    done: Any
-    """CUDA events."""
-
-
 class Transfer:
     """Moves batches to a device; with a dtype, converts and normalises them there.
 
-    On a GPU the next batch is sent by a stream of its own while the consumer works on the one
-    before; a page-locked buffer is kept until its copy is done. On a CPU images are converted into
-    buffers that come back when the consumer has let them go.
+    On a GPU a thread sends batches and works on them, in a stream of its own, while the consumer
+    works on those before: what it hands over is done. A page-locked buffer is kept until its copy
+    is. On a CPU images are converted in the consumer's thread, into buffers that come back when the
+    consumer has let them go.
 
     Args:
         config: where to, and into what.
         made_on: where the engine's images are.
         places: whether geometry is still to be done, since the engine has no workers that do it.
         erases: whether erasing comes with geometry, and not last.
+        pin: whether what is converted in host memory is page-locked.
         batch_transform: a user's function of whole batches, called last.
     """
 
@@ -68,10 +64,12 @@ class Transfer:
         *,
         places: bool = False,
         erases: bool = True,
+        pin: bool = False,
         batch_transform: BatchTransform | None = None,
     ) -> None:
         self._places = places
         self._erases = erases
+        self._pin = pin
         self._batch_transform = batch_transform
         self.device = self._device = config.device or made_on
         """Where batches are in the end."""
@@ -89,9 +87,8 @@ class Transfer:
         self._scaling = Scaling(config.moments, self._device)
         self._to_unit = Scaling(None, self._device)
         self._ring: Ring | None = None
-        self._stream: torch.cuda.Stream | None = None
-        if self._device.type == "cuda" and made_on.type == "cpu":
-            self._stream = torch.cuda.Stream(self._device)  # type: ignore[no-untyped-call]  # torch's
+        self._made = self._taken = 0  # batches of the pass at hand, on a GPU
+        self._stream = side_stream(self._device)
 
     @property
     def dtype_name(self) -> str | None:
@@ -111,9 +108,16 @@ class Transfer:
             steps.append("batch_transform")
         return steps
 
-    def over(self, batches: Iterable[Made]) -> Generator[Made, None, None]:
-        """The batches on the device, in order; on a GPU one is always under way ahead."""
-        if self._stream is None:
+    def ready(self) -> int | None:
+        """Batches that are on the GPU and wait for the consumer; None where none is sent ahead."""
+        return None if self._stream is None else self._made - self._taken
+
+    def over(self, batches: Generator[Made, None, None]) -> Generator[Made, None, None]:
+        """The batches on the device, in order; closes `batches` at its own end."""
+        if self._stream is not None:
+            yield from self._ahead(batches, self._stream)
+            return
+        with closing(batches):
             if not self._changes_something:
                 yield from batches
                 return
@@ -122,33 +126,47 @@ class Transfer:
                 batch = self._converted(made, made.batch.to(self._device))
                 yield _with_transfer(made, batch, time.perf_counter() - began)
                 del made, batch  # or its buffer could not return while the next is waited for
-            return
-        ahead: _Sent | None = None
-        for made in batches:
-            sent = self._sent(made, self._stream)
-            if ahead is not None:
-                yield self._arrived(ahead)
-            ahead = sent
-        if ahead is not None:
-            yield self._arrived(ahead)
 
-    def _sent(self, made: Made, stream: torch.cuda.Stream) -> _Sent:
-        with torch.cuda.stream(stream):
-            begun = stream.record_event(_timed_event())
-            moved = made.batch.to(self._device, non_blocking=True)
-            converted = self._converted(made, moved)
-            done = stream.record_event(_timed_event())
-        return _Sent(Made(converted, made.timings), made.batch, begun, done)
+    def _ahead(
+        self, batches: Generator[Made, None, None], stream: SideStream
+    ) -> Generator[Made, None, None]:
+        self._made = self._taken = 0
+        consumers = stream.consumers()
+        sent = run_ahead(self._sent(batches, stream, consumers), _AHEAD, name="lmdb_reid-send")
+        with closing(sent):
+            for made in sent:
+                current = stream.consumers()
+                if current != consumers:
+                    made.batch.record_stream(current)
+                self._taken += 1
+                yield made
+                del made
 
-    def _arrived(self, sent: _Sent) -> Made:
-        current = torch.cuda.current_stream(self._device)
-        current.wait_event(sent.done)
-        batch = sent.made.batch
-        for part in (batch.images, batch.labels, *batch.columns.values()):
-            if isinstance(part, torch.Tensor):
-                part.record_stream(current)  # its memory belongs to the other stream's pool
-        sent.done.synchronize()  # the copy ran while the batch before was used
-        return _with_transfer(sent.made, batch, sent.begun.elapsed_time(sent.done) / 1e3)
+    def _sent(
+        self,
+        batches: Generator[Made, None, None],
+        stream: SideStream,
+        consumers: torch.cuda.Stream,
+    ) -> Generator[Made, None, None]:
+        """Batches that are done on the device; run by the thread that sends."""
+        with closing(batches):
+            while True:
+                with stream.entered():  # not around the yield: it is the thread's
+                    made = next(batches, None)
+                    if made is None:
+                        return
+                    begun = stream.mark()
+                    moved = made.batch.to(self._device, non_blocking=True)
+                    batch = self._converted(made, moved)
+                    # Here, since it lets go of the interpreter's lock, and `next` should not.
+                    batch.record_stream(consumers)
+                    done = stream.mark()
+                done.synchronize()
+                made = _with_transfer(made, batch, begun.elapsed_time(done) / 1e3)
+                del moved, batch
+                self._made += 1
+                yield made
+                del made
 
     def _converted(self, made: Made, batch: Batch) -> Batch:
         images = batch.images
@@ -165,6 +183,8 @@ class Transfer:
             images = self._last_steps(images, made)
         if self._memory_format is not None and isinstance(images, torch.Tensor):
             images = images.contiguous(memory_format=self._memory_format)
+        if self._pin and images is not batch.images and images.device.type == "cpu" and can_pin():
+            images = images.pin_memory()  # itself, where nothing behind the floats made new memory
         return batch if images is batch.images else batch._replace(images=images)
 
     def _floats(self, images: torch.Tensor, made: Made) -> torch.Tensor:
@@ -204,9 +224,9 @@ class Transfer:
         count, channels, height, width = images.shape
         shape = (count, height, width * channels * _FLOAT_BYTES)
         if self._ring is None or not self._ring.holds(shape):
-            self._ring = Ring(shape, limit=_KEPT, pin=False)
+            self._ring = Ring(shape, limit=_KEPT, pin=self._pin)
         memory = self._ring.lend()[:count].reshape(-1)
-        floats = torch.from_numpy(memory).view(torch.float32)
+        floats = tensor_of(memory).view(torch.float32)
         return floats.view(count, height, width, channels).permute(0, 3, 1, 2)
 
 
@@ -223,10 +243,6 @@ def _placed(images: torch.Tensor, draws: Draws, *, erases: bool) -> torch.Tensor
     pixels = images.permute(0, 2, 3, 1).contiguous().numpy()  # the batch's own memory, as a rule
     place(pixels, draws, erase=erases)
     return torch.from_numpy(pixels).permute(0, 3, 1, 2)
-
-
-def _timed_event() -> torch.cuda.Event:
-    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # torch's
 
 
 def _with_transfer(made: Made, batch: Batch, seconds: float) -> Made:

@@ -18,6 +18,7 @@ from lmdb_reid.crops import Crops, Scattered, Viewed, agrees_with_read, gathered
 from lmdb_reid.dataset import SampleTransform
 from lmdb_reid.errors import UsageError
 from lmdb_reid.loaders._batch import BatchResult, Damaged, Timings
+from lmdb_reid.loaders._ring import tensor_of
 from lmdb_reid.sampling import Task, position_seed
 from lmdb_reid.schema import Pixels, Rows, Size
 
@@ -204,6 +205,6 @@ def collate(images: Pixels | list[Any], damaged: list[Damaged], timings: Timings
         images = images[whole] if isinstance(images, np.ndarray) else [images[at] for at in whole]
     if isinstance(images, np.ndarray):
         # Not turned by torch, which would let go of the GIL and wait for it again.
-        return BatchResult(torch.from_numpy(images.transpose(0, 3, 1, 2)), damaged, timings)
+        return BatchResult(tensor_of(images.transpose(0, 3, 1, 2)), damaged, timings)
     together = torch.utils.data.default_collate(images) if images else torch.empty(0)
     return BatchResult(together, damaged, timings)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Generator, Iterable
+from contextlib import closing
 from typing import Any, Self
 
 import numpy as np
@@ -110,7 +111,9 @@ class Loader(LoaderGuesses):
         batches = self._transfer.over(labelled)
         try:
             for step in range(1, len(tasks) + 1):
-                asked, ready = self._clock.begin(), engine.ready()
+                asked, ready = self._clock.begin(), self._transfer.ready()
+                if ready is None:
+                    ready = engine.ready()
                 made = next(batches)
                 batch = made.batch
                 self._clock.end(asked, len(batch.rows), ready, made.timings)
@@ -124,32 +127,35 @@ class Loader(LoaderGuesses):
                 del batch  # or its buffer could not return while the next is waited for
         finally:
             self._clock.pause()
-            for generator in (batches, labelled, source):
-                generator.close()
+            batches.close()
 
     def _labelled(
-        self, tasks: Iterable[Task], source: Iterable[BatchResult], skipped: list[Damaged]
+        self,
+        tasks: Iterable[Task],
+        source: Generator[BatchResult, None, None],
+        skipped: list[Damaged],
     ) -> Generator[Made, None, None]:
         """The engine's images with labels, rows and columns beside them."""
         selection = self._selection
-        for task, result in zip(tasks, source, strict=True):
-            positions = task.positions
-            if result.damaged:
-                self._count_skipped(skipped, result.damaged)
-                positions = np.delete(positions, [sample.slot for sample in result.damaged])
-            columns = {
-                name: torch.from_numpy(_numbers(values[positions]))
-                for name, values in selection.columns.items()
-            }
-            batch = Batch(
-                result.images,
-                torch.from_numpy(selection.labels[positions]),
-                torch.from_numpy(selection.rows_of(positions)),
-                columns,
-                (selection.crops.names, positions),
-            )
-            yield Made(batch, result.timings, self._draws(task, result.damaged), task)
-            del result, batch  # or its buffer could not return while the next is waited for
+        with closing(source):
+            for task, result in zip(tasks, source, strict=True):
+                positions = task.positions
+                if result.damaged:
+                    self._count_skipped(skipped, result.damaged)
+                    positions = np.delete(positions, [sample.slot for sample in result.damaged])
+                columns = {
+                    name: torch.from_numpy(_numbers(values[positions]))
+                    for name, values in selection.columns.items()
+                }
+                batch = Batch(
+                    result.images,
+                    torch.from_numpy(selection.labels[positions]),
+                    torch.from_numpy(selection.rows_of(positions)),
+                    columns,
+                    (selection.crops.names, positions),
+                )
+                yield Made(batch, result.timings, self._draws(task, result.damaged), task)
+                del result, batch  # or its buffer could not return while the next is waited for
 
     def _draws(self, task: Task, damaged: list[Damaged]) -> Draws | None:
         """What the device step has to do to the whole samples of a task."""

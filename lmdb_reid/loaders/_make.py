@@ -31,6 +31,7 @@ from lmdb_reid.loaders._device import Transfer
 from lmdb_reid.loaders._guesses import ARGUMENTS, RENAMED
 from lmdb_reid.loaders._job import Job
 from lmdb_reid.loaders._loader import Loader
+from lmdb_reid.loaders._pinning import pins_by_default
 from lmdb_reid.machine import available_cores
 from lmdb_reid.sampling import Order, Sampler, Schedule, Sequential, Shuffled, TorchSampler
 from lmdb_reid.schema import Size
@@ -119,7 +120,9 @@ def make_loader(
             `if __name__ == "__main__":`.
         rank: this process among `world_size`; torch.distributed's by default.
         world_size: how many processes there are; torch.distributed's by default.
-        pin_memory: batches in page-locked memory (default: where there is a GPU).
+        pin_memory: batches in page-locked memory, from which a GPU copies by itself (default:
+            where there is a GPU, unless `device` is another). Worker processes of
+            engine="processes" write uint8 into shared memory, which is not.
         persistent_workers: torch's DataLoader keeps its processes from one epoch to the next;
             threads always stay.
         memory_format: of the images: torch.channels_last, which they are decoded in and keep unless
@@ -139,6 +142,7 @@ def make_loader(
     selection = selection_of(dataset)
     if not len(selection):
         raise UsageError(_nothing_in(dataset))
+    there = device_of(device)
     config = LoaderConfig(
         engine=engine,
         num_workers=available_cores()
@@ -149,11 +153,11 @@ def make_loader(
         seed=seed,
         on_error=on_error,
         start_method=start_method,
-        pin_memory=torch.cuda.is_available() if pin_memory is None else pin_memory,
+        pin_memory=pins_by_default(there) if pin_memory is None else pin_memory,
         persistent_workers=persistent_workers,
     )
     on_device = DeviceConfig(
-        device=device_of(device),
+        device=there,
         dtype=None if dtype is None else dtype_of(dtype),
         normalize=normalize,
         memory_format=memory_format,
@@ -195,6 +199,7 @@ def make_loader(
             maker.device,
             places=not maker.places,
             erases=job.erases,
+            pin=config.pin_memory,
             batch_transform=batch_transform,
         ),
         config=config,

@@ -1,0 +1,39 @@
+"""The stream of a GPU that batches are made ready in, beside the consumer's own work."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import torch
+
+
+class SideStream:
+    """A stream for a loader's life. Its kernels come before the consumer's own: they are a few
+    short ones against a step's many.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._stream: Any = torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]  # torch's
+
+    def entered(self) -> AbstractContextManager[Any]:
+        """What this thread does inside goes into the stream."""
+        return torch.cuda.stream(self._stream)
+
+    def mark(self) -> torch.cuda.Event:
+        """An event behind all that is in the stream by now; timed, and waited for asleep, since
+        decoders need the cores.
+        """
+        event = torch.cuda.Event(enable_timing=True, blocking=True)  # type: ignore[no-untyped-call]  # torch's
+        self._stream.record_event(event)
+        return event
+
+    def consumers(self) -> torch.cuda.Stream:
+        """The stream that this thread works in by itself."""
+        return torch.cuda.current_stream(self._device)
+
+
+def side_stream(device: torch.device) -> SideStream | None:
+    """A stream beside the consumer's, where a device has streams."""
+    return SideStream(device) if device.type == "cuda" else None
