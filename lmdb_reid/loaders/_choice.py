@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from lmdb_reid.errors import UsageError
-from lmdb_reid.loaders._config import DeviceConfig, LoaderConfig
+from lmdb_reid.loaders._config import DeviceConfig, EngineName, LoaderConfig
 from lmdb_reid.loaders._dataloader import DataLoaderEngine
 from lmdb_reid.loaders._device_decode import DeviceDecodeEngine, cuda_decoder
 from lmdb_reid.loaders._engine import CPU, Engine
@@ -40,6 +40,11 @@ def choose_engine(
     return maker, why
 
 
+def runs_in_threads(engine: EngineName, job: Job) -> bool:
+    """Whether workers of this engine will be threads of this process."""
+    return engine == "threads" or (engine == "auto" and job.transform is None)
+
+
 def _engine_name(job: Job, config: LoaderConfig) -> tuple[str, str]:
     """(engine, why) for what was asked."""
     needs_process = job.transform is not None and not job.transform.wants_generator
@@ -54,7 +59,7 @@ def _engine_name(job: Job, config: LoaderConfig) -> tuple[str, str]:
         return "dataloader", "num_workers=0 decodes in the caller's thread"
     if config.engine != "auto":
         return config.engine, "it was asked for"
-    if job.transform is None:
+    if runs_in_threads(config.engine, job):
         return "threads", "no transform is set, so nothing needs a separate process"
     if not hasattr(os, "memfd_create"):
         return "dataloader", "the transform needs processes, and those of our own need Linux"

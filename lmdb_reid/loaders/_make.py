@@ -12,11 +12,12 @@ import torch
 
 from lmdb_reid._arguments import known_arguments
 from lmdb_reid.augment import ReIDAugment, resolve
+from lmdb_reid.cache import ViewedCache
 from lmdb_reid.crops import Crops
 from lmdb_reid.dataset import CroppedBBoxDataset, ReIDDataset, Selection, selection_of
 from lmdb_reid.errors import UsageError
 from lmdb_reid.loaders._batch_transform import BatchTransform
-from lmdb_reid.loaders._choice import choose_engine
+from lmdb_reid.loaders._choice import choose_engine, runs_in_threads
 from lmdb_reid.loaders._config import (
     DeviceConfig,
     EngineName,
@@ -32,7 +33,7 @@ from lmdb_reid.loaders._guesses import ARGUMENTS, RENAMED
 from lmdb_reid.loaders._job import Job
 from lmdb_reid.loaders._loader import Loader
 from lmdb_reid.loaders._pinning import pins_by_default
-from lmdb_reid.machine import available_cores
+from lmdb_reid.loaders._workers import Workers, default_workers
 from lmdb_reid.sampling import Order, Sampler, Schedule, Sequential, Shuffled, TorchSampler
 from lmdb_reid.schema import Size
 from lmdb_reid.store import Store
@@ -96,7 +97,8 @@ def make_loader(
             Python transform; "dataloader" is torch's DataLoader; "auto" takes threads where there
             is no transform, else processes. `plan()` shows what was chosen, and why.
         num_workers: threads, or processes, that decode; 0 decodes in the caller's thread; "auto",
-            the default, is one for each core.
+            the default, is one for each core, but no more threads than gain (8; 2 with `augment`
+            over a DecodedTier).
         prefetch: batches made ahead, in total (processes have one more each in the making).
         augment: the training recipe, a ReIDAugment or the name of a preset ("bot", "transreid",
             "guide"); None for validation. Geometry is done by the workers, colour on the device,
@@ -142,22 +144,8 @@ def make_loader(
     selection = selection_of(dataset)
     if not len(selection):
         raise UsageError(_nothing_in(dataset))
-    there = device_of(device)
-    config = LoaderConfig(
-        engine=engine,
-        num_workers=available_cores()
-        if num_workers is None or num_workers == "auto"
-        else num_workers,
-        prefetch=prefetch,
-        drop_last=drop_last,
-        seed=seed,
-        on_error=on_error,
-        start_method=start_method,
-        pin_memory=pins_by_default(there) if pin_memory is None else pin_memory,
-        persistent_workers=persistent_workers,
-    )
     on_device = DeviceConfig(
-        device=there,
+        device=device_of(device),
         dtype=None if dtype is None else dtype_of(dtype),
         normalize=normalize,
         memory_format=memory_format,
@@ -182,6 +170,24 @@ def make_loader(
         transform=selection.transform,
         skip=on_error == "skip",
     )
+    workers = Workers(num_workers, "")  # type: ignore[arg-type]  # checked by LoaderConfig
+    if num_workers is None or num_workers == "auto":
+        workers = default_workers(
+            job,
+            in_threads=runs_in_threads(engine, job),
+            over_a_tier=isinstance(selection.cache, ViewedCache) and not resident,
+        )
+    config = LoaderConfig(
+        engine=engine,
+        num_workers=workers.number,
+        prefetch=prefetch,
+        drop_last=drop_last,
+        seed=seed,
+        on_error=on_error,
+        start_method=start_method,
+        pin_memory=pins_by_default(on_device.device) if pin_memory is None else pin_memory,
+        persistent_workers=persistent_workers,
+    )
     if selection.cache is not None and decode == "cuda":
         raise UsageError(
             "decode='cuda' keeps nothing in host memory: leave the dataset's cache out"
@@ -204,7 +210,7 @@ def make_loader(
         ),
         config=config,
         job=job,
-        why=why,
+        why=f"{why}; {workers.why}" if workers.why and maker.name == "threads" else why,
     )
     is_sized = sampler is None or isinstance(sampler, Sized)  # else an epoch is drawn to count it
     if drop_last and is_sized and not len(loader) and (count := order.count(0)):
