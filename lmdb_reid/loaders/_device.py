@@ -5,6 +5,7 @@ normalises.
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Generator
 from contextlib import closing
 from typing import Any, NamedTuple
@@ -131,13 +132,12 @@ class Transfer:
         self, batches: Generator[Made, None, None], stream: SideStream
     ) -> Generator[Made, None, None]:
         self._made = self._taken = 0
-        consumers = stream.consumers()
+        number, consumers = stream.consumers_number(), stream.consumers()
         sent = run_ahead(self._sent(batches, stream, consumers), _AHEAD, name="lmdb_reid-send")
         with closing(sent):
             for made in sent:
-                current = stream.consumers()
-                if current != consumers:
-                    made.batch.record_stream(current)
+                if stream.consumers_number() != number:
+                    made.batch.record_stream(stream.consumers())
                 self._taken += 1
                 yield made
                 del made
@@ -148,7 +148,13 @@ class Transfer:
         stream: SideStream,
         consumers: torch.cuda.Stream,
     ) -> Generator[Made, None, None]:
-        """Batches that are done on the device; run by the thread that sends."""
+        """Batches that are done on the device; run by the thread that sends.
+
+        What lets go of the interpreter's lock is done here, since whoever does has to wait for it
+        again: `next` should not. To free a tensor is such a thing, so batches are kept until the
+        consumer has the next one.
+        """
+        kept: deque[Batch] = deque(maxlen=_AHEAD + 1)
         with closing(batches):
             while True:
                 with stream.entered():  # not around the yield: it is the thread's
@@ -158,11 +164,11 @@ class Transfer:
                     begun = stream.mark()
                     moved = made.batch.to(self._device, non_blocking=True)
                     batch = self._converted(made, moved)
-                    # Here, since it lets go of the interpreter's lock, and `next` should not.
                     batch.record_stream(consumers)
                     done = stream.mark()
                 done.synchronize()
                 made = _with_transfer(made, batch, begun.elapsed_time(done) / 1e3)
+                kept.append(batch)
                 del moved, batch
                 self._made += 1
                 yield made

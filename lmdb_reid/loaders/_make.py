@@ -97,8 +97,8 @@ def make_loader(
             Python transform; "dataloader" is torch's DataLoader; "auto" takes threads where there
             is no transform, else processes. `plan()` shows what was chosen, and why.
         num_workers: threads, or processes, that decode; 0 decodes in the caller's thread; "auto",
-            the default, is one for each core, but no more threads than gain (8; 2 with `augment`
-            over a DecodedTier).
+            the default, is one for each core, but no more threads than gain: 8; with `augment`
+            4, and 2 over a DecodedTier.
         prefetch: batches made ahead, in total (processes have one more each in the making).
         augment: the training recipe, a ReIDAugment or the name of a preset ("bot", "transreid",
             "guide"); None for validation. Geometry is done by the workers, colour on the device,
@@ -170,12 +170,11 @@ def make_loader(
         transform=selection.transform,
         skip=on_error == "skip",
     )
-    workers = Workers(num_workers, "")  # type: ignore[arg-type]  # checked by LoaderConfig
+    workers = Workers(number=num_workers, why="")  # type: ignore[arg-type]  # checked below
     if num_workers is None or num_workers == "auto":
+        over_a_tier = not resident and isinstance(selection.cache, ViewedCache)
         workers = default_workers(
-            job,
-            in_threads=runs_in_threads(engine, job),
-            over_a_tier=isinstance(selection.cache, ViewedCache) and not resident,
+            job, in_threads=runs_in_threads(engine, job), over_a_tier=over_a_tier
         )
     config = LoaderConfig(
         engine=engine,

@@ -16,6 +16,7 @@ class SideStream:
     def __init__(self, device: torch.device) -> None:
         self._device = device
         self._stream: Any = torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]  # torch's
+        self._index: int = self._stream.device.index
 
     def entered(self) -> AbstractContextManager[Any]:
         """What this thread does inside goes into the stream."""
@@ -32,6 +33,10 @@ class SideStream:
     def consumers(self) -> torch.cuda.Stream:
         """The stream that this thread works in by itself."""
         return torch.cuda.current_stream(self._device)
+
+    def consumers_number(self) -> int:
+        """Tells one from another, in a tenth of the time."""
+        return torch._C._cuda_getCurrentRawStream(self._index)
 
 
 def side_stream(device: torch.device) -> SideStream | None:

@@ -21,11 +21,12 @@ import torch
 
 from lmdb_reid import LRUCache, ReIDDataset, Store, StoreWriter, codec, make_loader
 from lmdb_reid.errors import CorruptSampleError, LoaderClosedError, UsageError
-from lmdb_reid.loaders import Batch, Engine, Loader, LoaderConfig, _make
+from lmdb_reid.loaders import Batch, Engine, Loader, LoaderConfig, _device, _make
 from lmdb_reid.loaders._device_decode import DeviceDecodeEngine
 from lmdb_reid.loaders._job import Job
 from lmdb_reid.sampling import Shuffled
 from lmdb_reid.schema import Rows
+from tests.streams import StandIn
 
 COUNT = 64
 
@@ -56,7 +57,7 @@ WAYS = [
     Way("processes", 2),
 ]
 STARTED = [Way("processes", 1, "spawn"), Way("processes", 2, "forkserver")]
-ON_DEVICE = [Way("resident", 1), Way("device decode", 1)]
+ON_DEVICE = [Way("resident", 1), Way("device decode", 1), Way("sent ahead", 2)]
 ways = pytest.mark.parametrize("way", WAYS, ids=str)
 ways_however_started = pytest.mark.parametrize("way", [*WAYS, *STARTED], ids=str)
 # For what has no transform of single images.
@@ -106,6 +107,9 @@ def made(dataset: Any, batch_size: int | None = 10, *, way: Way = IN_PLACE, **kw
         if way.engine == "device decode":
             engine = "threads"
             patch.setattr(_make, "choose_engine", _stand_in)
+        if way.engine == "sent ahead":  # as to a GPU: by a thread, in a stream of its own
+            engine = "threads"
+            patch.setattr(_device, "side_stream", lambda _: StandIn())
         return make_loader(
             dataset,
             batch_size,
@@ -756,7 +760,7 @@ def test_it_shows_where_the_time_went(way: Way, dataset: ReIDDataset, loader: Ma
     assert (stats["gather_ms_p50"] > 0) == (stats["cached"] > 0) == resident
     assert (stats["decode_ms_p50"] > 0) != resident
     assert (stats["queue_depth_p50"] is None) == (way.engine in ("dataloader", "resident"))
-    assert ("ring" in stats) == (way.engine in ("threads", "processes"))
+    assert ("ring" in stats) == (way.engine in ("threads", "processes", "sent ahead"))
     moments = batches.moments()
     assert [moment.samples for moment in moments] == [len(batch.rows) for batch in batches] * 2
     assert all(one.asked <= one.got for one in moments)

@@ -11,7 +11,6 @@ import threading
 import time
 import weakref
 from collections.abc import Callable, Generator, Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from lmdb_reid import Loader, ReIDDataset, make_loader
 from lmdb_reid.errors import LoaderClosedError, UsageError
 from lmdb_reid.loaders import _device
 from lmdb_reid.loaders._ahead import run_ahead
+from tests.streams import StandIn
 
 MakeLoader = Callable[..., Loader]
 
@@ -154,6 +154,7 @@ def test_items_that_were_taken_are_let_go() -> None:
 WAITING_IN_CXX = """
 import threading, time
 from lmdb_reid.loaders._ahead import run_ahead
+from tests.streams import StandIn
 
 def items():
     yield 0
@@ -181,29 +182,6 @@ def test_the_end_of_the_interpreter_ends_it() -> None:
 
 
 # -- loaders that send batches ahead, with a stand-in for the GPU's stream
-
-
-class Mark:
-    """Stands in for an event."""
-
-    def synchronize(self) -> None:
-        pass
-
-    def elapsed_time(self, other: Mark) -> float:
-        return 1.0
-
-
-class StandIn:
-    """A stream beside the consumer's, on a device that has none."""
-
-    def entered(self) -> Any:
-        return nullcontext()
-
-    def mark(self) -> Mark:
-        return Mark()
-
-    def consumers(self) -> str:
-        return "default"
 
 
 @pytest.fixture
@@ -251,7 +229,7 @@ def test_the_augmented_batches_are_the_same(dataset: ReIDDataset, sending: MakeL
                     assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
 
 
-def test_what_left_samples_out_counts_them_when_they_are_taken(
+def test_a_batch_transform_runs_where_batches_are_sent(
     dataset: ReIDDataset, sending: MakeLoader
 ) -> None:
     seen: list[str] = []
@@ -355,6 +333,25 @@ def test_a_forked_child_has_a_pass_of_its_own(dataset: ReIDDataset, sending: Mak
     assert [*first.rows.tolist(), *[r for b in running for r in b.rows.tolist()]] == list(range(64))
 
 
+def test_batches_are_freed_by_the_thread_that_sends(
+    dataset: ReIDDataset, sending: MakeLoader
+) -> None:
+    """To free a tensor of a GPU lets go of the interpreter's lock: no work for `next`."""
+    freed: list[str] = []
+
+    def note() -> None:
+        freed.append(threading.current_thread().name)
+
+    running = iter(sending(dataset, 4, dtype=torch.float32))
+    for step in range(12):
+        batch = next(running)
+        weakref.finalize(batch.images, note)
+        del batch
+        assert eventually(lambda: len(freed) >= step - 2)  # noqa: B023
+    assert set(freed) == {"lmdb_reid-send"}
+    running.end("the test is over")
+
+
 def test_another_stream_of_the_consumers_is_noted(
     dataset: ReIDDataset, sending: MakeLoader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -362,7 +359,9 @@ def test_another_stream_of_the_consumers_is_noted(
     monkeypatch.setattr(
         _device.Batch, "record_stream", lambda self, stream: noted.append(str(stream))
     )
-    streams = iter(["one", "one", "two", "one"])
-    monkeypatch.setattr(StandIn, "consumers", lambda self: next(streams))
-    assert len(list(sending(dataset, 32))) == 2
-    assert sorted(noted) == ["one", "one", "two"]
+    batches = iter(sending(dataset, 32))
+    next(batches)
+    assert eventually(lambda: noted == ["0", "0"])
+    monkeypatch.setattr(StandIn, "consumers_number", lambda self: 1)
+    next(batches)
+    assert noted == ["0", "0", "1"]

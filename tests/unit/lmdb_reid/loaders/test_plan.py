@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch.utils.data import SubsetRandomSampler
 
-from lmdb_reid import Loader, PKSampler, ReIDDataset
-from lmdb_reid.loaders import Plan
+from lmdb_reid import DecodedTier, Loader, LRUCache, PKSampler, ReIDDataset, Store
+from lmdb_reid.loaders import Plan, _workers
 
 MakeLoader = Callable[..., Loader]
 CROP = 32 * 16 * 3
@@ -113,6 +113,62 @@ def test_it_says_where_batches_go(dataset: ReIDDataset, loader: MakeLoader) -> N
     assert plan.device == "meta"
     assert plan.copies == ("copy to meta", "convert to float32 and scale to 0..1")
     assert plan.batch_dtype == "float32"
+
+
+@pytest.mark.parametrize(
+    ("words", "cache", "count"),
+    [
+        ({}, None, 8),
+        ({"num_workers": "auto", "engine": "threads"}, None, 8),
+        ({"augment": "bot"}, None, 4),
+        ({"augment": "bot"}, "tier", 2),
+        ({}, "tier", 8),
+        ({"augment": "bot"}, "lru", 4),
+    ],
+)
+def test_no_more_threads_than_gain(
+    words: dict[str, Any],
+    cache: str | None,
+    count: int,
+    path64: Path,
+    tmp_path: Path,
+    loader: MakeLoader,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    store = Store(path64)
+    caches = {None: None, "tier": DecodedTier(store, tmp_path), "lru": LRUCache("1MB")}
+    dataset = ReIDDataset(store, cache=caches[cache])
+    for cores in (16, count + 1):
+        monkeypatch.setattr(_workers, "available_cores", lambda: cores)  # noqa: B023
+        plan = loader(dataset, 10, **{"num_workers": None, **words}).plan()
+        assert plan.num_workers == count
+        assert f"; {count} of them on {cores} cores, since more would wait" in plan.why
+    monkeypatch.setattr(_workers, "available_cores", lambda: count)
+    plan = loader(dataset, 10, **{"num_workers": None, **words}).plan()
+    assert plan.num_workers == count
+    assert "cores" not in plan.why
+
+
+@pytest.mark.parametrize(
+    ("words", "count"),
+    [
+        ({"num_workers": 12}, 12),
+        ({"engine": "processes"}, 16),
+        ({"engine": "dataloader"}, 16),
+        ({"resident": True}, 4),
+    ],
+)
+def test_workers_that_are_asked_for_and_processes_are_not_limited(
+    words: dict[str, Any],
+    count: int,
+    dataset: ReIDDataset,
+    loader: MakeLoader,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(_workers, "available_cores", lambda: 16)
+    plan = loader(dataset, 10, augment="bot", **{"num_workers": None, **words}).plan()
+    assert plan.num_workers == count
+    assert "cores" not in plan.why
 
 
 def small(image: torch.Tensor) -> torch.Tensor:
