@@ -10,21 +10,23 @@ def tables(result: dict[str, Any]) -> str:
     height, width = result["size"]
     lines = [
         f"{result['device']}; {result['crops']:,} crops of {height}x{width}, batches of"
-        f" {result['batch_size']}, {result['num_workers']} workers, recipe {result['recipe']}",
+        f" {result['batch_size']}, recipe {result['recipe']}",
         "",
-        "| fed by | wait at next(), p50; p99 | step, p50 | wait of the whole |",
-        "| --- | --- | --- | --- |",
+        "| fed by | workers | wait at next(), p50; p99 | step, p50 | wait of the whole; within"
+        " epochs |",
+        "| --- | --- | --- | --- | --- |",
     ]
     lines += [
-        f"| {row['way']} ({row['asked']}) | {row['wait_ms_p50']:.2f}; {row['wait_ms_p99']:.2f} ms"
-        f" | {row['step_ms_p50']:.1f} ms | {row['wait_share']:.2%} |"
+        f"| {row['way']} ({row['asked']}) | {row['num_workers']} | {row['wait_ms_p50']:.3f};"
+        f" {row['wait_ms_p99']:.2f} ms | {row['step_ms_p50']:.1f} ms | {row['wait_share']:.2%};"
+        f" {row['wait_share_within_epochs']:.2%} |"
         for row in result["waits"]
     ]
     if result["decode"] is not None:
         row = result["decode"]
         lines += [
             "",
-            f"the device's decoder alone, one host thread: {row['crops_per_s']:,.0f} crops/s; a"
+            f"the device's decoder alone, one thread that reads and one that decodes: {row['crops_per_s']:,.0f} crops/s; a"
             f" batch {row['batch_ms_p50']:.2f} ms (p50), {row['batch_ms_p99']:.2f} ms (p99)",
         ]
     counts = result["cores"]["counts"]

@@ -189,7 +189,12 @@ def test_a_split_with_query_and_gallery_ends_with_map(store: Path, tmp_path: Pat
         (["--store", "STORE", "--", "--data.nosuch", "1"], 2, "--data.nosuch"),
         (["--store", "STORE", "--", "--model.width", "many"], 2, "model.width"),
         (["--store", "STORE", "--", "--model.lr", "-1"], 2, "lr must be above 0"),
-        (["--store", "STORE", "--", "--trainer.accelerator", "gpu"], 2, "gpu"),
+        pytest.param(
+            ["--store", "STORE", "--", "--trainer.accelerator", "gpu"],
+            2,
+            "gpu",
+            marks=pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU: right use"),
+        ),
         (["--store", "STORE", "--out", "full"], 2, "must be a new or empty folder, got full"),
         (["--resume", "full"], 2, "no checkpoints/last.ckpt"),
         (["word"], 2, "word"),

@@ -50,9 +50,13 @@ def test_workers_that_died_leave_neither_descriptors_nor_memory(
                 list(passed)
                 passed = iter(ours)
         assert rows_of(ours) == list(range(len(dataset)))
-    assert held[1:] == [held[0]] * 3
+    # The first may have more: what the end of another test left is gone by the second.
+    assert max(held[1:]) <= held[0]
+    assert len(set(held[1:])) == 1
 
 
+# Where there is a GPU torch pins in a thread of its own, which does not survive a worker.
+@pytest.mark.filterwarnings(r"ignore:Exception in thread .*_pin_memory_loop")
 def test_a_death_in_the_body_of_a_loop_over_torchs_loader_is_an_error_of_ours_once(
     dataset: ReIDDataset, loader: MakeLoader
 ) -> None:
