@@ -26,20 +26,24 @@ def tables(result: dict[str, Any]) -> str:
         row = result["decode"]
         lines += [
             "",
-            f"the device's decoder alone, one thread that reads and one that decodes: {row['crops_per_s']:,.0f} crops/s; a"
-            f" batch {row['batch_ms_p50']:.2f} ms (p50), {row['batch_ms_p99']:.2f} ms (p99)",
+            "the device's decoder alone, one thread that reads and one that decodes:"
+            f" {row['crops_per_s']:,.0f} crops/s; a batch {row['batch_ms_p50']:.2f} ms (p50),"
+            f" {row['batch_ms_p99']:.2f} ms (p99)",
         ]
-    counts = result["cores"]["counts"]
-    lines += [
-        "",
-        "| engine, crops/s | " + " | ".join(f"{count} cores" for count in counts) + " | stops at |",
-        "| --- |" + " --- |" * (len(counts) + 1),
-    ]
-    lines += [
-        f"| {row['engine']}, {row['work']} | "
-        + " | ".join(f"{speed:,.0f}" for speed in row["crops_per_s"])
-        + f" | {row['stops_at'] or 'not reached'} |"
-        for row in result["cores"]["rows"]
-    ]
+    if result["cores"] is not None:
+        counts = result["cores"]["counts"]
+        lines += [
+            "",
+            "| engine, crops/s | "
+            + " | ".join(f"{count} cores" for count in counts)
+            + " | stops at |",
+            "| --- |" + " --- |" * (len(counts) + 1),
+        ]
+        lines += [
+            f"| {row['engine']}, {row['work']} | "
+            + " | ".join(f"{speed:,.0f}" for speed in row["crops_per_s"])
+            + f" | {row['stops_at'] or 'not reached'} |"
+            for row in result["cores"]["rows"]
+        ]
     lines += ["", *(f"not run: {reason}" for reason in result["not_run"])]
     return "\n".join(lines)

@@ -7,10 +7,10 @@ Three tables. The first trains ResNet-50 in bfloat16 with the recipe on (`augmen
 on the device), fed by decoder threads, by a decoded tier, by the decoder of the device and by
 resident pixels: how long `next()` takes while the device has nothing to do, since each step is
 waited for before the next batch is asked for. An epoch of 20,000 crops has 78 steps; its first
-batch is waited for, and its wait counts in one of two shares alone. The second lets the device's decoder run alone, with
-its one host thread. The third gives threads and processes 1, 2, 4, ... cores (by affinity), bare,
-with the recipe, and with the recipe over the tier, and says from where on more cores gain under a
-tenth for each doubling.
+batch is waited for, and its wait counts in one of two shares alone. The second lets the device's
+decoder run alone, with a thread that reads and one that decodes. The third gives threads and
+processes 1, 2, 4, ... cores (by affinity), bare, with the recipe, and with the recipe over the
+tier, and says from where on more cores gain under a tenth for each doubling.
 
 Crops are drawn, 256x128 and some 10 kB each, so that it runs anywhere; `--store` takes others.
 What this machine cannot run is listed under "not run".
@@ -77,6 +77,7 @@ def arguments(words: Sequence[str] | None = None) -> argparse.Namespace:
     add("--steps", type=int, help="of training, counted (default: 200; with --small 2)")
     add("--num-workers", type=int, help="that feed the steps (default: make_loader's own)")
     add("--most-cores", type=int, default=16, help="for the third table (default: 16)")
+    add("--without-cores", action="store_true", help="leave the third table out")
     add("--small", action="store_true", help="to see that it runs; keeps no result")
     add("--json", action="store_true", help="print the result as JSON, not as tables")
     args = parser.parse_args(words)
@@ -157,7 +158,7 @@ def measured(store: Store, folder: Path, args: argparse.Namespace) -> dict[str, 
     else:
         with alone:
             result["decode"] = decoding(alone)
-    result["cores"] = cores(store, tier, args)
+    result["cores"] = None if args.without_cores else cores(store, tier, args)
     return result
 
 
