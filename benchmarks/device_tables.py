@@ -26,7 +26,7 @@ def tables(result: dict[str, Any]) -> str:
         row = result["decode"]
         lines += [
             "",
-            "the device's decoder alone, one thread that reads and one that decodes:"
+            "the device's decoder alone, one host thread:"
             f" {row['crops_per_s']:,.0f} crops/s; a batch {row['batch_ms_p50']:.2f} ms (p50),"
             f" {row['batch_ms_p99']:.2f} ms (p99)",
         ]

@@ -8,9 +8,9 @@ on the device), fed by decoder threads, by a decoded tier, by the decoder of the
 resident pixels: how long `next()` takes while the device has nothing to do, since each step is
 waited for before the next batch is asked for. An epoch of 20,000 crops has 78 steps; its first
 batch is waited for, and its wait counts in one of two shares alone. The second lets the device's
-decoder run alone, with a thread that reads and one that decodes. The third gives threads and
-processes 1, 2, 4, ... cores (by affinity), bare, with the recipe, and with the recipe over the
-tier, and says from where on more cores gain under a tenth for each doubling.
+decoder run alone, with its one host thread. The third gives threads and processes 1, 2, 4, ...
+cores (by affinity), bare, with the recipe, and with the recipe over the tier, and says from where
+on more cores gain under a tenth for each doubling.
 
 Crops are drawn, 256x128 and some 10 kB each, so that it runs anywhere; `--store` takes others.
 What this machine cannot run is listed under "not run".

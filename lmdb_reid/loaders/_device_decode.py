@@ -7,7 +7,7 @@ from collections import deque
 from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -91,18 +91,8 @@ _DECODERS: dict[str, Callable[[torch.device], Decoder]] = {
 }
 
 
-class _Jpegs(NamedTuple):
-    """The bytes of a task's whole samples."""
-
-    jpegs: list[torch.Tensor]
-    damaged: list[int]
-    """Slots of the others."""
-    seconds: float
-
-
 class DeviceDecodeEngine:
-    """Reads and checks JPEG bytes in one thread, while another lets the device decode those of the
-    batch before; see `Engine`.
+    """Reads and checks JPEG bytes in one thread, and decodes them on the device; see `Engine`.
 
     Images of other sizes than the crops' are resized there as `codec.resize` does it: an axis
     that shrinks is averaged, one that grows interpolated.
@@ -140,17 +130,11 @@ class DeviceDecodeEngine:
     def run(self, tasks: Sequence[Task]) -> Generator[BatchResult, None, None]:
         """One pass; see `Engine`."""
         waiting = self._waiting = deque()
-        name = "lmdb_reid-device"
-        with (
-            ThreadPoolExecutor(1, thread_name_prefix=f"{name}-decode") as decoding,
-            ThreadPoolExecutor(1, thread_name_prefix=f"{name}-read") as reading,
-        ):
+        with ThreadPoolExecutor(1, thread_name_prefix="lmdb_reid-device-decode") as pool:
             try:
                 for number in range(len(tasks) + self._prefetch):
                     if number < len(tasks):
-                        task = tasks[number]
-                        found = reading.submit(self._read, task)
-                        waiting.append(decoding.submit(self._result, task, found))
+                        waiting.append(pool.submit(self._result, tasks[number]))
                     if number >= self._prefetch:
                         yield self._arrived(*waiting.popleft().result())
             finally:
@@ -174,23 +158,18 @@ class DeviceDecodeEngine:
     def close(self) -> None:
         """Nothing outlives a pass."""
 
-    def _read(self, task: Task) -> _Jpegs:
+    def _result(self, task: Task) -> tuple[BatchResult, Any]:
         began = time.perf_counter()
         slots: list[int] | None = [] if self._skip else None
         with self._encoded.jpegs(task.positions, slots) as found:
             # Copies: what lies in LMDB's map is read-only, and the device reads it later.
             jpegs = [torch.frombuffer(bytearray(jpeg), dtype=torch.uint8) for jpeg in found]
-        return _Jpegs(jpegs, slots or [], time.perf_counter() - began)
-
-    def _result(self, task: Task, found: Future[_Jpegs]) -> tuple[BatchResult, Any]:
-        jpegs, slots, seconds = found.result()
-        began = time.perf_counter()
-        damaged = [Damaged(slot, int(task.positions[slot])) for slot in slots]
+        damaged = [Damaged(slot, int(task.positions[slot])) for slot in slots or ()]
         positions = np.delete(task.positions, slots) if slots else task.positions
         with torch.cuda.stream(self._stream) if self._stream is not None else nullcontext():
             images = self._decoded(positions, jpegs)
             done = self._stream.record_event() if self._stream is not None else None
-        timings = Timings(decode=seconds + time.perf_counter() - began)
+        timings = Timings(decode=time.perf_counter() - began)
         return BatchResult(images, damaged, timings), done
 
     def _arrived(self, result: BatchResult, done: Any) -> BatchResult:
