@@ -14,7 +14,6 @@ class SideStream:
     """
 
     def __init__(self, device: torch.device) -> None:
-        self._device = device
         self._stream: Any = torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]  # torch's
         self._index: int = self._stream.device.index
 
@@ -32,7 +31,7 @@ class SideStream:
 
     def consumers(self) -> torch.cuda.Stream:
         """The stream that this thread works in by itself."""
-        return torch.cuda.current_stream(self._device)
+        return torch.cuda.current_stream(self._index)
 
     def consumers_number(self) -> int:
         """Tells one from another, in a tenth of the time."""
