@@ -107,8 +107,8 @@ def make_loader(
         batch_transform: called with the images of each batch, uint8 or floats in 0..1, on the
             device, and a torch.Generator seeded for it; returns as many images of the same dtype,
             and leaves its input as it is. It comes after colour, before erasing and normalising.
-        device: where batches go ("cuda") (default: they stay in host memory). A GPU gets them from a
-            thread, and up to three wait there beside the consumer's.
+        device: where batches go ("cuda") (default: they stay in host memory). A thread sends them
+            to a GPU, where up to three are beside the consumer's.
         dtype: a floating dtype, or its name ("float16"), to convert images into, on the device:
             pixels in 0..1.
         normalize: "imagenet", or (mean, std) of three numbers each, of pixels in 0..1; float32
