@@ -102,9 +102,10 @@ class Pages:
             value = begin + key_size
             if value > size:
                 self.refuse(number, "a key ends behind it")
-            inside = 0 if kind == _BRANCH else _NUMBER.size if flags & _LARGE else value_size
+            large = kind == _LEAF and flags & _LARGE
+            inside = 0 if kind == _BRANCH else _NUMBER.size if large else value_size
             stored = page[value : value + inside]
-            ends = value + inside <= size and (not flags & _LARGE or self._ends(stored, value_size))
+            ends = value + inside <= size and (not large or self._ends(stored, value_size))
             found.append(Node(page[begin:value], flags, value_size, stored, ends))
         return kind, found
 

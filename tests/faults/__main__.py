@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import statistics
 import sys
 import tempfile
 import time
@@ -31,8 +32,8 @@ from .works import WORKS, Lab
 PARTS = ("sweep", "cut", "replay", "limits", "damage", "rivals", "kills", "bugs")
 _MORE = {"store": 20, "image": 4, "record": 4, "tree": 8, "length": 4, "tier": 4, "exchange": 4}
 """So many times as many trials: these are cheap."""
-_ALONE = ("kills", "rivals")
-"""Sections whose trials run one after the other: they are timed, and have many processes."""
+_ALONE = ("rivals",)
+"""Sections whose trials run one after the other: they are of several processes that take turns."""
 HEAD = ("what", "trials", "what came of them")
 Row = tuple[str, str, str, str]
 
@@ -62,16 +63,20 @@ class Run:
         count = self.count if count is None else count
         trials = module.trials(self.lab, group, count, self.seed)
         lines = [f"{section} {system} {line}" if system else f"{section} {line}" for line in trials]
-        for line, what, wrong in self.pool.outcomes(lines, apart=section not in _ALONE):
-            came[what] += 1
-            if wrong:
+        tally: Counter[str] = Counter()
+        seconds: list[float] = []
+        for one in self.pool.outcomes(lines, apart=section not in _ALONE):
+            came[one.what] += 1
+            tally += one.tally
+            seconds += one.seconds
+            if one.wrong:
                 self.failed += 1
-                print(f'FAILED: python -m tests.faults --replay "{line}"\n  {wrong}', flush=True)
-        told = "; ".join(f"{number:,} {what}" for what, number in sorted(came.items()))
-        for what, number in sorted(getattr(module, "TALLY", {}).get(group, {}).items()):
-            told += f"; {number} {what}"
-        if slowest := getattr(module, "SLOWEST", {}).get(group):
-            told += f"; at most {slowest:.2f} s"
+                print(f'FAILED: python -m tests.faults --replay "{one.line}"\n  {one.wrong}')
+        if tally:
+            tally["WRONG"] = came["WRONG"]
+        told = "; ".join(f"{number:,} {what}" for what, number in sorted((+tally or came).items()))
+        if seconds:
+            told += f"; {statistics.median(seconds):.2f} s (median), {max(seconds):.2f} s at most"
         self.note(section, name, f"{came.total():,}", told)
 
     def note(self, section: str, name: str, count: str, told: str) -> None:

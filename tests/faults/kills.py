@@ -30,10 +30,10 @@ WHO = ("worker", "main", "reader")
 GROUPS = tuple(f"{way} {who}" for way in WAYS for who in WHO)
 KILLS = 10
 """Of workers, in a trial."""
-SLOWEST: dict[str, float] = {}
-"""Seconds until the error came, or until the last worker was gone; by group."""
-TALLY: dict[str, Counter[str]] = {}
-"""What came of the kills of a peer's workers; by group."""
+SECONDS: list[float] = []
+"""Until the error came, or the last worker was gone, in the trials of this process."""
+TALLY: Counter[str] = Counter()
+"""What came of the kills of workers in the trials of this process."""
 _GONE = 20.0  # seconds until what is still there is left
 _AGAIN = {
     "whole": "the same loader whole",
@@ -43,7 +43,8 @@ _AGAIN = {
 
 
 def trials(lab: Lab, group: str, count: int, seed: int) -> Iterator[str]:
-    """`WAY WHO SEED`, `count` of them."""
+    """`WAY WHO SEED`, for `count` kills."""
+    count = -(-count // KILLS) if group.endswith("worker") else count
     yield from (f"{group} {seed * 1_000_000 + number}" for number in range(count))
 
 
@@ -103,7 +104,7 @@ def _workers(reader: Reader, draw: random.Random, group: str) -> str:
             found["no error, no row missing"] += 1
             begun = reader.follow("begun")
             continue
-        _time(group, error["at"] - killed)
+        SECONDS.append(error["at"] - killed)
         if ours and not error["ours"]:
             raise Wrong(f"{error['error']} is no error of ours")
         after = reader.follow("whole", "mixed", "error")
@@ -117,10 +118,8 @@ def _workers(reader: Reader, draw: random.Random, group: str) -> str:
     family = reader.family()
     reader.close()
     _gone(family, ours)
-    if not ours:
-        TALLY.setdefault(group, Counter()).update(found)
-        return f"{KILLS} kills"
-    return ", ".join(f"{number} {what}" for what, number in sorted(found.items()))
+    TALLY.update(found)
+    return f"{KILLS} kills"
 
 
 def _error_of(reader: Reader) -> dict[str, Any] | None:
@@ -170,14 +169,10 @@ def _is_ours(group: str) -> bool:
     return group.split(maxsplit=1)[0] in ENGINES
 
 
-def _time(group: str, seconds: float) -> None:
-    SLOWEST[group] = max(SLOWEST.get(group, 0.0), seconds)
-
-
 def _ended(family: list[int], workers: list[int], killed: float, group: str) -> int:
     """Wait for the workers of a killed process, which are timed, and for all its helpers."""
     left = _gone(workers, _is_ours(group))
-    _time(group, time.monotonic() - killed)
+    SECONDS.append(time.monotonic() - killed)
     return left + _gone([pid for pid in family if pid not in workers], _is_ours(group))
 
 

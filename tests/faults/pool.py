@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import multiprocessing
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
+from . import kills
 from .child import Wrong
 from .works import Lab
 
@@ -22,15 +24,23 @@ class Outcome(NamedTuple):
 
     line: str
     what: str
-    wrong: str = ""
+    wrong: str
+    tally: Counter[str]
+    """What came of each of its kills."""
+    seconds: list[float]
+    """How long each took."""
 
 
 def outcome(lab: Lab, once: Once, line: str) -> Outcome:
     """Do one trial."""
+    kills.TALLY.clear()
+    kills.SECONDS.clear()
+    what, wrong = "WRONG", ""
     try:
-        return Outcome(line, once(lab, line))
+        what = once(lab, line)
     except Wrong as error:
-        return Outcome(line, "WRONG", str(error))
+        wrong = str(error)
+    return Outcome(line, what, wrong, Counter(kills.TALLY), [*kills.SECONDS])
 
 
 class Pool:

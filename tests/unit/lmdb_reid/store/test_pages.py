@@ -165,6 +165,18 @@ def test_keys_of_a_branch_have_to_ascend(sealed: Path, pages: OpenPages) -> None
             damaged.records.leaf(key)
 
 
+def test_a_branch_that_leads_out_of_the_file_is_refused(sealed: Path, pages: OpenPages) -> None:
+    data, keys = (sealed / DATA).read_bytes(), keys_of(sealed)
+    root = max(n for n in range(2, len(data) // SIZE) if head_of(data, n)[2] == 1)
+    (entry,) = struct.unpack_from("=H", data, root * SIZE + 16)
+    for at, form, value in ((0, "=I", 1 << 31), (4, "=H", 1), (4, "=H", 1 << 15), (0, "=I", 0)):
+        damaged = pages(changed(data, root * SIZE + entry + at, form, value))
+        with pytest.raises(StoreDamagedError, match="the file has no page of this number"):
+            for key in keys:
+                damaged.images.leaf(key)
+                damaged.records.leaf(key)
+
+
 def test_any_changed_byte_of_the_trees_ends_in_an_answer_or_a_typed_error(
     sealed: Path, pages: OpenPages
 ) -> None:
