@@ -14,8 +14,13 @@ class SideStream:
     """
 
     def __init__(self, device: torch.device) -> None:
+        self._device = device
         self._stream: Any = torch.cuda.Stream(device, priority=-1)  # type: ignore[no-untyped-call]  # torch's
         self._index: int = self._stream.device.index
+
+    def __reduce__(self) -> tuple[type[SideStream], tuple[torch.device]]:
+        """Of a loader that is sent to another process, which needs a stream of its own."""
+        return SideStream, (self._device,)
 
     def entered(self) -> AbstractContextManager[Any]:
         """What this thread does inside goes into the stream."""

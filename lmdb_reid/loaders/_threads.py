@@ -59,9 +59,10 @@ class ThreadsEngine:
         if not tasks:
             return
         board, pid = self._started(), os.getpid()
-        ring = self._ring_for(len(tasks[0].positions))  # the first batch is the longest
-        span = _span(len(tasks[0].positions), self._prefetch, self._workers)
-        work = _Pass(self._job, tasks, ring, self._prefetch, span=span)
+        longest = len(tasks[0].positions)
+        ring = self._ring_for(longest)
+        spans = _span(longest, 1, self._workers), _span(longest, self._prefetch - 1, self._workers)
+        work = _Pass(self._job, tasks, ring, self._prefetch, spans=spans)
         board.post(work)
         try:
             for _ in range(len(tasks)):
@@ -116,11 +117,11 @@ class ThreadsEngine:
         return self._ring
 
 
-def _span(batch: int, prefetch: int, num_workers: int) -> int:
+def _span(batch: int, batches: int, num_workers: int) -> int:
     """How many samples a thread claims at once: an even part of a batch, so large that each thread
-    still finds one among the batches that are made ahead.
+    still finds one among so many batches.
     """
-    share = batch * (prefetch - 1) // max(1, num_workers)
+    share = batch * batches // max(1, num_workers)
     share = min(max(share, _LEAST_SPAN), _MOST_SPAN)
     parts = -(-batch // share)
     return -(-batch // parts)
@@ -163,7 +164,7 @@ class _Pass:
         ring: Ring,
         prefetch: int,
         *,
-        span: int,
+        spans: tuple[int, int],
     ) -> None:
         self._job = job
         self.making: deque[_Making] = deque()  # in order; the first is the consumer's next
@@ -171,7 +172,9 @@ class _Pass:
         self._tasks = tasks
         self._ring = ring
         self._prefetch = prefetch
-        self._span = span
+        # Of the first batch, which is waited for while nothing else is: all threads share it. Of
+        # the others.
+        self._spans = spans
         self._begun = 0
 
     def claim(self) -> tuple[_Making, int, int] | None:
@@ -193,7 +196,8 @@ class _Pass:
             last = _Making(task, buffer, transformed=self._job.transform is not None)
             self.making.append(last)
         start = last.next
-        last.next = min(start + self._span, len(last.task.positions))
+        span = self._spans[0 if self._begun == 1 else 1]
+        last.next = min(start + span, len(last.task.positions))
         return last, start, last.next
 
     def decode(self, batch: _Making, start: int, stop: int) -> Timings:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from lmdb_reid import Loader, ReIDDataset, make_loader
 from lmdb_reid.errors import LoaderClosedError, UsageError
 from lmdb_reid.loaders import _device
 from lmdb_reid.loaders._ahead import run_ahead
+from lmdb_reid.loaders._stream import side_stream
 from tests.streams import StandIn
 
 MakeLoader = Callable[..., Loader]
@@ -331,6 +333,23 @@ def test_a_forked_child_has_a_pass_of_its_own(dataset: ReIDDataset, sending: Mak
             os._exit(status)
     assert os.waitpid(child, 0)[1] == 0
     assert [*first.rows.tolist(), *[r for b in running for r in b.rows.tolist()]] == list(range(64))
+
+
+def test_a_stream_is_made_again_in_another_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[torch.device] = []
+
+    class Stream:
+        def __init__(self, device: torch.device, priority: int) -> None:
+            made.append(device)
+            self.device = torch.device(device.type, device.index or 0)
+
+        def __reduce__(self) -> Any:
+            raise AssertionError("a stream is its process's alone")
+
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    pickle.loads(pickle.dumps(side_stream(torch.device("cuda:1"))))
+    assert made == [torch.device("cuda:1")] * 2
+    assert side_stream(torch.device("cpu")) is None
 
 
 def test_batches_are_freed_by_the_thread_that_sends(

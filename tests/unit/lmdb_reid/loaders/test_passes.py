@@ -324,6 +324,22 @@ def test_a_reader_whose_loader_another_thread_closes_gets_our_error(
     assert [type(error) for error in failures] == [LoaderClosedError]
 
 
+def test_all_threads_work_on_the_first_batch(path64: Path, loader: MakeLoader) -> None:
+    """Nothing else is of use before it is there."""
+    both = threading.Barrier(2, timeout=30)
+
+    def meets(image: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
+        if int(image.long().sum()) in halves:
+            both.wait()
+        return image
+
+    sums = [int(image.long().sum()) for image, _ in ReIDDataset(path64)]
+    halves = {sums[0], sums[32]}  # where those of two threads begin
+    assert sum(one in halves for one in sums) == 2
+    batches = loader(ReIDDataset(path64, transform=meets), 64, engine="threads", num_workers=2)
+    assert len(next(iter(batches)).rows) == 64
+
+
 def test_one_thread_after_another_may_read_it(dataset: ReIDDataset, loader: MakeLoader) -> None:
     running = iter(loader(dataset, 16, engine="threads", num_workers=2))
     found: list[int] = []
