@@ -17,8 +17,8 @@ class Engine(Protocol):
 
     Laws: results come in the order of the tasks; a batch is never written again; `run` ends an
     earlier pass; an exception in a worker reaches the consumer with the sample's id; `close` leaves
-    no thread or process behind. The first batch of `run` is asked for in the consumer's thread; where
-    batches go to a GPU, the others are in another one, in a stream that it has entered.
+    no thread or process behind. The first batch of `run` is asked for in the consumer's thread;
+    where batches go to a GPU, the others are in another one, in a stream that it has entered.
     """
 
     name: str
