@@ -72,7 +72,7 @@ def selection_of(dataset: object) -> Selection:
     if isinstance(dataset, Selection):
         return dataset
     if isinstance(dataset, _Selectable):
-        return dataset.selection()
+        return _checked(dataset).selection()
     if isinstance(dataset, Subset | ConcatDataset):
         return _resolved(dataset).selection()
     if isinstance(dataset, Crops):
@@ -83,7 +83,7 @@ def selection_of(dataset: object) -> Selection:
 def _resolved(dataset: object) -> _Selectable:
     """The dataset that Subsets and ConcatDatasets, of each other too, stand for."""
     if isinstance(dataset, _Selectable):
-        return dataset
+        return _checked(dataset)
     if isinstance(dataset, Subset):
         return _resolved(dataset.dataset).select(dataset.indices)
     if isinstance(dataset, ConcatDataset):
@@ -95,6 +95,22 @@ def _resolved(dataset: object) -> _Selectable:
             )
         return first.joined(*others)
     raise UsageError(f"make_loader cannot read a part of {_described(dataset)}: {_cure(dataset)}")
+
+
+def _checked(dataset: _Selectable) -> _Selectable:
+    """Refuse a dataset that changes what an item is and not what is selected: a loader would read
+    what it does not change.
+    """
+    for kind in type(dataset).__mro__:
+        if "selection" in vars(kind):
+            break
+        if "__getitem__" in vars(kind):
+            raise UsageError(
+                f"make_loader cannot read {_described(dataset)}: it has its own __getitem__, which"
+                " loaders do not call. Use transform=, or implement lmdb_reid.crops.Crops; torch's"
+                " DataLoader reads it as it is"
+            )
+    return dataset
 
 
 def _of_crops(crops: Crops) -> Selection:

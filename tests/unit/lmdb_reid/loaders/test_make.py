@@ -477,6 +477,55 @@ def test_no_files_have_no_size(loader: MakeLoader) -> None:
         loader(CroppedBBoxDataset([], [], size=(8, 4)))
 
 
+class Darkened(ReIDDataset):
+    """Changes what an item is."""
+
+    def __getitem__(self, index: Any) -> Any:
+        image, label = super().__getitem__(index)
+        return image // 2, label
+
+
+class Handing:
+    """Hands over what it does not have, as wrappers do."""
+
+    def __init__(self, dataset: ReIDDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.dataset, name)
+
+
+class Changing(Handing):
+    """Changes what an item is, and hands over everything else."""
+
+    def __getitem__(self, index: int) -> Any:
+        image, label = self.dataset[index]
+        return image // 2, label
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        Darkened,
+        lambda path: Changing(ReIDDataset(path)),
+        lambda path: Subset(Darkened(path), [1, 2]),
+        lambda path: ConcatDataset([Changing(ReIDDataset(path))]),
+    ],
+)
+def test_items_that_loaders_would_not_make_are_refused(build: Any, path64: Path) -> None:
+    with pytest.raises(UsageError, match="it has its own __getitem__, which loaders do not call"):
+        make(build(path64), num_workers=0)
+
+
+def test_a_dataset_that_hands_everything_over_is_read(path64: Path, loader: MakeLoader) -> None:
+    dataset = ReIDDataset(path64)
+    (batch,) = loader(Handing(dataset), 64)
+    assert torch.equal(batch.images[5], dataset[5][0])
+
+
 def test_a_part_of_a_dataset_that_has_nothing(dataset: ReIDDataset, loader: MakeLoader) -> None:
     for empty in (dataset.select([]), Subset(dataset, []), ReIDDataset(dataset.store, [])):
         with pytest.raises(
