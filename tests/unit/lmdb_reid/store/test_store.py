@@ -801,7 +801,10 @@ def test_a_store_exchanged_while_it_is_opened_is_opened_anew(
     assert store.at(0).jpeg == jpeg(100)
 
 
-DAMAGED = "f000#002: its image .*(it has another length than|its entry in LMDB's tree differs from) the seal"
+DAMAGED = (
+    "f000#002: its image .*(it has another length than|its entry in LMDB's tree differs from)"
+    " the seal"
+)
 
 
 @pytest.mark.parametrize("byte", [-8, -7])  # py-lmdb itself reads all pages of what is longer
