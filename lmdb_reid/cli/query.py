@@ -104,7 +104,7 @@ def _note_absent(store: Store, expression: str | None, *, is_empty: bool) -> Non
         f" And {len(absent) - _SAID} more." if absent[_SAID:] else ""
     )
     if is_empty:
-        say(f"no sample matches {expression!r}" + (f": {visible(said)}" if said else ""))
+        say(f"no sample matches {expression!r}" + (f". {visible(said)}" if said else ""))
     elif said:
         say(visible(said))
 

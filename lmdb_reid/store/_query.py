@@ -118,7 +118,7 @@ def absent_values(columns: Columns, expression: str) -> list[str]:
             for text in texts:
                 if categories is not None and text not in categories:
                     near = did_you_mean(text, categories[:_NEAR])
-                    found[f"no sample has {text!r} as {name}.{near}"] = None
+                    found[f"No sample has {text!r} as {name}.{near}"] = None
     return list(found)
 
 

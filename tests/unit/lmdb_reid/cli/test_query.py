@@ -73,11 +73,11 @@ def test_nothing_that_matches_is_no_error(
 @pytest.mark.parametrize(
     ("expression", "count", "said"),
     [
-        ("quarter == 'Q3'", 0, "no sample has 'Q3' as quarter. Did you mean 'Q0'?"),
-        ("quarter in ['Q1', 'qx'] or label == 0", 6, "no sample has 'qx' as quarter."),
-        ("'Q9' != quarter", 8, "no sample has 'Q9' as quarter. Did you mean 'Q0'?"),
-        ("not (quarter == 'nowhere')", 8, "no sample has 'nowhere' as quarter."),
-        ("quarter == 'Q1' & quarter == 'a\x1bb'", 0, r"no sample has 'a\x1bb' as quarter."),
+        ("quarter == 'Q3'", 0, "No sample has 'Q3' as quarter. Did you mean 'Q0'?"),
+        ("quarter in ['Q1', 'qx'] or label == 0", 6, "No sample has 'qx' as quarter."),
+        ("'Q9' != quarter", 8, "No sample has 'Q9' as quarter. Did you mean 'Q0'?"),
+        ("not (quarter == 'nowhere')", 8, "No sample has 'nowhere' as quarter."),
+        ("quarter == 'Q1' & quarter == 'a\x1bb'", 0, r"No sample has 'a\x1bb' as quarter."),
         ("quarter in ['a0', 'b0', 'c0', 'd0', 'a0']", 0, "And 1 more."),
     ],
 )
@@ -92,7 +92,7 @@ def test_a_value_that_no_sample_has_is_noted_in_a_line(
     shown = capsys.readouterr()
     assert len(shown.out.splitlines()) == count
     assert shown.err.count("\n") == 1 and said in shown.err
-    assert shown.err.startswith("no sample matches " if not count else "no sample has ")
+    assert shown.err.startswith("no sample matches " if not count else "No sample has ")
     assert main(["-q", "query", str(store_path), expression, "--json"]) == 0
     shown = capsys.readouterr()
     assert (json.loads(shown.out)["samples"], shown.err) == (count, "")
@@ -106,7 +106,7 @@ def test_nothing_else_is_noted(
     store_path: Path, capsys: pytest.CaptureFixture[str], expression: str
 ) -> None:
     assert main(["query", str(store_path), expression]) == 0
-    assert "no sample has" not in capsys.readouterr().err
+    assert "No sample has" not in capsys.readouterr().err
 
 
 def test_a_reader_that_takes_one_line(store_path: Path) -> None:
