@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import re
 import signal
 import threading
+import time
+import traceback
 import weakref
 from collections.abc import Generator, Iterator, Sequence
+from pathlib import Path
 from types import FrameType
 from typing import Any
 
@@ -29,6 +33,7 @@ _PARENTS: list[Any] = []
 # Engines by the numbers of their workers.
 _ENGINES: weakref.WeakValueDictionary[int, DataLoaderEngine] = weakref.WeakValueDictionary()
 _HANDLER: dict[str, Any] = {}
+_SEGMENTS = Path("/dev/shm")
 
 
 class DataLoaderEngine:
@@ -62,6 +67,8 @@ class DataLoaderEngine:
         """Processes of the last pass; none where one of them is known to have ended."""
         self._pid = os.getpid()
         self._loader: DataLoader[BatchResult | LmdbReidError] | None = None
+        self._lost: set[int] = set()  # workers of loaders of which one was killed
+        self._made = time.time()
 
     def run(self, tasks: Sequence[Task]) -> Generator[BatchResult, None, None]:
         """One pass; see `Engine`."""
@@ -91,6 +98,8 @@ class DataLoaderEngine:
                 ) from error
             if not _is_death(error):
                 raise
+            # Torch's frames keep its iterator, which workers forked next would inherit, and end.
+            traceback.clear_frames(error.__traceback__)
             raise self.death(error) from error
         finally:
             if pid != os.getpid():
@@ -148,7 +157,9 @@ class DataLoaderEngine:
 
     def death(self, error: BaseException) -> WorkerDiedError:
         """The error for a worker that ended. The next pass makes another loader."""
+        self._lost |= self.workers
         self._loader, self.workers = None, set()
+        self._remove_segments()
         return WorkerDiedError(
             f"a worker process of torch's DataLoader ended: {error}. The next pass starts new ones"
         )
@@ -158,6 +169,24 @@ class DataLoaderEngine:
         if self._loader is not None and self._pid != os.getpid():
             _PARENTS.append(self._loader)
         self._loader = None  # its iterator stops the workers when it goes
+        self._remove_segments()
+
+    def _remove_segments(self) -> None:
+        """Remove names of shared memory that killed workers left: torch gives a segment a name, and
+        takes it away again at once, but a kill can come between the two.
+        """
+        for pid in [*self._lost]:
+            try:
+                runs = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
+            except ChildProcessError:  # it has been waited for
+                runs = False
+            if runs:
+                continue
+            self._lost.discard(pid)
+            for segment in _SEGMENTS.glob(f"torch_{pid}_*"):
+                with contextlib.suppress(OSError):  # another user's, or one of another container
+                    if segment.stat().st_ctime >= self._made:
+                        segment.unlink()
 
 
 def _is_death(error: BaseException) -> bool:

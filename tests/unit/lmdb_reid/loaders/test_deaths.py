@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import multiprocessing
 import os
 import signal
@@ -14,9 +15,11 @@ from typing import Any
 
 import pytest
 import torch
+from torch.utils.data.dataloader import _MultiProcessingDataLoaderIter
 
 from lmdb_reid import ReIDDataset
 from lmdb_reid.errors import WorkerDiedError
+from lmdb_reid.loaders import _dataloader
 
 MakeLoader = Callable[..., Any]
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
@@ -67,6 +70,42 @@ def test_a_death_in_the_body_of_a_loop_over_torchs_loader_is_an_error_of_ours_on
                 kill_a_worker()
                 time.sleep(LONG)
         assert rows_of(ours) == list(range(len(dataset)))
+
+
+def test_what_a_killed_worker_of_torchs_loader_had_named_is_removed(
+    dataset: ReIDDataset, loader: MakeLoader, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_dataloader, "_SEGMENTS", tmp_path)
+    ours = loader(dataset, 8, engine="dataloader", num_workers=2)
+    passed = iter(ours)
+    next(passed)
+    killed = multiprocessing.active_children()[0].pid or 0
+    left, others = (tmp_path / f"torch_{pid}_1_2" for pid in (killed, os.getpid()))
+    for path in (left, others):
+        path.touch()
+    os.kill(killed, signal.SIGKILL)
+    with pytest.raises(WorkerDiedError):
+        list(passed)
+        list(ours)
+    ours.close()
+    assert [left.exists(), others.exists()] == [False, True]
+
+
+def test_an_error_of_a_death_keeps_no_iterator_of_torchs(
+    dataset: ReIDDataset, loader: MakeLoader
+) -> None:
+    ours = loader(dataset, 8, engine="dataloader", num_workers=2)
+    passed = iter(ours)
+    next(passed)
+    kill_a_worker()
+    with pytest.raises(WorkerDiedError) as kept:
+        list(passed)
+        list(ours)
+    del passed
+    gc.collect()
+    there = [one for one in gc.get_objects() if type(one) is _MultiProcessingDataLoaderIter]
+    assert there == [], "workers that are forked next would end it"
+    assert kept.value.__cause__ is not None
 
 
 def test_deaths_in_a_loader_of_somebody_else_stay_torchs(
