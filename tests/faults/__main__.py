@@ -73,11 +73,11 @@ class Run:
                 self.failed += 1
                 print(f'FAILED: python -m tests.faults --replay "{one.line}"\n  {one.wrong}')
         if tally:
-            tally["WRONG"] = came["WRONG"]
-        told = "; ".join(f"{number:,} {what}" for what, number in sorted((+tally or came).items()))
+            del came[f"{kills.KILLS} kills"]  # `tally` says more
+        told = "; ".join(f"{number:,} {what}" for what, number in sorted((came + tally).items()))
         if seconds:
             told += f"; {statistics.median(seconds):.2f} s (median), {max(seconds):.2f} s at most"
-        self.note(section, name, f"{came.total():,}", told)
+        self.note(section, name, f"{len(lines):,}", told)
 
     def note(self, section: str, name: str, count: str, told: str) -> None:
         self.rows.append((section, name, count, told))
