@@ -83,6 +83,9 @@ class DataLoaderEngine:
                     raise result
                 yield result
                 del result  # or its memory could not go while the next is waited for
+        except WorkerDiedError as error:  # raised by the handler, inside torch
+            _let_go(error)
+            raise
         except (LmdbReidError, GeneratorExit):
             raise
         except KeyboardInterrupt:
@@ -98,8 +101,7 @@ class DataLoaderEngine:
                 ) from error
             if not _is_death(error):
                 raise
-            # Torch's frames keep its iterator, which workers forked next would inherit, and end.
-            traceback.clear_frames(error.__traceback__)
+            _let_go(error)
             raise self.death(error) from error
         finally:
             if pid != os.getpid():
@@ -187,6 +189,11 @@ class DataLoaderEngine:
                 with contextlib.suppress(OSError):  # another user's, or one of another container
                     if segment.stat().st_ctime >= self._made:
                         segment.unlink()
+
+
+def _let_go(error: BaseException) -> None:
+    """Take torch's iterator from an error's frames: workers forked next would end it."""
+    traceback.clear_frames(error.__traceback__)
 
 
 def _is_death(error: BaseException) -> bool:
