@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import lmdb
 
 from lmdb_reid.errors import StoreDamagedError, StoreNotFoundError
+from lmdb_reid.store._column_files import AGAIN
 from lmdb_reid.store._format import DIGEST_KEY, IMAGES_DB, RECORDS_DB
 from lmdb_reid.store._pages import Pages
 from lmdb_reid.store._passing import passing
@@ -98,8 +99,9 @@ class Handle:
         """What a manifest pins of the file.
 
         Raises:
-            StoreDamagedError: LMDB cannot read it.
+            StoreDamagedError: LMDB cannot read it, or its digest is damaged.
         """
+        self.pages.entry(DIGEST_KEY)  # so that LMDB can look it up
         try:
             info = self.env.info()
             with self.env.begin() as txn:
@@ -112,7 +114,9 @@ class Handle:
                     bytes(txn.get(DIGEST_KEY, b"")).hex(),
                 )
         except lmdb.Error as error:
-            raise StoreDamagedError(f"{self.file} cannot be read by LMDB: {error}") from None
+            raise StoreDamagedError(
+                f"{self.file} cannot be read by LMDB: {error}{AGAIN}", path=self.file
+            ) from None
 
 
 LIMIT = 64
@@ -174,7 +178,7 @@ def _opened(file: Path, key: _Key) -> Handle:
         return Handle(file, key)
     except (lmdb.Error, OSError) as error:
         raise passing(file, error) or StoreDamagedError(
-            f"{file} cannot be opened by LMDB: {error}", path=file
+            f"{file} cannot be opened by LMDB: {error}{AGAIN}", path=file
         ) from None
 
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import NamedTuple, NoReturn
 
 from lmdb_reid.errors import CorruptSampleError, StoreDamagedError
+from lmdb_reid.store._column_files import AGAIN
 from lmdb_reid.store._passing import passing
 
 _HEAD = struct.Struct("=QHHHH")  # its number, -, kind, end of the pointers, begin of the nodes
@@ -73,8 +74,8 @@ class Pages:
         meta = max(metas, key=lambda one: _LAST.unpack_from(one, _META_BYTES - _LAST.size)[1])
         last: int = _LAST.unpack_from(meta, _META_BYTES - _LAST.size)[0]
         self.last = min(last, os.fstat(descriptor).st_size // page_bytes - 1)
-        main = self._tree(meta[_MAIN : _MAIN + _DATABASE.size], 0, (0, _NAMED))
-        self.images, self.records = (self._named(main, name) for name in names)
+        self._main = self._tree(meta[_MAIN : _MAIN + _DATABASE.size], 0, (0, _NAMED))
+        self.images, self.records = map(self._named, names)
 
     def nodes(self, number: int) -> tuple[int, list[Node]]:
         """(kind, entries) of a branch or leaf page, whose keys all lie in the page.
@@ -92,7 +93,7 @@ class Pages:
         if own != number or kind not in (_BRANCH, _LEAF):
             self.refuse(number, "it is another page, or of another kind")
         if count <= 0 or lower % 2 or not lower <= upper <= size:
-            self.refuse(number, "its bounds")
+            self.refuse(number, "its bounds are wrong")
         found = []
         for at in struct.unpack_from(f"={count}H", page, _HEAD.size):
             begin = at + _NODE.size
@@ -117,9 +118,7 @@ class Pages:
     def refuse(self, number: int, why: str) -> NoReturn:
         """Raise StoreDamagedError for a page."""
         raise StoreDamagedError(
-            f"page {number} of {self._file} is damaged ({why}). Copy the store again, or build it"
-            " again",
-            path=self._file,
+            f"{self._file} is damaged: page {number}: {why}{AGAIN}", path=self._file
         )
 
     def _read(self, number: int, size: int) -> bytes:
@@ -127,7 +126,7 @@ class Pages:
             page = os.pread(self._descriptor, size, number * self._bytes)
         except OSError as error:
             raise passing(self._file, error) or StoreDamagedError(
-                f"{self._file} cannot be read: {error.strerror}", path=self._file
+                f"{self._file} cannot be read: {error.strerror}{AGAIN}", path=self._file
             ) from None
         if len(page) < size:
             self.refuse(number, "the file ends before its end")
@@ -136,18 +135,38 @@ class Pages:
     def _tree(self, description: bytes, at: int, flags: tuple[int, ...]) -> Tree:
         """The tree that a description (MDB_db) on page `at` speaks of."""
         if len(description) != _DATABASE.size:
-            self.refuse(at, "the description of a tree")
+            self.refuse(at, "the description of a tree is wrong")
         _, is_other, *_, root = _DATABASE.unpack(description)
         if is_other:  # another order of keys, or several values of one
-            self.refuse(at, "the flags of a tree")
+            self.refuse(at, "the flags of a tree are wrong")
         return Tree(self, root, flags)
 
-    def _named(self, main: Tree, name: bytes) -> Tree:
-        leaf = main.leaf(name)
-        for node in self.nodes(leaf)[1] if leaf is not None else ():
-            if node.key == name and node.flags == _NAMED and node.ends:
-                return self._tree(node.value, leaf or 0, (0, _LARGE))
-        raise StoreDamagedError(f"{self._file} has no database {name.decode()!r}", path=self._file)
+    def _named(self, name: bytes) -> Tree:
+        leaf, node = self.entry(name)
+        if node is None or node.flags != _NAMED:
+            raise StoreDamagedError(
+                f"{self._file} has no database {name.decode()!r}{AGAIN}", path=self._file
+            )
+        return self._tree(node.value, leaf, (0, _LARGE))
+
+    def entry(self, name: bytes) -> tuple[int, Node | None]:
+        """(its page, the entry of the unnamed database) of a name, whose value lies in that page;
+        None if there is no such entry. LMDB can look the name up.
+
+        Raises:
+            StoreDamagedError: a page on the way, or the entry, is not sound.
+            ResourceError: a page cannot be read now.
+        """
+        leaf = 0
+        try:
+            leaf = self._main.leaf(name) or 0
+        except CorruptSampleError:  # what is no sample is of all of them
+            raise StoreDamagedError(
+                f"{self._file} is damaged: the entry of {name.decode()!r} is wrong{AGAIN}",
+                path=self._file,
+            ) from None
+        found = self.nodes(leaf)[1] if leaf else []
+        return leaf, next((node for node in found if node.key == name), None)
 
 
 class Tree:

@@ -103,9 +103,12 @@ class Part:
         try:
             handle = _handles.acquire(self.file)
         except StoreDamagedError as error:
-            raise self._damaged(f"is damaged: {error}") from None
+            raise self._told(error) from None
         try:
-            found, spec = handle.pins(), self.spec
+            try:
+                found, spec = handle.pins(), self.spec
+            except StoreDamagedError as error:
+                raise self._told(error) from None
             pinned = _handles.Pins(
                 spec.size,
                 spec.last_page,
@@ -156,6 +159,11 @@ class Part:
             return str(self.file)
         name = f" {self.spec.name!r}" if self.spec.name else ""
         return f"the part{name} of {self._store}, {self.file},"
+
+    def _told(self, error: StoreDamagedError) -> StoreError:
+        """The error for what is wrong inside the file, whose message begins with its name."""
+        message = str(error).removesuffix(AGAIN).removeprefix(f"{self.file} ")
+        return self._damaged(message)
 
     def _damaged(self, message: str) -> StoreError:
         if self._is_replaced():

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
-import sys
 import zlib
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, Self
@@ -23,9 +21,11 @@ from lmdb_reid.errors import (
 )
 from lmdb_reid.schema import Rows
 from lmdb_reid.store import _handles
+from lmdb_reid.store._column_files import AGAIN
 from lmdb_reid.store._pages import Tree
 from lmdb_reid.store._part import Part
 from lmdb_reid.store._parts import Parts
+from lmdb_reid.store._released import are_released
 
 
 class Tables(NamedTuple):
@@ -99,7 +99,7 @@ class _Door:
         except lmdb.Error as error:
             self.renew()
             raise StoreDamagedError(
-                f"LMDB cannot read {key.decode()!r} of {self.part.file}: {error}",
+                f"LMDB cannot read {key.decode()!r} of {self.part.file}: {error}{AGAIN}",
                 path=self.part.file,
             ) from None
 
@@ -146,7 +146,7 @@ class Reading:
         self._ended = True
         views, self._views = self._views, []
         doors, self._doors, self._only = self._doors, {}, None
-        kept = not _are_released(views)
+        kept = not are_released(views)
         for door in doors.values():
             door.close(kept=kept)
 
@@ -173,7 +173,7 @@ class Reading:
                 jpegs = self._jpegs_of(door, [chosen[at] for at in places])
                 if part not in self._doors:  # it is closed again at once
                     jpegs = [memoryview(bytes(jpeg)) for jpeg in jpegs]
-                    _are_released(self._views[already:])
+                    are_released(self._views[already:])
                     del self._views[already:]
             found.update(zip(places, jpegs, strict=True))
         return [found[at] for at in range(len(chosen))]
@@ -268,7 +268,7 @@ class Reading:
     def _record(self, door: _Door, row: int, key: bytes) -> bytes:
         data = door.record(key, row, self._tables.reached)
         if data is None:
-            raise StoreDamagedError(f"{door.part.file}: {key.decode()!r} has no record")
+            raise _missing(door, key, "record")
         if len(data) != self._tables.record_sizes[row]:
             raise _corrupt(door, row, key, "record", "it has another length than")
         record = bytes(data)
@@ -281,7 +281,7 @@ class Reading:
         decoding would cost, which a store from elsewhere may have been made for.
         """
         if data is None:
-            raise StoreDamagedError(f"{door.part.file}: {key.decode()!r} has no image")
+            raise _missing(door, key, "image")
         if len(data) != self._tables.sizes[row]:
             raise _corrupt(door, row, key, "image", "it has another length than")
         if zlib.crc32(data) != self._tables.checksums[row]:
@@ -328,30 +328,6 @@ def _corrupt(door: _Door, row: int, key: bytes, what: str, why: str) -> CorruptS
     )
 
 
-def _most_references(views: list[memoryview]) -> int:
-    """To what lies under one of the views: its slices refer to it, its arrays to the view."""
-    return max(map(sys.getrefcount, gc.get_referents(*views)), default=sys.maxsize)
-
-
-_ALONE = _most_references([memoryview(b"")])
-"""What that is of a view that nothing was made of."""
-
-
-def _are_released(views: list[memoryview]) -> bool:
-    """Release views of LMDB's map; False if something that was made of one can still be read.
-
-    Reading it after the map is gone would end the process. A watched array under each view, as
-    `View` has it, costs 2 of the 150 us that a crop takes to decode; this costs 0.2.
-    """
-    if not views:
-        return True
-    released = _most_references(views) <= _ALONE
-    try:
-        for view in views:
-            view.release()
-    except BufferError:  # an array was made of it
-        released = False
-        for view in views:
-            with contextlib.suppress(BufferError):
-                view.release()
-    return released
+def _missing(door: _Door, key: bytes, what: str) -> StoreDamagedError:
+    file = door.part.file
+    return StoreDamagedError(f"{file}: {key.decode()!r} has no {what}{AGAIN}", path=file)

@@ -18,6 +18,7 @@ from lmdb_reid.errors import (
 )
 from lmdb_reid.schema import MAX_ID_BYTES
 from lmdb_reid.store import _handles
+from lmdb_reid.store._column_files import AGAIN
 from lmdb_reid.store._ids import Ids
 from lmdb_reid.store._part import Part
 from lmdb_reid.store._parts import Parts
@@ -97,12 +98,14 @@ class View:
             data: memoryview | None = txn.get(stored, db=handle.images)
         except lmdb.Error as error:
             raise StoreDamagedError(
-                f"LMDB cannot read {sample_id!r}: {error}", path=part.file
+                f"LMDB cannot read {sample_id!r} of {part.file}: {error}{AGAIN}", path=part.file
             ) from None
         except CorruptSampleError:
             raise _corrupt(sample_id, row, part, "its entry in LMDB's tree differs from") from None
         if data is None:
-            raise StoreDamagedError(f"{part.file}: {sample_id!r} has no image", path=part.file)
+            raise StoreDamagedError(
+                f"{part.file}: {sample_id!r} has no image{AGAIN}", path=part.file
+            )
         if len(data) != self._sizes[row]:
             raise _corrupt(sample_id, row, part, "it has another length than")
         return data

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import shutil
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +13,7 @@ import pytest
 
 from lmdb_reid import Store, StoreWriter
 from lmdb_reid.errors import CorruptSampleError, LmdbReidError, StoreDamagedError
-from lmdb_reid.store._format import DATA, IMAGES_DB, RECORDS_DB
+from lmdb_reid.store._format import DATA, DIGEST_KEY, IMAGES_DB, RECORDS_DB
 from lmdb_reid.store._pages import Pages
 
 SIZE = 4096
@@ -111,7 +112,7 @@ def test_a_page_that_lmdb_did_not_write_is_refused(
         number = max(n for n in range(2, len(data) // SIZE) if head_of(data, n)[2:3] == (1,))
         assert head_of(data, number)[0] == number
     damaged = pages(changed(data, number * SIZE + at, form, value))
-    with pytest.raises(StoreDamagedError, match=f"page {number} of .* is damaged"):
+    with pytest.raises(StoreDamagedError, match=f"is damaged: page {number}: "):
         for key in (first, last):
             damaged.images.leaf(key)
             damaged.records.leaf(key)
@@ -207,3 +208,36 @@ def test_a_file_that_ends_early_is_refused(sealed: Path, pages: OpenPages) -> No
         for key in keys_of(sealed):
             found.images.leaf(key)
             found.records.leaf(key)
+
+
+def named(data: bytes, name: bytes) -> int:
+    """Where the entry of a name of the unnamed database begins."""
+    meta = max(range(2), key=lambda number: struct.unpack_from("=Q", data, number * SIZE + 144))
+    (root,) = struct.unpack_from("=Q", data, meta * SIZE + 128)
+    return entry_of(data, root, name)
+
+
+@pytest.mark.parametrize("name", [DIGEST_KEY, IMAGES_DB, RECORDS_DB])
+@pytest.mark.parametrize(
+    ("at", "form", "value"), [(0, "=I", 5000), (0, "=I", 1 << 31), (4, "=H", 1), (4, "=H", 4)]
+)
+def test_a_damaged_entry_of_the_unnamed_database_is_no_damaged_sample(
+    at: int, form: str, value: int, name: bytes, sealed: Path, tmp_path: Path
+) -> None:
+    copy = Path(shutil.copytree(sealed, tmp_path / "s.lmdb"))
+    data = (sealed / DATA).read_bytes()
+    (copy / DATA).write_bytes(changed(data, named(data, name) + at, form, value))
+    with pytest.raises(StoreDamagedError, match=f"{DATA} is damaged: .*{name.decode()}") as found:
+        Store(copy)
+    assert str(found.value).count("is damaged") == str(found.value).count("Copy the store") == 1
+
+
+def test_a_digest_with_pages_of_its_own_has_to_end_in_the_file(
+    sealed: Path, pages: OpenPages
+) -> None:
+    data = (sealed / DATA).read_bytes()
+    at = named(data, DIGEST_KEY)
+    large = changed(changed(data, at, "=I", 1 << 31), at + 4, "=H", 1)
+    found = pages(changed(large, at + 8 + len(DIGEST_KEY), "=Q", 3))
+    with pytest.raises(StoreDamagedError, match="the entry of 'digest'"):
+        found.entry(DIGEST_KEY)
