@@ -16,6 +16,7 @@ _OF_THE_MACHINE = (
     lmdb.LockError,
     lmdb.ReadersFullError,
     lmdb.TlsFullError,
+    lmdb.ReadonlyError,  # no right to read it
 )
 # What the system says of a name, and of nothing else.
 _OF_THE_NAME = (errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG)

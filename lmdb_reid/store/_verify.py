@@ -27,6 +27,7 @@ from lmdb_reid.store._ids import Ids
 from lmdb_reid.store._manifest import Manifest
 from lmdb_reid.store._part import Part
 from lmdb_reid.store._parts import Parts
+from lmdb_reid.store._passing import passing
 from lmdb_reid.store._reading import Reading
 
 _KEPT = 1000
@@ -68,11 +69,19 @@ class Verification:
 
 
 def structure_problems(data: Path) -> list[str]:
-    """What LMDB's own offline verifier finds in a data.mdb; it never maps the file."""
+    """What LMDB's own offline verifier finds in a data.mdb; it never maps the file.
+
+    Raises:
+        ResourceError: the file cannot be read now.
+    """
     try:
         return list(lmdb.verify.verify(str(data), subdir=False))  # type: ignore[no-untyped-call]
     except lmdb.verify.VerifyError as error:
         return [str(error)]
+    except OSError as error:
+        if now := passing(data, error):
+            raise now from None
+        return [f"cannot be read: {error.strerror}"]
 
 
 def verify(

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import lmdb
+import lmdb.verify
 import pytest
 
 from lmdb_reid import Store
@@ -28,7 +29,7 @@ def refuse_to_open(monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
         (lmdb.Error("/x/data.mdb: No such device"), "local disk"),
         (lmdb.Error("/x/data.mdb: Too many open files"), "ulimit -n"),
         (lmdb.Error("/x/data.mdb: Input/output error"), "Try again"),
-        (lmdb.Error("/x/data.mdb: Permission denied"), "right to read"),
+        (lmdb.ReadonlyError("/x/data.mdb: Permission denied"), "right to read"),
         (lmdb.ReadersFullError("/x/data.mdb: MDB_READERS_FULL"), "Try again"),
         (OSError(errno.ESTALE, "Stale file handle"), "Try again"),
     ],
@@ -85,3 +86,17 @@ def test_an_empty_data_file_is_damage(store_path: Path) -> None:
     (store_path / "data.mdb").write_bytes(b"")
     with pytest.raises(StoreDamagedError):
         Store(store_path)
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.EACCES, errno.EMFILE])
+def test_a_walk_over_the_pages_that_is_refused_may_pass(
+    code: int, store_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(lmdb.verify, "verify", refused)
+    with pytest.raises(ResourceError, match=os.strerror(code)):
+        Store(store_path, check="structure")
+    with Store(store_path) as store:
+        assert os.strerror(code) in store.verify().problems[0]
