@@ -208,10 +208,10 @@ def make_folder(path: Path, *, new: bool = False, mode: int = 0o777) -> None:
         path.mkdir(mode, exist_ok=not new)
 
 
-def make_empty(path: Path) -> None:
+def make_empty(path: Path, *, mode: int = 0o666) -> None:
     """Make a file without content, such as a mark; one that is there is left alone."""
     _tell("open", path)
-    path.touch()
+    path.touch(mode)
 
 
 def remove(path: Path) -> None:

@@ -11,6 +11,7 @@ import mmap
 import os
 import stat
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,7 +124,7 @@ def open_files(path: Path, name: str, count: int, nbytes: int) -> TierFiles:
         _check_place(path)
         found = _opened(folder, count, nbytes)  # a whole tier is read where there are no locks, too
         if found is None:
-            with _disk.lock(path, wait=True):  # one process at a time makes them
+            with _alone(folder):
                 found = _opened(folder, count, nbytes)
                 if found is None:
                     _disk.remove(folder)
@@ -149,6 +150,28 @@ def open_files(path: Path, name: str, count: int, nbytes: int) -> TierFiles:
             path=path,
         )
     return found
+
+
+@contextlib.contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time makes the files, by the lock of a file that other users cannot open: a
+    lock that they can take could be held forever.
+    """
+    file = folder.with_name(folder.name + ".lock")
+    with contextlib.ExitStack() as held:
+        while True:
+            _disk.make_empty(file, mode=0o600)
+            try:
+                descriptor = _disk.open_to_write(file)
+                held.callback(os.close, descriptor)
+                _is_ours(os.fstat(descriptor), file)
+                held.enter_context(_disk.lock(file, wait=True))
+                break
+            except FileNotFoundError:  # who held it has removed it
+                held.close()
+        yield
+        with contextlib.suppress(OSError):
+            _disk.remove(file)
 
 
 def _opened(folder: Path, count: int, nbytes: int) -> TierFiles | None:

@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import shutil
+import stat
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -180,6 +182,48 @@ def test_the_attack_of_a_shared_folder(
         os.chown(path, NOBODY, NOBODY)
     assert main(["warm", str(store.path), "--decoded", "--dir", str(place)]) == 1
     assert f"belongs to the user with number {NOBODY}" in capsys.readouterr().err
+
+
+def test_nobody_else_can_keep_a_tier_from_being_made(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    place = tmp_path / "tier"
+    place.mkdir()
+    locked: list[Path] = []
+    lock = _disk.lock
+
+    def locking(path: Path, *, wait: bool) -> object:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600, "whoever can open it can hold its lock"
+        locked.append(path)
+        return lock(path, wait=wait)
+
+    monkeypatch.setattr(_disk, "lock", locking)
+    # As another user may: whoever can list a folder can hold its lock.
+    descriptor = os.open(place, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        done = threading.Thread(
+            target=lambda: read(ReIDDataset(store, cache=DecodedTier(store, place))), daemon=True
+        )
+        done.start()
+        done.join(20)
+        assert not done.is_alive()
+    finally:
+        os.close(descriptor)
+    assert len(locked) == 1
+    assert [path.is_dir() for path in place.iterdir()] == [True], "the lock is removed"
+
+
+@as_root
+def test_a_lock_of_somebody_else_is_refused(store: Store, tmp_path: Path, filled: Path) -> None:
+    place = tmp_path / "other"
+    place.mkdir()
+    lock = place / f"{filled.name}.lock"
+    lock.touch()
+    os.chown(lock, NOBODY, NOBODY)
+    with pytest.raises(UntrustedError, match=str(lock)):
+        read(ReIDDataset(store, cache=DecodedTier(store, place)))
 
 
 def test_a_place_where_everybody_may_rename_is_refused(store: Store, tmp_path: Path) -> None:
