@@ -166,7 +166,8 @@ class ColumnFiles:
     def _damaged(self, message: str) -> StoreError:
         if self._is_replaced():
             return StoreChangedError(
-                f"the store at {self.path} was replaced since it was opened", path=self.path
+                f"the store at {self.path} was replaced since it was opened. Open it again",
+                path=self.path,
             )
         return StoreDamagedError(message + AGAIN, path=self.path)
 

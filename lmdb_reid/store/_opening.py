@@ -14,6 +14,7 @@ from lmdb_reid.store._manifest import Manifest
 from lmdb_reid.store._parts import Parts
 from lmdb_reid.store._verify import structure_problems
 
+_Place = tuple[int, int, int] | None
 _LOOKS = 10  # at a store that others take the place of, before it is called damaged
 
 
@@ -33,10 +34,11 @@ def opened(path: Path, *, structure: bool) -> Opened:
     """
     looks = 0
     while True:
+        place = _place(path)
         manifest = _places.settled_manifest(path)
         # Not a method of the store: one that referred to itself would stay open until Python next
         # looks for cycles.
-        replaced: Callable[[], bool] = functools.partial(is_replaced, path, manifest)
+        replaced: Callable[[], bool] = functools.partial(is_replaced, path, manifest, place)
         files = ColumnFiles(path, manifest.columns, replaced)
         parts = Parts(path, manifest.parts, replaced)
         looks += 1
@@ -51,12 +53,23 @@ def opened(path: Path, *, structure: bool) -> Opened:
             return Opened(manifest, files, parts)
 
 
-def is_replaced(path: Path, manifest: Manifest) -> bool:
-    """Whether another store has taken the name since the manifest was read."""
+def is_replaced(path: Path, manifest: Manifest, place: _Place) -> bool:
+    """Whether another store has taken the name since the manifest was read, also if the first has
+    it again.
+    """
     try:
-        return _places.settled_manifest(path) != manifest
+        return _place(path) != place or _places.settled_manifest(path) != manifest
     except StoreError:
         return True
+
+
+def _place(path: Path) -> _Place:
+    """What is another one after a rename of the directory; None if it is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino, status.st_ctime_ns
 
 
 def _check_parts(parts: Parts, *, structure: bool) -> None:

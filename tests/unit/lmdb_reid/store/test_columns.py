@@ -13,7 +13,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from lmdb_reid import Store, StoreWriter
-from lmdb_reid.errors import ResourceError, UnknownColumnError
+from lmdb_reid.errors import (
+    ResourceError,
+    StoreChangedError,
+    StoreDamagedError,
+    UnknownColumnError,
+)
 from lmdb_reid.store import Columns
 from lmdb_reid.store._column_files import ColumnFiles
 from lmdb_reid.store._columns_builder import ColumnsBuilder
@@ -321,3 +326,17 @@ def test_an_unknown_column_names_its_store(
         with pytest.raises(UnknownColumnError, match=r"no column 'y' in .*It has .*x") as caught:
             ask("y")
         assert caught.value.path == str(tmp_path / "a.lmdb")
+
+
+def test_a_store_that_lost_its_name_for_a_while_is_not_called_damaged(store_path: Path) -> None:
+    """What was read meanwhile may have been of another store, which has gone again."""
+    store = Store(store_path)
+    away = store_path.with_name("away.lmdb")
+    store_path.rename(away)
+    away.rename(store_path)
+    file = store_path / "columns" / "label.bin"
+    file.write_bytes(bytes(byte ^ 1 for byte in file.read_bytes()))
+    with pytest.raises(StoreChangedError, match="Open it again"):
+        store.columns["label"]
+    with pytest.raises(StoreDamagedError):
+        Store(store_path).columns["label"]
