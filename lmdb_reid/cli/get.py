@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from lmdb_reid import _disk
 from lmdb_reid.cli.output import print_json, print_lines
 from lmdb_reid.errors import StoreNotFoundError, UsageError
 from lmdb_reid.store import Store
@@ -41,7 +42,8 @@ def run(args: argparse.Namespace) -> int:
         sys.stdout.buffer.write(sample.jpeg)
         return 0
     if args.output:
-        Path(args.output).write_bytes(sample.jpeg)
+        with _disk.whole_file(args.output) as file:
+            file.write(sample.jpeg)
     if args.json:
         print_json(
             {
