@@ -169,9 +169,11 @@ def _alone(folder: Path) -> Iterator[None]:
                 break
             except FileNotFoundError:  # who held it has removed it
                 held.close()
-        yield
-        with contextlib.suppress(OSError):
-            _disk.remove(file)
+        try:
+            yield
+        finally:
+            with contextlib.suppress(OSError):
+                _disk.remove(file)
 
 
 def _opened(folder: Path, count: int, nbytes: int) -> TierFiles | None:
