@@ -44,13 +44,13 @@ class Run:
     def __init__(self, lab: Lab, pool: Pool, count: int, seed: int, chosen: list[str]) -> None:
         self.lab, self.pool, self.count, self.seed, self.failed = lab, pool, count, seed, 0
         self.chosen = chosen
-        """Words, of which one at least is in the name of a row; none are all."""
+        """Names of rows, or words of such; empty for all rows."""
         self.rows: list[Row] = []
 
     def row(self, section: str, group: str, count: int | None = None, system: str = "") -> None:
         """Do the trials of one group, on a file system of its own where one is named."""
         name = f"{system} {group}".strip()
-        if self.chosen and not any(word in name.split() for word in self.chosen):
+        if self.chosen and not any(word in (name, *name.split()) for word in self.chosen):
             return
         if system and (why := sweep.missing(system)):
             self.note(section, name, "0", f"NOT RUN: {why}")
@@ -171,7 +171,7 @@ def main(words: list[str] | None = None) -> int:
         nargs="+",
         default=[],
         metavar="WORD",
-        help="rows whose name has one of these words",
+        help="rows of this name, or with this word in it",
     )
     add("--only", nargs="+", choices=PARTS, metavar="PART", help=f"of {', '.join(PARTS)}")
     add("--short", action="store_true", help="seconds")

@@ -150,28 +150,39 @@ class _Passes:
     ) -> None:
         self.way, self.path, self.sums, self.method = way, path, sums, method
         self.out, self.stopped = out, stopped
+        self.loader: tuple[Callable[[], Batches], Callable[[], None]] | None = None
+        self.failed = self.lost = False
 
     def report(self, kind: str, **more: Any) -> None:
         os.write(self.out, f"{json.dumps({'kind': kind, **more})}\n".encode())
 
     def run(self) -> None:
-        failed = lost = False
-        passes, close = self.begin()
+        """All passes. Torch raises for a worker anywhere in this thread, also a second time."""
         while True:
             try:
-                if lost:
-                    lost = False
-                    close()
-                    passes, close = self.begin()
+                self.passes()
+                return
+            except RuntimeError:
+                if self.way in ENGINES:
+                    raise
+
+    def passes(self) -> None:
+        while True:
+            try:
+                if self.lost or self.loader is None:
+                    self.lost = False
+                    if self.loader is not None:
+                        self.loader[1]()
+                    self.loader = self.begin()
                 if select.select([self.stopped], [], [], 0)[0]:
                     break
-                self.report("whole" if self.once(passes) else "mixed")
-                failed = False
+                self.report("whole" if self.once(self.loader[0]) else "mixed")
+                self.failed = False
             except Exception as error:
                 self.report_error(error)
-                lost, failed = failed, True
-        close()
-        del passes
+                self.lost, self.failed = self.failed, True
+        self.loader[1]()
+        self.loader = None
         self.report("closed")
 
     def report_error(self, error: Exception) -> None:
