@@ -153,14 +153,17 @@ def _any_file(lab: Lab, store: Path, draw: random.Random) -> None:
 
 
 def _in_value(lab: Lab, store: Path, draw: random.Random, what: str) -> None:
-    """A bit of a stored image or record."""
+    """A bit of a stored image or record, in each copy that the file has of it."""
     file = store / "data.mdb"
     data = bytearray(file.read_bytes())
     with Store(store) as opened, opened.reading() as reading:
         row = draw.randrange(len(opened))
         value = bytes(reading.jpegs([row])[0]) if what == "image" else reading.records([row])[0]
-    at = data.index(value) + draw.randrange(len(value))
-    data[at] ^= 1 << draw.randrange(8)
+    inside, bit = draw.randrange(len(value)), 1 << draw.randrange(8)
+    at = data.find(value)
+    while at >= 0:  # LMDB may have left an older copy in a page that is free now
+        data[at + inside] ^= bit
+        at = data.find(value, at + 1)
     file.write_bytes(data)
 
 
