@@ -34,6 +34,7 @@ _PARENTS: list[Any] = []
 _ENGINES: weakref.WeakValueDictionary[int, DataLoaderEngine] = weakref.WeakValueDictionary()
 _HANDLER: dict[str, Any] = {}
 _SEGMENTS = Path("/dev/shm")
+_AGAIN = 0.02  # seconds until an error that would be ignored is raised once more
 
 
 class DataLoaderEngine:
@@ -218,6 +219,11 @@ def _raise_deaths_typed(engine: DataLoaderEngine, workers: set[int]) -> None:
         return
 
     def raise_typed(number: int, frame: FrameType | None) -> None:
+        if _is_ignored(frame):
+            again = threading.Timer(_AGAIN, signal.pthread_kill, (threading.get_ident(), number))
+            again.daemon = True
+            again.start()
+            return
         try:
             torchs(number, frame)
         except RuntimeError as error:
@@ -231,6 +237,16 @@ def _raise_deaths_typed(engine: DataLoaderEngine, workers: set[int]) -> None:
 
     _HANDLER["ours"] = raise_typed
     signal.signal(signal.SIGCHLD, raise_typed)
+
+
+def _is_ignored(frame: FrameType | None) -> bool:
+    """Whether Python would ignore an error that is raised now: in a finalizer."""
+    while frame is not None:
+        code = frame.f_code
+        if code.co_name == "__del__" or code.co_filename == weakref.__file__:
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _end_with_parent(_: int) -> None:

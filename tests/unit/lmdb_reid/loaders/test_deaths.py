@@ -108,6 +108,22 @@ def test_an_error_of_a_death_keeps_no_iterator_of_torchs(
     assert kept.value.__cause__ is not None
 
 
+def test_a_death_that_is_seen_in_a_finalizer_is_an_error_all_the_same(
+    dataset: ReIDDataset, loader: MakeLoader
+) -> None:
+    class Late:
+        def __del__(self) -> None:  # what is raised in here, Python ignores
+            kill_a_worker()
+            time.sleep(0.3)
+
+    ours = loader(dataset, 8, engine="dataloader", num_workers=2)
+    with pytest.raises(WorkerDiedError, match="killed by signal"):
+        for _ in ours:
+            Late()
+            time.sleep(LONG)
+    assert rows_of(ours) == list(range(len(dataset)))
+
+
 def test_deaths_in_a_loader_of_somebody_else_stay_torchs(
     dataset: ReIDDataset, loader: MakeLoader
 ) -> None:
