@@ -1,7 +1,7 @@
 """Every loader on the same JPEG bytes, cores and batch size, beside the speed of the decoder.
 
     python -m benchmarks.loaders --install                 once: the peers' environments
-    python -m benchmarks.loaders --store games.lmdb        the race
+    python -m benchmarks.loaders --store games.lmdb        all engines
     python -m benchmarks.loaders --store games.lmdb --recipe bot      the same with augmentation
 
 Each engine runs in a process of its own. First each is checked: its pixels against ours (of a
@@ -29,8 +29,8 @@ from benchmarks.harness import keep, passport, spread
 from benchmarks.peers._course import SMALL, lay_out, read_crops, read_store, spread_out
 from benchmarks.peers._field import ENTRIES, PEERS, Entry, chosen, peers_of
 from benchmarks.peers._install import install
-from benchmarks.peers._race import Race, Settings, run
 from benchmarks.peers._recipe_field import RECIPE_COMPARISONS, RECIPE_ENTRIES
+from benchmarks.peers._rounds import Rounds, Settings, run
 from lmdb_reid.errors import LmdbReidError
 
 ENVS = Path("~/.cache/lmdb_reid-peers")
@@ -126,7 +126,7 @@ def named(peers: str, field: Sequence[Entry] = ENTRIES) -> list[str]:
 
 
 def measured(entries: Sequence[Entry], args: argparse.Namespace) -> dict[str, Any]:
-    """Lay out the course, race, and sum up."""
+    """Lay out the course, do the rounds, and sum up."""
     jpegs = read_store(args.store) if args.store else read_crops(args.crops)
     taken = spread_out(jpegs, SMALL) if args.small else jpegs
     settings = Settings(
@@ -136,13 +136,13 @@ def measured(entries: Sequence[Entry], args: argparse.Namespace) -> dict[str, An
         epochs=args.epochs,
         seconds=args.seconds,
     )
-    with tempfile.TemporaryDirectory(prefix="lmdb_reid-race-", dir=args.work) as folder:
+    with tempfile.TemporaryDirectory(prefix="lmdb_reid-loaders-", dir=args.work) as folder:
         store = args.store if len(taken) == len(jpegs) else None
         course = lay_out(taken, Path(folder).absolute(), store)
         load = os.getloadavg()[0]
         if load > _BUSY:
             print(f"this machine is busy (load {load:.1f}): its figures mislead", file=sys.stderr)
-        race = run(entries, course, settings, args.envs)
+        done = run(entries, course, settings, args.envs)
     return {
         "crops": course.count,
         "size": course.size,
@@ -150,12 +150,12 @@ def measured(entries: Sequence[Entry], args: argparse.Namespace) -> dict[str, An
         "settings": asdict(settings),
         "cache_state": CACHE_STATE,
         "load_before": load,
-    } | summary(race, entries)
+    } | summary(done, entries)
 
 
-def summary(race: Race, entries: Sequence[Entry]) -> dict[str, Any]:
-    """What is kept of a race: each engine's rates and ratios, and the comparisons."""
-    middle = {key: [statistics.median(r) for r in rounds] for key, rounds in race.rates.items()}
+def summary(done: Rounds, entries: Sequence[Entry]) -> dict[str, Any]:
+    """What is kept of the rounds: each engine's rates and ratios, and the comparisons."""
+    middle = {key: [statistics.median(r) for r in rounds] for key, rounds in done.rates.items()}
     engines = {
         entry.key: {
             "title": entry.title,
@@ -163,22 +163,22 @@ def summary(race: Race, entries: Sequence[Entry]) -> dict[str, Any]:
             "decoding": entry.decoding,
             "output": entry.output,
             "warm": entry.warm,
-            "crops_per_s": spread(list(chain(*race.rates[entry.key]))),
+            "crops_per_s": spread(list(chain(*done.rates[entry.key]))),
             "of_ceiling": _ratio(middle, entry.key, entry.ceiling),
-            "first_epoch_s": spread(race.first_epochs[entry.key]),
-            "pixels": race.checks.get(entry.key),
-            "versions": race.versions[entry.key],
-            "rounds": race.rates[entry.key],
+            "first_epoch_s": spread(done.first_epochs[entry.key]),
+            "pixels": done.checks.get(entry.key),
+            "versions": done.versions[entry.key],
+            "rounds": done.rates[entry.key],
         }
         for entry in entries
-        if entry.key in race.rates
+        if entry.key in done.rates
     }
     comparisons = [
         {"what": what, "of": of, "over": over, "at_least": least, "found": found}
         for what, of, over, least in COMPARISONS + RECIPE_COMPARISONS
         if (found := _ratio(middle, of, over)) is not None
     ]
-    return {"engines": engines, "comparisons": comparisons, "skipped": race.skipped}
+    return {"engines": engines, "comparisons": comparisons, "skipped": done.skipped}
 
 
 def _ratio(middle: dict[str, list[float]], of: str, over: str | None) -> dict[str, float] | None:

@@ -4,9 +4,10 @@
     python -m benchmarks.quality --store games.lmdb    crops that were JPEGs before
 
 For each quality the same crops are encoded as a build encodes them and stored. They are decoded
-alone, from memory, as the races' ceiling does it, and read through `make_loader` in batches of 256;
-all of these take turns. The peak signal-to-noise ratio is 10 log10(255^2 / mean squared error) of a
-crop's own pixels: of --data those before any JPEG of ours, of --store those that it decodes to.
+alone, from memory, as the ceiling of benchmarks.loaders is, and read by `make_loader` in batches
+of 256; all of these take turns. The peak signal-to-noise ratio is 10 log10(255^2 / mean squared
+error) of a crop's own pixels: of --data those before any JPEG of ours, of --store those that it
+decodes to.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""One module for each engine of the race, run as a process of its own; see benchmarks.loaders."""
+"""One module for each engine that is compared; each runs as a process. See benchmarks.loaders."""

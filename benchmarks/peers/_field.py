@@ -1,4 +1,4 @@
-"""Who races: the engines, their variants, what their pixels should be, and what they need."""
+"""What is compared: engines, their variants, what their pixels should be, and what they need."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The child's side of the race: one engine, its epochs timed, its pixels checked.
+"""The child's side: one engine, its epochs timed, its pixels checked.
 
 Runs under each peer's own interpreter, so it imports numpy and the standard library only.
 """

@@ -47,7 +47,7 @@ def start(job: Job) -> Epochs:
 def decode_as_ffcv() -> None:
     """Make `fast_dct=True` mean what it is to FFCV: the fast DCT with the smooth upsampling.
 
-    For a race on equal work; the package has no such option.
+    For a comparison of equal work; the package has no such option.
     """
     original = simplejpeg.decode_jpeg
 

@@ -39,7 +39,7 @@ def trial(lab: Lab, line: str) -> str:
         return _tier(lab, draw)
     if group == "unfinished":
         return _unfinished(lab, draw)
-    folder = lab.room("damaged") / OUT
+    folder = lab.empty("damaged") / OUT
     sealed = lab.stores["large" if group in ("tree", "length") else "new"]
     shutil.copytree(sealed, folder)
     _DAMAGE[group](lab, folder, draw)
@@ -216,7 +216,7 @@ _DAMAGE = {"store": _any_file, "image": _image, "record": _record, "tree": _tree
 
 
 def _tier(lab: Lab, draw: random.Random) -> str:
-    folder, work = lab.room("tier"), Warm(lab)
+    folder, work = lab.empty("tier"), Warm(lab)
     value_of(in_child(lambda: work.run(folder)))
     file = draw.choice([*folder.glob("tier/*/pixels.bin")] * 3 + [*folder.glob("tier/*/*")])
     damage(file, draw, draw.choice(KINDS))
@@ -227,10 +227,10 @@ def _tier(lab: Lab, draw: random.Random) -> str:
 
 
 def _unfinished(lab: Lab, draw: random.Random) -> str:
-    work, folder = Fresh(lab), lab.room("unfinished")
+    work, folder = Fresh(lab), lab.empty("unfinished")
     end: Ended = Ended("")
     while end.how != "killed":  # somewhere after the first commits
-        folder = lab.room("unfinished")
+        folder = lab.empty("unfinished")
         calls = Calls(folder, "kill", draw.randrange(35, 80))
         end = in_child(lambda calls=calls: _killed(calls, work))  # type: ignore[misc]
     partial = folder / f"{OUT}.partial"

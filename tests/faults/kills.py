@@ -59,13 +59,13 @@ def why_not(group: str) -> str:
 def trial(lab: Lab, line: str) -> str:
     """One of `trials`: what came of it, or Wrong."""
     way, who, number = line.split()
-    folder, group = lab.room("kills"), f"{way} {who}"
+    folder, group = lab.empty("kills"), f"{way} {who}"
     path = folder / OUT
     shutil.copytree(lab.stores["new"], path)
     if way == "streaming":
         value_of(in_child(lambda: write_shards(path)))
     sums = _sums(lab)
-    draw, shm = random.Random(line), lab.room("shm")
+    draw, shm = random.Random(line), lab.empty("shm")
     method = "fork" if int(number) % 2 else "forkserver"
     reader = start(way, path, sums, method, shm)
     try:

@@ -50,7 +50,7 @@ def why_not(group: str) -> str:
 def trial(lab: Lab, line: str) -> str:
     """One of `trials`: what came of it, or Wrong."""
     name, kind, size = line.split()
-    work, folder = WORKS[name](lab), lab.room("limited")
+    work, folder = WORKS[name](lab), lab.empty("limited")
     if kind == "memory":
         work.lay(folder)
         stacks = lab.folder / "stacks"

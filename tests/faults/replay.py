@@ -154,7 +154,7 @@ class Tape:
 @functools.lru_cache(maxsize=8)
 def tape_of(lab: Lab, name: str, bug: object) -> Tape:
     """The recording of a work; `bug` only keeps those of seeded bugs apart."""
-    work, folder = WORKS[name](lab), lab.room("taped")
+    work, folder = WORKS[name](lab), lab.empty("taped")
     work.lay(folder)
     os.sync()
 
@@ -188,7 +188,7 @@ def trial(lab: Lab, line: str) -> str:
     """One of `trials`: what was found, or Wrong."""
     name, mode, at, seed = line.split()
     tape = tape_of(lab, name, lab.bug)
-    folder = lab.room("trial")
+    folder = lab.empty("trial")
     tape.lay(int(at), mode, random.Random(f"{line} {seed}"), folder)
     over = tape.calls[int(at)] == "end"
     work = WORKS[name](lab)

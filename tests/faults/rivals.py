@@ -82,7 +82,7 @@ def _at(number: int) -> Callable[[str], bool]:
 
 def _busy(lab: Lab, number: int) -> str:
     """A second process resumes a build that is under way."""
-    work, folder = Fresh(lab), lab.room("busy")
+    work, folder = Fresh(lab), lab.empty("busy")
     first = Held(lambda: work.run(folder), _at(number), lab.bug)
     second = in_child(lambda: work.finish(folder), before=lab.bug)
     one = first.result()
@@ -94,7 +94,7 @@ def _busy(lab: Lab, number: int) -> str:
 
 def _renamed(lab: Lab, _: int) -> str:
     """The folder that a process is about to lock is sealed, and a third begins another."""
-    work, folder = Over(lab), lab.room("renamed")
+    work, folder = Over(lab), lab.empty("renamed")
     work.lay(folder)
     first = Held(lambda: work.run(folder), lambda call: call == "committed", lab.bug)
     second = Held(lambda: work.run(folder), lambda call: call == "flock", lab.bug)
@@ -112,7 +112,7 @@ def _exchange(lab: Lab, number: int) -> str:
     """A store is exchanged between the looks of a reader: 0 opened, and its columns mapped, 1 read
     once, 2 while it is opened. The two have ids, lengths and pins alike, and other pixels.
     """
-    folder = lab.room("exchange")
+    folder = lab.empty("exchange")
     one, two = lab.twins(folder)
     truth = value_of(in_child(lambda: [_images(one), _images(two)]))
     answer = in_child(lambda: _beside(lab, one, number, truth), before=lab.bug)
@@ -161,7 +161,7 @@ def _beside(lab: Lab, path: Path, number: int, truth: list[dict[str, bytes]]) ->
 
 def readers(lab: Lab, exchanges: int, count: int) -> str:
     """`count` processes open and read a store while it is exchanged again and again."""
-    folder = lab.room("readers")
+    folder = lab.empty("readers")
     one, two = lab.twins(folder)
     truth = value_of(in_child(lambda: [_images(one), _images(two)]))
     over = folder / "over"

@@ -41,7 +41,7 @@ def trials(lab: Lab, group: str, count: int, seed: int) -> Iterator[str]:
 @functools.cache
 def count_calls(lab: Lab, name: str) -> list[str]:
     """The calls of an undisturbed run."""
-    folder, work = lab.room("counted"), WORKS[name](lab)
+    folder, work = lab.empty("counted"), WORKS[name](lab)
     work.lay(folder)
     return value_of(in_child(functools.partial(_names, work, folder)))  # type: ignore[no-any-return]
 
@@ -56,7 +56,7 @@ def _names(work: object, folder: Path) -> list[str]:
 def trial(lab: Lab, line: str) -> str:
     """One of `trials`: what was found, or Wrong."""
     name, fault, number = line.split()
-    work, folder = WORKS[name](lab), lab.room("trial")
+    work, folder = WORKS[name](lab), lab.empty("trial")
     work.lay(folder)
     end = in_child(lambda: _disturbed(work, folder, fault, int(number)), before=lab.bug)
     return _judged(work, folder, end)
@@ -138,7 +138,7 @@ def cut_trial(lab: Lab, system: str, line: str) -> str:
     name, _, number = line.split()
     work, at = WORKS[name](lab), int(number)
     over = at > len(count_calls(lab, name))
-    folder = lab.room("cut")
+    folder = lab.empty("cut")
     with _mounted(system, folder) as inside:
         work.lay(inside)
         _run("sync", "-f", str(inside))

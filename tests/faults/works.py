@@ -77,7 +77,7 @@ class Lab:
                 jpeg[len(jpeg) // 2] ^= seed
                 writer.put(f"{row:03d}", bytes(jpeg), {"label": row})
 
-    def room(self, name: str) -> Path:
+    def empty(self, name: str) -> Path:
         """A new empty folder beside the stores; one of that name is removed."""
         path = self.folder / name
         shutil.rmtree(path, ignore_errors=True)

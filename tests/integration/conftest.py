@@ -88,7 +88,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Watched]:
 
 
 @pytest.fixture(scope="session")
-def room() -> Iterator[Path]:
+def scratch() -> Iterator[Path]:
     """A folder in memory where there is one: some tests sync thousands of files."""
     memory = Path("/dev/shm")
     with tempfile.TemporaryDirectory(dir=memory if memory.is_dir() else None) as folder:

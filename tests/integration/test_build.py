@@ -288,7 +288,7 @@ def test_the_order_of_frames_does_not_matter(game: Game, sealed: Path, tmp_path:
 
 
 def test_the_maps_first_size_does_not_matter(
-    game: Game, room: Path, tmp_path: Path, monkeypatch: Any
+    game: Game, scratch: Path, tmp_path: Path, monkeypatch: Any
 ) -> None:
     # One page more each time, so that the map is full at every moment of a build that there is.
     lines = game.train_meta.read_text().splitlines()
@@ -302,12 +302,12 @@ def test_the_maps_first_size_does_not_matter(
         monkeypatch.setattr(_growing, "FIRST_MAP", pages * 4096)
         build(
             source,
-            room / "m.lmdb",
+            scratch / "m.lmdb",
             settings,
             overwrite=True,
             num_workers=1,
         )
-        digests.add(digest_of(room / "m.lmdb"))
+        digests.add(digest_of(scratch / "m.lmdb"))
     assert len(digests) == 1
 
 

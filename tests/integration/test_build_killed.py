@@ -39,22 +39,22 @@ def words_of(train_meta: Path, img_root: Path, out: Path, *more: str) -> list[st
 
 
 @pytest.fixture(scope="module")
-def tiny(room: Path) -> Game:
-    return draw_game(room / "tiny", quarters=1, frames=3, size=(180, 320))
+def tiny(scratch: Path) -> Game:
+    return draw_game(scratch / "tiny", quarters=1, frames=3, size=(180, 320))
 
 
 @pytest.fixture(scope="module")
-def stores(room: Path, tiny: Game) -> dict[str, Path]:
+def stores(scratch: Path, tiny: Game) -> dict[str, Path]:
     """What an undisturbed build gives, and an older store of other content."""
-    paths = {"new": room / "new.lmdb", "old": room / "old.lmdb"}
+    paths = {"new": scratch / "new.lmdb", "old": scratch / "old.lmdb"}
     for name, seed in (("new", 0), ("old", 1)):
         settings = BuildSettings(size=(64, 32), seed=seed)
         build(AtmaCup(tiny.train_meta, tiny.img_root), paths[name], settings)
     return paths
 
 
-def sweep(room: Path, tiny: Game, **options: Any) -> Rows:
-    folder = room / "sweep" / "folder"
+def sweep(scratch: Path, tiny: Game, **options: Any) -> Rows:
+    folder = scratch / "sweep" / "folder"
     shutil.rmtree(folder.parent, ignore_errors=True)
     folder.mkdir(parents=True)
     given = {"train_meta": str(tiny.train_meta), "img_root": str(tiny.img_root)}
@@ -92,9 +92,9 @@ def check(
 
 
 def test_killed_at_every_nineteenth_operation(
-    room: Path, tiny: Game, stores: dict[str, Path]
+    scratch: Path, tiny: Game, stores: dict[str, Path]
 ) -> None:
-    rows = sweep(room, tiny, step=19)
+    rows = sweep(scratch, tiny, step=19)
     check(rows, stores, frames=tiny.frames, before=None)
     opened = [row["opened"] for row in rows if row["found"] is None]
     assert opened == sorted(opened, reverse=True)  # the later it dies, the less is left to do
@@ -103,15 +103,15 @@ def test_killed_at_every_nineteenth_operation(
 
 
 def test_killed_while_an_older_store_is_replaced(
-    room: Path, tiny: Game, stores: dict[str, Path]
+    scratch: Path, tiny: Game, stores: dict[str, Path]
 ) -> None:
-    rows = sweep(room, tiny, old=str(stores["old"]), last=40, step=2)
+    rows = sweep(scratch, tiny, old=str(stores["old"]), last=40, step=2)
     assert {row["found"] for row in rows} == {digest_of(stores[name]) for name in ("old", "new")}
     check(rows, stores, frames=tiny.frames, before=digest_of(stores["old"]))
 
 
-def test_power_lost_before_any_sync(room: Path, tiny: Game, stores: dict[str, Path]) -> None:
-    rows = sweep(room, tiny, lost=True, step=2)
+def test_power_lost_before_any_sync(scratch: Path, tiny: Game, stores: dict[str, Path]) -> None:
+    rows = sweep(scratch, tiny, lost=True, step=2)
     assert len(rows) > 5
     check(rows, stores, frames=tiny.frames, before=None)
 
@@ -120,10 +120,10 @@ def test_power_lost_before_any_sync(room: Path, tiny: Game, stores: dict[str, Pa
 @pytest.mark.parametrize("lost", [False, True])
 @pytest.mark.parametrize("replacing", [False, True])
 def test_killed_at_every_operation(
-    room: Path, tiny: Game, stores: dict[str, Path], replacing: bool, lost: bool
+    scratch: Path, tiny: Game, stores: dict[str, Path], replacing: bool, lost: bool
 ) -> None:
     old = {"old": str(stores["old"])} if replacing else {}
-    rows = sweep(room, tiny, lost=lost, **old)
+    rows = sweep(scratch, tiny, lost=lost, **old)
     assert len(rows) > (20 if lost else 80)
     before = digest_of(stores["old"]) if replacing else None
     check(rows, stores, frames=tiny.frames, before=before, refused=8 if replacing else 0)

@@ -1,4 +1,4 @@
-"""The loader race: what it is told, how it sums up, what it draws, and what it does about failures.
+"""The comparison of loaders: its options, its sums, what it draws, and what it does about failures.
 
 Nothing here measures.
 """
@@ -16,12 +16,12 @@ import numpy as np
 import pytest
 
 from benchmarks import chart, harness, loaders
-from benchmarks.peers import _field, _race
+from benchmarks.peers import _field, _rounds
 from benchmarks.peers._course import Course, lay_out, spread_out
 from benchmarks.peers._field import PEERS, Entry, chosen
 from benchmarks.peers._install import Environment, install, missing
 from benchmarks.peers._process import EngineFailedError, call, lines
-from benchmarks.peers._race import Race, Settings, run, taken
+from benchmarks.peers._rounds import Rounds, Settings, run, taken
 from benchmarks.peers._runner import Job, check
 from lmdb_reid import Store
 from lmdb_reid.codec import decode, encode
@@ -45,31 +45,31 @@ def pictures(count: int, size: tuple[int, int] = (16, 8)) -> list[bytes]:
     return [encode(draw.integers(0, 256, (*size, 3)).astype(np.uint8)) for _ in range(count)]
 
 
-def race_of(**rates: list[list[float]]) -> Race:
-    race = Race(rates={key.replace("_", "-"): rounds for key, rounds in rates.items()})
-    for key, rounds in race.rates.items():
-        race.first_epochs[key] = [2.0] * len(rounds)
-        race.versions[key] = {"numpy": "2.0"}
+def rounds_of(**rates: list[list[float]]) -> Rounds:
+    done = Rounds(rates={key.replace("_", "-"): rounds for key, rounds in rates.items()})
+    for key, rounds in done.rates.items():
+        done.first_epochs[key] = [2.0] * len(rounds)
+        done.versions[key] = {"numpy": "2.0"}
         if not key.startswith("ceiling"):
-            race.checks[key] = EQUAL
-    return race
+            done.checks[key] = EQUAL
+    return done
 
 
 @pytest.fixture
 def result() -> dict[str, Any]:
-    race = race_of(
+    done = rounds_of(
         ceiling_accurate=[[100.0, 110.0, 120.0], [200.0, 200.0, 200.0]],
         ours_threads=[[99.0, 99.0, 90.0], [150.0, 160.0, 170.0]],
         files_pil=[[11.0, 11.0, 11.0], [40.0, 40.0, 40.0]],
         ours_tier=[[900.0, 1100.0, 1000.0], [1000.0, 1000.0, 1000.0]],
     )
-    race.skipped["dali-fast"] = "not installed"
+    done.skipped["dali-fast"] = "not installed"
     return {
         "crops": 1000,
         "size": [16, 8],
         "jpeg_bytes": 500_000,
         "settings": {"batch_size": 256, "num_workers": 2, "repeats": 2},
-    } | loaders.summary(race, [CEILING, OURS, FILES, TIER])
+    } | loaders.summary(done, [CEILING, OURS, FILES, TIER])
 
 
 class TestArguments:
@@ -379,9 +379,9 @@ class TestProcesses:
     ) -> None:
         peer = Entry(module="ffcv", variant="jpg", title="FFCV", environment=ABSENT)
         course = Course(work=tmp_path, store=tmp_path, count=1, size=(16, 8), nbytes=1)
-        race = run([peer], course, Settings(repeats=1), tmp_path)
-        assert list(race.skipped) == ["ffcv-jpg"]
-        assert race.rates == {}
+        done = run([peer], course, Settings(repeats=1), tmp_path)
+        assert list(done.skipped) == ["ffcv-jpg"]
+        assert done.rates == {}
         assert capsys.readouterr().err.startswith("skip ffcv-jpg: not installed in")
 
     def test_one_that_fails_in_a_later_round_leaves_nothing(
@@ -399,13 +399,13 @@ class TestProcesses:
             checked = [{"check": EQUAL}] if job.check else []
             return [{"versions": {}}, *epochs, *checked]
 
-        monkeypatch.setattr(_race, "call", fake)
+        monkeypatch.setattr(_rounds, "call", fake)
         course = Course(work=tmp_path, store=tmp_path, count=1, size=(16, 8), nbytes=1)
-        race = run([CEILING, OURS, FILES], course, Settings(repeats=3, epochs=2), tmp_path)
-        assert race.skipped == {"files-pil": "it fell over"}
-        assert set(race.rates) == set(race.versions) == {"ceiling-accurate", "ours-threads"}
-        assert race.rates["ours-threads"] == [[5.0, 5.0]] * 3
-        assert set(race.checks) == {"ours-threads"}
+        done = run([CEILING, OURS, FILES], course, Settings(repeats=3, epochs=2), tmp_path)
+        assert done.skipped == {"files-pil": "it fell over"}
+        assert set(done.rates) == set(done.versions) == {"ceiling-accurate", "ours-threads"}
+        assert done.rates["ours-threads"] == [[5.0, 5.0]] * 3
+        assert set(done.checks) == {"ours-threads"}
         timed = [name.partition(" ")[0] for name in calls[6:]]
         assert timed[:6] == [
             "ceiling",

@@ -138,7 +138,7 @@ def test_threads_open_and_close_one_file(store_path: Path, jpeg: Jpegs) -> None:
 def test_closing_while_others_read_is_an_error_and_no_crash(
     store_path: Path, in_child: InChild
 ) -> None:
-    def race() -> None:
+    def contend() -> None:
         for _ in range(30):
             store = Store(store_path)
             start = threading.Barrier(5)
@@ -157,7 +157,7 @@ def test_closing_while_others_read_is_an_error_and_no_crash(
                     one.result()
         assert _handles.open_count() == 0
 
-    assert in_child(race) == 0
+    assert in_child(contend) == 0
 
 
 # -- forks

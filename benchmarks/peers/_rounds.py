@@ -1,4 +1,4 @@
-"""The race: every engine checked once, then rounds of all, one process at a time."""
+"""All engines compared: every one checked once, then rounds of all, one process at a time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Settings:
 
 
 @dataclass(slots=True)
-class Race:
+class Rounds:
     """What was found, by the engines' keys."""
 
     rates: dict[str, list[list[float]]] = field(default_factory=dict)
@@ -44,38 +44,38 @@ class Race:
     checks: dict[str, dict[str, Any]] = field(default_factory=dict)
     versions: dict[str, dict[str, str]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
-    """Why an engine is not in the race; nothing else is then kept of it."""
+    """Why an engine is left out; nothing else is then kept of it."""
 
 
-def run(entries: Sequence[Entry], course: Course, settings: Settings, envs: Path) -> Race:
+def run(entries: Sequence[Entry], course: Course, settings: Settings, envs: Path) -> Rounds:
     """Prepare and check every engine, then run the rounds, one forwards, one backwards."""
-    race = Race()
+    done = Rounds()
     for entry in entries:
         reason = missing(entry.environment, envs)
         if reason is not None:
-            _leave(race, entry, reason)
+            _leave(done, entry, reason)
             continue
-        with _leaving_if_it_fails(race, entry):
+        with _leaving_if_it_fails(done, entry):
             python, job = interpreter(entry.environment, envs), _job(entry, course, settings)
             call(python, entry.module, "prepare", job, limit=_LIMIT)
             said = call(python, entry.module, "run", _checking(job, entry), limit=_LIMIT)
-            race.versions[entry.key] = _only(said, "versions")
+            done.versions[entry.key] = _only(said, "versions")
             if entry.module != "ceiling":
-                race.checks[entry.key] = _only(said, "check")
+                done.checks[entry.key] = _only(said, "check")
             _say(f"checked {entry.key}")
     os.sync()  # or the disk would still be busy while the first round runs
     for number in range(settings.repeats):
         for entry in entries[:: 1 if number % 2 == 0 else -1]:
-            if entry.key in race.skipped:
+            if entry.key in done.skipped:
                 continue
-            with _leaving_if_it_fails(race, entry):
+            with _leaving_if_it_fails(done, entry):
                 python, job = interpreter(entry.environment, envs), _job(entry, course, settings)
                 first, rates = taken(call(python, entry.module, "run", job, limit=_LIMIT))
-                race.first_epochs.setdefault(entry.key, []).append(first)
-                race.rates.setdefault(entry.key, []).append(rates)
+                done.first_epochs.setdefault(entry.key, []).append(first)
+                done.rates.setdefault(entry.key, []).append(rates)
                 middle = statistics.median(rates)
                 _say(f"round {number + 1} of {settings.repeats}: {entry.key} {middle:,.0f} crops/s")
-    return race
+    return done
 
 
 def taken(said: Sequence[dict[str, Any]]) -> tuple[float, list[float]]:
@@ -115,17 +115,17 @@ def _only(said: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _leaving_if_it_fails(race: Race, entry: Entry) -> Iterator[None]:
+def _leaving_if_it_fails(done: Rounds, entry: Entry) -> Iterator[None]:
     try:
         yield
     except EngineFailedError as error:
-        _leave(race, entry, str(error))
+        _leave(done, entry, str(error))
 
 
-def _leave(race: Race, entry: Entry, reason: str) -> None:
-    for kept in (race.rates, race.first_epochs, race.checks, race.versions):
+def _leave(done: Rounds, entry: Entry, reason: str) -> None:
+    for kept in (done.rates, done.first_epochs, done.checks, done.versions):
         kept.pop(entry.key, None)
-    race.skipped[entry.key] = reason
+    done.skipped[entry.key] = reason
     _say(f"skip {entry.key}: {reason}")
 
 
