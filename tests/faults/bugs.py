@@ -62,7 +62,7 @@ def lock_not_taken() -> None:
 
 
 def reader_trusts_names() -> None:
-    """F1: pins are compared when a store is opened, and not when its file is."""
+    """Pins are compared when a store is opened, and not when its file is."""
     once = _part.Part._opened
     seen: set[int] = set()
 
@@ -77,7 +77,7 @@ def reader_trusts_names() -> None:
 
 
 def tier_not_compared() -> None:
-    """F3"""
+    """Rows of a decoded tier are served as they are."""
 
     def copy(self: Any, rows: Any, out: Any) -> tuple[list[int], int]:
         out[...] = self.pixels[rows]
@@ -87,17 +87,17 @@ def tier_not_compared() -> None:
 
 
 def lock_of_a_renamed_folder() -> None:
-    """F4"""
+    """Nobody looks whether the locked folder still has its name."""
     _disk._has_name = lambda *_: True
 
 
 def passing_errors_skip_frames() -> None:
-    """F5"""
+    """Any error of reading a frame is the frame's."""
     _files._LASTING = set(errno.errorcode)
 
 
 def length_not_compared() -> None:
-    """F7"""
+    """Only the checksum is, after what LMDB says is the length was read."""
 
     def compare(self: Any, door: Any, row: int, key: bytes, data: Any) -> None:
         if data is None or _reading.zlib.crc32(data) != self._tables.checksums[row]:
@@ -111,12 +111,12 @@ def length_not_compared() -> None:
 
 
 def ends_not_checked() -> None:
-    """F7, too"""
+    """LMDB follows whatever a page says."""
     _pages.Pages._ends = lambda *_: True  # type: ignore[method-assign]
 
 
 def resumed_is_trusted() -> None:
-    """F8"""
+    """What an earlier run left is taken as it is."""
     _unfinished.check_structure = lambda _: None
     _unfinished.fill_up = lambda *_: None
     _unfinished.take_out_damaged = lambda *_: None
