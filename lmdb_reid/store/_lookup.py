@@ -12,10 +12,11 @@ from lmdb_reid.errors import UnknownSampleError, UsageError
 from lmdb_reid.schema import Kind, Rows
 from lmdb_reid.store import _format
 from lmdb_reid.store._columns import Columns
+from lmdb_reid.store._door import Tables
 from lmdb_reid.store._ids import Ids
 from lmdb_reid.store._manifest import Manifest
 from lmdb_reid.store._parts import PartRows, Parts
-from lmdb_reid.store._reading import Reading, Tables
+from lmdb_reid.store._reading import Reading
 from lmdb_reid.store._sample import Sample
 from lmdb_reid.store._view import View
 

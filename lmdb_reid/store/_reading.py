@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import zlib
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple, Self
+from typing import Self
 
 import lmdb
 import numpy as np
@@ -15,104 +15,15 @@ from lmdb_reid.errors import (
     CorruptSampleError,
     ImageError,
     StoreClosedError,
-    StoreDamagedError,
     UnknownRowError,
     UsageError,
 )
 from lmdb_reid.schema import Rows
 from lmdb_reid.store import _handles
-from lmdb_reid.store._column_files import AGAIN
-from lmdb_reid.store._pages import Tree
+from lmdb_reid.store._door import Door, Tables
 from lmdb_reid.store._part import Part
 from lmdb_reid.store._parts import Parts
 from lmdb_reid.store._released import are_released
-
-
-class Tables(NamedTuple):
-    """What a block of reading looks rows up in, mapped once for each store."""
-
-    text: memoryview
-    """The ids, end to end."""
-    ends: memoryview
-    """The id of a row is text[ends[row] : ends[row + 1]]."""
-    sizes: memoryview
-    """Bytes of each row's image."""
-    checksums: memoryview
-    """Of each row's image."""
-    record_sizes: memoryview
-    record_checksums: memoryview
-    compared: bytearray
-    """A bit for each row whose image this process has compared."""
-    reached: bytearray
-    """A bit for each row on the way to whose record all pages are sound."""
-
-    @property
-    def rows(self) -> int:
-        """How many rows there are."""
-        return len(self.checksums)
-
-
-class _Door:
-    """The way into one part: its environment, a transaction, and what that calls `get`."""
-
-    __slots__ = ("get", "handle", "part", "txn")
-
-    def __init__(self, part: Part) -> None:
-        self.part = part
-        self.handle = part.lend()
-        try:
-            self.txn = self.handle.begin()
-        except BaseException:
-            _handles.unexport(self.handle)
-            raise
-        self.get: Any = self.txn.get
-
-    def image(self, key: bytes, row: int, compared: bytearray) -> Any:
-        """The view of an image, or None; the pages on the way to it are checked unless the row has
-        a bit.
-        """
-        if not compared[row >> 3] >> (row & 7) & 1:
-            self.reach(key, row, "image", self.handle.pages.images)
-        return self._value(key, self.handle.images)
-
-    def record(self, key: bytes, row: int, reached: bytearray) -> Any:
-        """As `image`, of a record; the row gets its bit."""
-        if not reached[row >> 3] >> (row & 7) & 1:
-            self.reach(key, row, "record", self.handle.pages.records)
-            reached[row >> 3] |= 1 << (row & 7)
-        return self._value(key, self.handle.records)
-
-    def reach(self, key: bytes, row: int, what: str, tree: Tree) -> None:
-        """See that LMDB can look a key up.
-
-        Raises:
-            CorruptSampleError, StoreDamagedError, ResourceError: as `Tree.leaf`.
-        """
-        try:
-            tree.leaf(key)
-        except CorruptSampleError:
-            raise _corrupt(self, row, key, what, "its entry in LMDB's tree differs from") from None
-
-    def _value(self, key: bytes, database: Any) -> Any:
-        try:
-            return self.get(key, None, database)
-        except lmdb.Error as error:
-            self.renew()
-            raise StoreDamagedError(
-                f"LMDB cannot read {key.decode()!r} of {self.part.file}: {error}{AGAIN}",
-                path=self.part.file,
-            ) from None
-
-    def renew(self) -> None:
-        """After an error LMDB's transaction reads nothing more. What it gave stays readable."""
-        self.txn.abort()
-        self.txn = self.handle.begin()
-        self.get = self.txn.get
-
-    def close(self, *, kept: bool = False) -> None:
-        self.txn.abort()
-        if not kept:
-            _handles.unexport(self.handle)
 
 
 class Reading:
@@ -131,14 +42,14 @@ class Reading:
         self._tables = tables
         self._again = again
         self._views: list[memoryview] = []
-        self._doors: dict[Part, _Door] = {}
-        self._only: _Door | None = None  # of a store of one part
+        self._doors: dict[Part, Door] = {}
+        self._only: Door | None = None  # of a store of one part
         self._ended = True
 
     def __enter__(self) -> Self:
         if len(self._parts) == 1:
             part = self._parts[0]
-            self._only = self._doors[part] = _Door(part)
+            self._only = self._doors[part] = Door(part, self._tables)
         self._ended = False
         return self
 
@@ -206,14 +117,12 @@ class Reading:
         with self._lent(part) as door:
             return self._pair_of(door, row, sample_id[len(part.prefix) :])
 
-    def _pair_of(self, door: _Door, row: int, key: bytes) -> tuple[bytes, bytes]:
-        compared = self._tables.compared
-        image = door.image(key, row, compared)
-        self._compare(door, row, key, image)
-        compared[row >> 3] |= 1 << (row & 7)
+    def _pair_of(self, door: Door, row: int, key: bytes) -> tuple[bytes, bytes]:
+        image = self._compare(door, row, key, door.image(key, row))
+        self._tables.compared[row >> 3] |= 1 << (row & 7)
         return bytes(image), self._record(door, row, key)
 
-    def _jpegs_of(self, door: _Door, rows: Sequence[int]) -> list[memoryview]:
+    def _jpegs_of(self, door: Door, rows: Sequence[int]) -> list[memoryview]:
         text, ends, sizes, _, _, _, compared, _ = self._tables
         again, get, images, cut = self._again, door.get, door.handle.images, len(door.part.prefix)
         # In few steps, since each runs once for every sample, with the GIL held.
@@ -234,7 +143,7 @@ class Reading:
         except lmdb.Error:
             door.renew()
             # says which
-            found = [door.image(key, row, compared) for key, row in zip(keys, rows, strict=True)]
+            found = [door.image(key, row) for key, row in zip(keys, rows, strict=True)]
         try:
             same = list(map(len, found)) == [sizes[row] for row in rows]
         except TypeError:  # one is not there
@@ -248,14 +157,14 @@ class Reading:
         return found
 
     @contextlib.contextmanager
-    def _lent(self, part: Part) -> Iterator[_Door]:
+    def _lent(self, part: Part) -> Iterator[Door]:
         """The door to a part, kept open until the block ends unless too many are."""
         door = self._doors.get(part)
         if door is not None:
             yield door
             return
         crowded = _handles.crowded()
-        door = _Door(part)
+        door = Door(part, self._tables)
         if crowded:
             try:
                 yield door
@@ -265,27 +174,24 @@ class Reading:
             self._doors[part] = door
             yield door
 
-    def _record(self, door: _Door, row: int, key: bytes) -> bytes:
-        data = door.record(key, row, self._tables.reached)
+    def _record(self, door: Door, row: int, key: bytes) -> bytes:
+        data = door.record(key, row)
         if data is None:
-            raise _missing(door, key, "record")
+            raise door.missing(key, "record")
         if len(data) != self._tables.record_sizes[row]:
-            raise _corrupt(door, row, key, "record", "it has another length than")
+            raise door.corrupt(key, row, "record", "it has another length than")
         record = bytes(data)
         if zlib.crc32(record) != self._tables.record_checksums[row]:
-            raise _corrupt(door, row, key, "record", "crc32 differs from")
+            raise door.corrupt(key, row, "record", "crc32 differs from")
         return record
 
-    def _compare(self, door: _Door, row: int, key: bytes, data: memoryview | None) -> None:
+    def _compare(self, door: Door, row: int, key: bytes, data: memoryview | None) -> memoryview:
         """The length first: where LMDB's own is damaged, the view ends beyond the file. Last what
         decoding would cost, which a store from elsewhere may have been made for.
         """
-        if data is None:
-            raise _missing(door, key, "image")
-        if len(data) != self._tables.sizes[row]:
-            raise _corrupt(door, row, key, "image", "it has another length than")
+        data = door.check_length(key, row, data)
         if zlib.crc32(data) != self._tables.checksums[row]:
-            raise _corrupt(door, row, key, "image", "crc32 differs from")
+            raise door.corrupt(key, row, "image", "crc32 differs from")
         try:
             codec.check_limits(data)
         except ImageError as error:
@@ -293,6 +199,7 @@ class Reading:
             raise CorruptSampleError(
                 f"{sample_id}: {error}", ids=[sample_id], rows=[row], path=door.part.file
             ) from None
+        return data
 
     def _checked(self, rows: Sequence[int] | Rows) -> Sequence[int]:
         if self._ended:
@@ -315,19 +222,3 @@ class Reading:
                 path=self._parts.store,
             )
         return chosen
-
-
-def _corrupt(door: _Door, row: int, key: bytes, what: str, why: str) -> CorruptSampleError:
-    sample_id = (door.part.prefix + key).decode()
-    return CorruptSampleError(
-        f"{sample_id}: its {what} is damaged ({why} the sealed one) in {door.part.file};"
-        " lmdb-reid verify --deep lists all that are",
-        ids=[sample_id],
-        rows=[row],
-        path=door.part.file,
-    )
-
-
-def _missing(door: _Door, key: bytes, what: str) -> StoreDamagedError:
-    file = door.part.file
-    return StoreDamagedError(f"{file}: {key.decode()!r} has no {what}{AGAIN}", path=file)

@@ -6,23 +6,19 @@ import contextlib
 import weakref
 from typing import Any, Self
 
-import lmdb
 import numpy as np
 
 from lmdb_reid.errors import (
-    CorruptSampleError,
     StoreClosedError,
-    StoreDamagedError,
     UnknownSampleError,
     UsageError,
 )
 from lmdb_reid.schema import MAX_ID_BYTES
 from lmdb_reid.store import _handles
-from lmdb_reid.store._column_files import AGAIN
+from lmdb_reid.store._door import Door, Tables
 from lmdb_reid.store._ids import Ids
 from lmdb_reid.store._part import Part
 from lmdb_reid.store._parts import Parts
-from lmdb_reid.store._reading import Tables
 
 _outstanding: set[View] = set()  # blocks that ended, of which something is still held
 
@@ -38,8 +34,8 @@ class View:
     def __init__(self, parts: Parts, ids: Ids, tables: Tables) -> None:
         self._parts = parts
         self._ids = ids
-        self._sizes, self._compared = tables.sizes, tables.compared
-        self._doors: dict[Part, tuple[_handles.Handle, Any]] = {}
+        self._tables = tables
+        self._doors: dict[Part, Door] = {}
         # by id(), since a weak reference hashes as what it refers to, and arrays have no hash
         self._out: dict[int, tuple[weakref.ref[Any], weakref.ref[memoryview]]] = {}
         self._kept: dict[int, tuple[weakref.ref[memoryview], Any]] = {}
@@ -51,8 +47,8 @@ class View:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for _handle, transaction in self._doors.values():
-            transaction.abort()
+        for door in self._doors.values():
+            door.close(kept=True)
         self._end()
 
     def __getitem__(self, sample_id: str) -> memoryview:
@@ -71,44 +67,15 @@ class View:
         part = self._parts.of(row)
         if part not in self._doors and len(self._parts) > 1 and _handles.crowded():
             return self._copied(part, row, key)
-        handle, txn = self._door(part)
-        try:
-            return self._watched(self._image(handle, txn, part, row, key))
-        except StoreDamagedError:  # after an error LMDB's transaction reads nothing more
-            txn.abort()
-            self._doors[part] = handle, handle.begin()
-            raise
+        return self._watched(_image(self._door(part), row, key))
 
     def _copied(self, part: Part, row: int, key: bytes) -> memoryview:
         """As `__getitem__`, of a part that is closed again at once: too many are open."""
-        handle = part.lend()
+        door = Door(part, self._tables)
         try:
-            with handle.begin() as txn:
-                return memoryview(bytes(self._image(handle, txn, part, row, key)))
+            return memoryview(bytes(_image(door, row, key)))
         finally:
-            _handles.unexport(handle)
-
-    def _image(
-        self, handle: _handles.Handle, txn: Any, part: Part, row: int, key: bytes
-    ) -> memoryview:
-        sample_id, stored = key.decode(), key[len(part.prefix) :]
-        try:
-            if not self._compared[row >> 3] >> (row & 7) & 1:
-                handle.pages.images.leaf(stored)
-            data: memoryview | None = txn.get(stored, db=handle.images)
-        except lmdb.Error as error:
-            raise StoreDamagedError(
-                f"LMDB cannot read {sample_id!r} of {part.file}: {error}{AGAIN}", path=part.file
-            ) from None
-        except CorruptSampleError:
-            raise _corrupt(sample_id, row, part, "its entry in LMDB's tree differs from") from None
-        if data is None:
-            raise StoreDamagedError(
-                f"{part.file}: {sample_id!r} has no image{AGAIN}", path=part.file
-            )
-        if len(data) != self._sizes[row]:
-            raise _corrupt(sample_id, row, part, "it has another length than")
-        return data
+            door.close()
 
     def __contains__(self, sample_id: object) -> bool:
         try:
@@ -121,14 +88,9 @@ class View:
             raise StoreClosedError("a view must be used inside its `with` block, which has ended")
         return self._ids.find(key)
 
-    def _door(self, part: Part) -> tuple[_handles.Handle, Any]:
+    def _door(self, part: Part) -> Door:
         if part not in self._doors:
-            handle = part.lend()
-            try:
-                self._doors[part] = handle, handle.begin()
-            except BaseException:
-                _handles.unexport(handle)
-                raise
+            self._doors[part] = Door(part, self._tables)
         return self._doors[part]
 
     def _watched(self, data: memoryview) -> memoryview:
@@ -164,17 +126,13 @@ class View:
         if self._ended and not self._out and self in _outstanding:
             _outstanding.discard(self)
             doors, self._doors = self._doors, {}
-            for handle, _txn in doors.values():
-                _handles.unexport(handle)
+            for door in doors.values():
+                _handles.unexport(door.handle)
 
 
-def _corrupt(sample_id: str, row: int, part: Part, why: str) -> CorruptSampleError:
-    return CorruptSampleError(
-        f"{sample_id}: its image in {part.file} is damaged ({why} the sealed one)",
-        ids=[sample_id],
-        rows=[row],
-        path=part.file,
-    )
+def _image(door: Door, row: int, key: bytes) -> memoryview:
+    stored = key[len(door.part.prefix) :]
+    return door.check_length(stored, row, door.image(stored, row))
 
 
 def _key(sample_id: str) -> bytes:
